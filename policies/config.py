@@ -1,0 +1,29 @@
+"""Configuration sections are frozen dataclasses that refuse impossible values by name.
+
+Invariant: a section that was constructed can be run with; every refusal is one ConfigError
+that names the field, the value and what is allowed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from policies.errors import UserError
+
+
+class ConfigError(UserError, ValueError):
+    """A setting that cannot be; the message names the field, the value and the fix."""
+
+
+def require(condition: bool, field: str, value: object, rule: str) -> None:
+    """Raises ConfigError unless `condition`: `require(lr > 0, "trainer.lr", lr, "above 0")`."""
+    if not condition:
+        raise ConfigError(f"{field} is {value!r}: it must be {rule}")
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """Which model plays the roles. `path` is a checkpoint folder; "base" is the shipped tiny one."""
+
+    family: str = "tiny"
+    path: str = "base"
