@@ -1,0 +1,179 @@
+"""The public checkpoint folder of a tiny policy: readable by transformers as a Llama model.
+
+Invariant: a folder is read whole or refused with one sentence that names the file; nothing is
+guessed, filled in or skipped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from policies.interface import CheckpointError
+from policies.tiny.text import BOS, EOS, PAD, Text
+from policies.tiny.transformer import (
+    Transformer,
+    TransformerConfig,
+    from_public,
+    public_parts,
+    to_public,
+)
+from policies.tiny.vision import ImageTokenizer, VisionConfig
+
+CONFIG, MODEL, VISION = "config.json", "model.safetensors", "vision.safetensors"
+_AGAIN = "copy it again from a complete tiny checkpoint"
+_FIELDS = {
+    "vocab_size": "vocab_size",
+    "hidden_size": "hidden_size",
+    "layers": "num_hidden_layers",
+    "heads": "num_attention_heads",
+    "kv_heads": "num_key_value_heads",
+    "head_dim": "head_dim",
+    "intermediate_size": "intermediate_size",
+    "max_positions": "max_position_embeddings",
+    "norm_eps": "rms_norm_eps",
+}
+# What our transformer is, whatever its sizes; another value would be another function.
+_FIXED = {
+    "hidden_act": "silu",
+    "attention_bias": False,
+    "mlp_bias": False,
+    "tie_word_embeddings": False,
+}
+
+
+def save(folder: Path, model: Transformer, vision: ImageTokenizer, text: Text) -> None:
+    """Writes the folder; files that it has already are replaced."""
+    folder.mkdir(parents=True, exist_ok=True)
+    public = to_public(model.config, model.state_dict())
+    contiguous = {name: tensor.contiguous() for name, tensor in public.items()}
+    save_file(contiguous, folder / MODEL, metadata={"format": "pt"})
+    pictures = {name: tensor.contiguous() for name, tensor in vision.state_dict().items()}
+    save_file(pictures, folder / VISION, metadata={"format": "pt"})
+    text.save_pretrained(folder, model.config.max_positions)
+    config = _describe(model.config, vision.config, text)
+    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+
+
+def load(folder: Path) -> tuple[Transformer, ImageTokenizer, Text]:
+    """Raises CheckpointError."""
+    config = _read_config(folder)
+    model_config, vision_config, offset = _parse(folder / CONFIG, config)
+    text = Text.from_pretrained(folder)
+    wanted = (model_config.vocab_size, offset, vision_config.codes)
+    if wanted != (text.size, text.code_offset, text.codes):
+        raise CheckpointError(
+            f"{folder / 'tokenizer.json'} has {text.size} tokens with {text.codes} image codes "
+            f"from {text.code_offset}, but {CONFIG} says {wanted[0]} with {wanted[2]} from "
+            f"{wanted[1]}; use the tokenizer that was saved with this checkpoint."
+        )
+    model, vision = Transformer(model_config), ImageTokenizer(vision_config)
+    parts = public_parts(model_config).values()
+    shapes = {name: shape for stack in parts for name, shape in stack}
+    public = _read_tensors(folder / MODEL, shapes)
+    model.load_state_dict(from_public(model_config, public), assign=True)
+    shapes = {name: tuple(tensor.shape) for name, tensor in vision.state_dict().items()}
+    vision.load_state_dict(_read_tensors(folder / VISION, shapes))
+    return model, vision, text
+
+
+def _describe(model: TransformerConfig, vision: VisionConfig, text: Text) -> dict[str, Any]:
+    rope = {"rope_theta": model.rope_theta, "rope_type": "default"}
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        **{theirs: getattr(model, ours) for ours, theirs in _FIELDS.items()},
+        **_FIXED,
+        "rope_parameters": rope,
+        "rope_theta": model.rope_theta,  # where transformers before 5 look
+        "bos_token_id": BOS,
+        "eos_token_id": EOS,
+        "pad_token_id": PAD,
+        "dtype": "float32",
+        "torch_dtype": "float32",  # likewise
+        "unicorn_tiny": {"code_offset": text.code_offset, "vision": asdict(vision)},
+    }
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    file = folder / CONFIG
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"The checkpoint folder {folder} does not exist; give the path of a folder with "
+            f"{CONFIG}, {MODEL}, {VISION} and tokenizer.json."
+        )
+    try:
+        config = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        raise CheckpointError(f"{file} is missing; {_AGAIN}.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{file} is not JSON ({error}); {_AGAIN}.") from error
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if kind != "llama" or not isinstance(config.get("unicorn_tiny"), dict):
+        raise CheckpointError(
+            f"{file} is of model_type {kind!r}, without the section unicorn_tiny or with another "
+            "architecture than llama; a tiny policy reads only checkpoints that it has saved."
+        )
+    return config
+
+
+def _parse(file: Path, config: dict[str, Any]) -> tuple[TransformerConfig, VisionConfig, int]:
+    for field, value in _FIXED.items():
+        if config.get(field, value) != value:
+            raise CheckpointError(
+                f"{file} has {field}={config[field]!r}, but a tiny policy needs {value!r}; {_AGAIN}."
+            )
+    own = config["unicorn_tiny"]
+    try:
+        sizes = {ours: config[theirs] for ours, theirs in _FIELDS.items()}
+        theta = config["rope_parameters"]["rope_theta"]
+        model = TransformerConfig(**sizes, rope_theta=theta)
+        seen: dict[str, Any] = {
+            field: tuple(value) if isinstance(value, list) else value
+            for field, value in own["vision"].items()
+        }
+        return model, VisionConfig(**seen), own["code_offset"]
+    except KeyError as error:
+        raise CheckpointError(f"{file} lacks the field {error}; {_AGAIN}.") from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"{file} has a field that does not fit: {error}; {_AGAIN}."
+        ) from error
+
+
+def _read_tensors(file: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
+    try:
+        tensors = load_file(file)
+    except FileNotFoundError:
+        raise CheckpointError(f"{file} is missing; {_AGAIN}.") from None
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{file} is truncated or damaged ({error}); {_AGAIN}.") from error
+    described = {name: (tuple(t.shape), t.dtype) for name, t in tensors.items()}
+    check_tensors(str(file), described, {name: (s, torch.float32) for name, s in shapes.items()})
+    return tensors
+
+
+def check_tensors(where: str, found: Mapping[str, object], wanted: Mapping[str, object]) -> None:
+    """Compares names and (shape, dtype). Raises CheckpointError that names the first difference."""
+    for problem, names in (
+        ("lacks", wanted.keys() - found),
+        ("has an unknown", found.keys() - wanted),
+    ):
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise CheckpointError(
+                f"{where} {problem} tensor {min(names)}{more}; use the weights of this very model."
+            )
+    for name, what in wanted.items():
+        if found[name] != what:
+            raise CheckpointError(
+                f"{where} has {name} of shape and dtype {found[name]}, but the model needs {what}; "
+                "use the weights of this very model."
+            )

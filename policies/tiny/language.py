@@ -1,0 +1,23 @@
+"""The tiny language, as the rest of the program sees it.
+
+Invariant: a prompt's text determines its category and its facts; every text that is sampled or
+corrupted here parses back to the very same prompt.
+"""
+
+from __future__ import annotations
+
+from policies.tiny.lexicon import WORDS
+from policies.tiny.parser import CATEGORIES, is_held_out, parse
+from policies.tiny.prompts import corrupt, sample_prompt
+from policies.tiny.scene import Fact, Prompt
+
+__all__ = [
+    "CATEGORIES",
+    "WORDS",
+    "Fact",
+    "Prompt",
+    "corrupt",
+    "is_held_out",
+    "parse",
+    "sample_prompt",
+]

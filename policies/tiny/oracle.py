@@ -1,0 +1,39 @@
+"""The judge of last resort: which facts of a prompt hold in a drawing.
+
+Invariant: a verdict depends on the pixels and the prompt alone, and there is one for each fact,
+in the order of the prompt.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from policies.tiny.blobs import Sight
+from policies.tiny.motif_reading import READERS
+from policies.tiny.objects_reading import read_objects
+from policies.tiny.scene import SIDE, Prompt
+
+
+def read_facts(pixels: np.ndarray, prompt: Prompt) -> list[bool]:
+    """One verdict for each fact of `prompt`; `pixels` are uint8 [48, 48, 3]."""
+    if pixels.shape != (SIDE, SIDE, 3):
+        raise ValueError(f"a drawing has shape ({SIDE}, {SIDE}, 3), not {pixels.shape}")
+    holds = READERS.get(prompt.subcategory, read_objects)(Sight(pixels), prompt)
+    # A fact whose subject was not found does not hold.
+    return [bool(holds.get(fact, False)) for fact in prompt.facts]
+
+
+def all_right(pixels: np.ndarray, prompt: Prompt) -> bool:
+    return all(read_facts(pixels, prompt))
+
+
+def soft(pixels: np.ndarray, prompt: Prompt) -> float:
+    """The share of the facts that hold."""
+    verdicts = read_facts(pixels, prompt)
+    return sum(verdicts) / len(verdicts)
+
+
+def score(pixels: np.ndarray, prompt: Prompt) -> float:
+    """10 if every fact holds, otherwise less than 6: a wrong drawing never passes for a good one."""
+    share = soft(pixels, prompt)
+    return 10.0 if share == 1.0 else 6.0 * share

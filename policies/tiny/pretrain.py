@@ -1,0 +1,243 @@
+"""Builds the base checkpoint from nothing but a seed: image tokenizer first, then the transformer.
+
+    python -m policies.tiny.pretrain --seed 0 --workers 2 --out policies/tiny/base
+
+Invariant: the result follows from the arguments alone. Every batch comes from a generator keyed
+by (seed, phase, worker, step), and workers meet only in the sum of their gradients.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor
+from torch.nn.utils import parametrize
+
+from policies.interface import Example, Picture
+from policies.seeds import derive, generator
+from policies.tiny import lessons
+from policies.tiny.language import CATEGORIES, WORDS
+from policies.tiny.policy import TinyPolicy
+from policies.tiny.text import IMAGE
+
+INSTRUCTIONS = ("propose", "like", "rate", "judge", "describe", "answer", ",", ".")
+CLIP = 1.0
+SPOILT_EVERY = 6
+
+
+def vocabulary() -> list[str]:
+    """Every word that the world, its questions and the roles' instructions use."""
+    kinds = [*CATEGORIES, *(kind for kinds in CATEGORIES.values() for kind in kinds)]
+    named = (word for text in kinds for word in text.split())
+    return sorted({*WORDS, *INSTRUCTIONS, *named})
+
+
+class Optimizer:
+    """AdamW under a warm-up and a cosine, over gradients averaged across the workers."""
+
+    def __init__(self, parameters: list[Tensor], peak: float, steps: int) -> None:
+        self.parameters = parameters
+        self.adam = torch.optim.AdamW(
+            parameters, lr=peak, betas=(0.9, 0.95), weight_decay=0.01, foreach=True
+        )
+        self.peak, self.steps, self.done = peak, steps, 0
+
+    def step(self) -> None:
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        flat = torch.cat([g.flatten() for g in gradients])
+        dist.all_reduce(flat)
+        flat /= dist.get_world_size()
+        flat *= min(1.0, CLIP / (float(flat.norm()) + 1e-6))
+        parts = flat.split([g.numel() for g in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
+        for group in self.adam.param_groups:
+            group["lr"] = self.rate()
+        self.adam.step()
+        self.adam.zero_grad(set_to_none=True)
+        self.done += 1
+
+    def rate(self) -> float:
+        warm = min(1.0, (self.done + 1) / 100)
+        return self.peak * warm * (0.04 + 0.48 * (1 + np.cos(np.pi * self.done / self.steps)))
+
+
+class Log:
+    """A line every ten seconds from worker 0: phase, step, figures, time left."""
+
+    def __init__(self, phase: str, steps: int) -> None:
+        self.phase, self.steps, self.started, self.last = phase, steps, time.time(), 0.0
+
+    def __call__(self, step: int, **figures: float) -> None:
+        now = time.time()
+        if dist.get_rank() or (now - self.last < 10 and step + 1 < self.steps):
+            return
+        self.last = now
+        left = (now - self.started) / (step + 1) * (self.steps - step - 1)
+        told = " ".join(f"{name} {value:.4f}" for name, value in figures.items())
+        print(f"{self.phase} step {step + 1}/{self.steps} {told} {left / 60:.1f} min left", flush=True)
+
+
+def render_scenes(seed: int, count: int) -> tuple[list[lessons.Scene], np.ndarray]:
+    """`count` scenes of this worker, still without codes, and pixels uint8 [count, 48, 48, 3]."""
+    rng = generator(seed, "scenes", dist.get_rank())
+    drawn = [lessons.scene_pixels(rng, i % SPOILT_EVERY == 0) for i in range(count)]
+    pixels = np.stack([image for _, image, _ in drawn])
+    blank = Picture(pixels[0])
+    return [lessons.Scene(prompt, blank, spoilt) for prompt, _, spoilt in drawn], pixels
+
+
+def train_vision(policy: TinyPolicy, pixels: np.ndarray, seed: int, steps: int, batch: int) -> None:
+    vision, log = policy.vision, Log("tokenizer", steps)
+    vision.requires_grad_(True).train()
+    optimizer = Optimizer(list(vision.parameters()), 2e-3, steps)
+    for step in range(steps):
+        rng = generator(seed, "vision", dist.get_rank(), step)
+        seen = torch.from_numpy(pixels[rng.integers(len(pixels), size=batch)]).float() / 255
+        wrong = vision(seen) - seen
+        loss = wrong.abs().mean() + 2 * wrong.square().mean()
+        loss.backward()
+        optimizer.step()
+        log(step, loss=loss.item(), error=float(wrong.detach().abs().mean()))
+    vision.requires_grad_(False).eval()
+
+
+def encode(policy: TinyPolicy, scenes: list[lessons.Scene], pixels: np.ndarray) -> list[lessons.Scene]:
+    """The scenes with their codes; their pixels are no longer needed."""
+    codes = torch.cat([policy.vision.encode(part) for part in torch.from_numpy(pixels).split(256)])
+    blank = np.zeros((0, 0, 3), np.uint8)
+    return [
+        lessons.Scene(scene.prompt, Picture(blank, code), scene.spoilt)
+        for scene, code in zip(scenes, codes.int().numpy(), strict=True)
+    ]
+
+
+def batches(scenes: list[lessons.Scene], seed: int, steps: int, batch: int) -> Iterator[list[Example]]:
+    """Fixed shares of every kind; a kind's examples are of about one length."""
+    for step in range(steps):
+        rng = generator(seed, "lessons", dist.get_rank(), step)
+        chosen = rng.integers(len(scenes), size=batch - batch // 12)
+        yield [lessons.lesson(scenes[i], rng) for i in chosen] + [
+            lessons.spoken(rng) for _ in range(batch // 12)
+        ]
+
+
+class Digits(torch.nn.Module):
+    """An image code's row is its own part plus one part for each digit of the code.
+
+    Codes that share a digit look alike; learning that part once for all of them is what lets the
+    model read rare codes. Only pretraining knows of it: what is saved are the sums.
+    """
+
+    onehot: Tensor
+
+    def __init__(self, levels: tuple[int, ...], offset: int, width: int, seed: int) -> None:
+        super().__init__()
+        codes = torch.arange(math.prod(levels))
+        parts, base = [], 1
+        for level in levels:
+            parts.append(torch.nn.functional.one_hot(codes // base % level, level))
+            base *= level
+        onehot = torch.cat([torch.zeros(offset, sum(levels)), torch.cat(parts, 1).float()])
+        self.register_buffer("onehot", onehot)
+        start = torch.Generator().manual_seed(seed)
+        self.parts = torch.nn.Parameter(torch.randn(sum(levels), width, generator=start) * 0.02)
+
+    def forward(self, own: Tensor) -> Tensor:
+        return own + self.onehot @ self.parts
+
+
+@contextmanager
+def shared_digits(policy: TinyPolicy, seed: int) -> Iterator[None]:
+    """Inside, the rows of image codes in embedding and head are sums over `Digits`."""
+    tables = (policy.module.embed, policy.module.head)
+    levels, offset = policy.vision.config.levels, policy.text.code_offset
+    for place, table in enumerate(tables):
+        digits = Digits(levels, offset, table.weight.shape[1], derive(seed, "digits", place))
+        parametrize.register_parametrization(table, "weight", digits)
+    yield
+    for table in tables:
+        parametrize.remove_parametrizations(table, "weight", leave_parametrized=True)
+
+
+def train_transformer(
+    policy: TinyPolicy, scenes: list[lessons.Scene], seed: int, steps: int, batch: int, peak: float
+) -> None:
+    policy.module.requires_grad_(True).train()
+    with shared_digits(policy, seed):
+        optimizer = Optimizer(list(policy.module.parameters()), peak, steps)
+        log = Log("model", steps)
+        for step, examples in enumerate(batches(scenes, seed, steps, batch)):
+            log(step, **learn(policy, examples))
+            optimizer.step()
+    policy.module.requires_grad_(False).eval()
+
+
+def learn(policy: TinyPolicy, examples: list[Example]) -> dict[str, float]:
+    """Adds the gradient of the mean loss a token of text plus that of pictures; returns both."""
+    # Short and long apart: padding would otherwise be a third of the work.
+    made = sorted(policy.sequences(examples), key=lambda pair: len(pair[0]))
+    tokens = {"text": 1e-9, "image": 1e-9}
+    for ids, start in made:
+        tokens["image" if ids[start] == IMAGE else "text"] += len(ids) - start
+    figures = dict.fromkeys(tokens, 0.0)
+    for half in (made[: len(made) // 2], made[len(made) // 2 :]):
+        losses = policy.sequence_loss(half)
+        torch.stack([loss.total / tokens[kind] for kind, loss in losses.items()]).sum().backward()
+        for kind, loss in losses.items():
+            figures[kind] += float(loss.total.detach()) / tokens[kind]
+    return figures
+
+
+def work(rank: int, arguments: argparse.Namespace, meeting: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{meeting}", rank=rank, world_size=arguments.workers
+    )
+    seed, started = arguments.seed, time.time()
+    policy = TinyPolicy.create(vocabulary(), seed=derive(seed, "base"))
+    scenes, pixels = render_scenes(seed, arguments.scenes // arguments.workers)
+    if arguments.vision:
+        policy.vision = TinyPolicy.from_pretrained(arguments.vision).vision
+    else:
+        train_vision(policy, pixels, seed, arguments.vision_steps, 64 // arguments.workers)
+    if rank == 0:
+        policy.save_pretrained(arguments.out)
+    scenes = encode(policy, scenes, pixels)
+    train_transformer(
+        policy, scenes, seed, arguments.steps, arguments.batch // arguments.workers, arguments.rate
+    )
+    if rank == 0:
+        policy.save_pretrained(arguments.out)
+        print(f"{arguments.out} written after {(time.time() - started) / 60:.1f} minutes", flush=True)
+    dist.destroy_process_group()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--out", type=Path, required=True, help="the checkpoint folder to write")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
+    parser.add_argument("--scenes", type=int, default=100_000)
+    parser.add_argument("--vision-steps", type=int, default=2200)
+    parser.add_argument("--vision", type=Path, help="take the image tokenizer of this checkpoint")
+    parser.add_argument("--steps", type=int, default=4800)
+    parser.add_argument("--batch", type=int, default=64, help="sequences a step, of all workers")
+    parser.add_argument("--rate", type=float, default=3e-3, help="the highest learning rate")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        mp.spawn(work, (arguments, f"{folder}/meeting"), nprocs=arguments.workers)
+
+
+if __name__ == "__main__":
+    main()

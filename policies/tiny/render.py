@@ -1,0 +1,13 @@
+"""Drawing: from a prompt to a scene, from a scene to pixels.
+
+Invariant: `render` depends on its scene alone; the scene that `sample_scene` makes for a prompt
+satisfies every fact of it by a clear margin, and a malformed drawing all but the returned one.
+"""
+
+from __future__ import annotations
+
+from policies.tiny.layout import sample_scene
+from policies.tiny.painting import render
+from policies.tiny.spoil import sample_malformed
+
+__all__ = ["render", "sample_malformed", "sample_scene"]

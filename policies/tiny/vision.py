@@ -1,0 +1,145 @@
+"""Pictures to image codes and back: a convolutional tokenizer with finite scalar quantisation.
+
+Invariant: every code is a point of a fixed grid (`levels`), so all of them are valid pictures'
+parts, there is no codebook to collapse, and encode and decode agree on what a number means.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class VisionConfig:
+    """A picture of `size` pixels a side becomes (size / 8) ** 2 codes, of prod(levels) kinds.
+
+    Raises ValueError that names the field, for sizes that make no tokenizer.
+    """
+
+    size: int = 48
+    levels: tuple[int, ...] = (8, 5, 5, 5)
+    channels: tuple[int, int, int] = (32, 64, 96)
+    blocks: int = 2
+
+    def __post_init__(self) -> None:
+        if self.size <= 0 or self.size % 8:
+            raise ValueError(f"size={self.size} must be a multiple of 8")
+        if not self.levels or min(self.levels) < 2:
+            raise ValueError(f"levels={self.levels} must be numbers of at least 2")
+        if len(self.channels) != 3 or any(width <= 0 or width % 8 for width in self.channels):
+            raise ValueError(f"channels={self.channels} must be three multiples of 8")
+
+    @property
+    def tokens(self) -> int:
+        return (self.size // 8) ** 2
+
+    @property
+    def codes(self) -> int:
+        return math.prod(self.levels)
+
+
+class Block(nn.Module):
+    """A residual step over float [n, channels, height, width]."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(8, channels)
+        self.near = nn.Conv2d(channels, channels, 3, padding=1)
+        self.mix = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.mix(F.silu(self.near(F.silu(self.norm(x)))))
+
+
+class Quantiser(nn.Module):
+    """Rounds each of len(levels) numbers to its grid; gradients pass as if it had not."""
+
+    levels: Tensor
+    basis: Tensor
+
+    def __init__(self, levels: tuple[int, ...]) -> None:
+        super().__init__()
+        steps = torch.tensor(levels)
+        self.register_buffer("levels", steps, persistent=False)
+        basis = torch.cumprod(torch.tensor((1, *levels[:-1])), dim=0)
+        self.register_buffer("basis", basis, persistent=False)
+
+    def grid(self, z: Tensor) -> Tensor:
+        """float [..., dims] -> whole numbers (as float) from 0 to levels - 1, with gradient."""
+        top = (self.levels - 1).to(z.dtype)
+        # A little more than the range, so that the outermost levels are reachable.
+        place = (torch.tanh(z) * 1.002 + 1) * top / 2
+        return place + (place.round().clamp(min=torch.zeros_like(top), max=top) - place).detach()
+
+    def centred(self, grid: Tensor) -> Tensor:
+        return grid * 2 / (self.levels - 1) - 1
+
+    def pack(self, grid: Tensor) -> Tensor:
+        """Whole numbers [..., dims] -> codes int64 [...]."""
+        return (grid.round().long() * self.basis).sum(-1)
+
+    def unpack(self, codes: Tensor) -> Tensor:
+        return (codes.unsqueeze(-1) // self.basis % self.levels).float()
+
+
+class ImageTokenizer(nn.Module):
+    """`forward` is for training: pixels float [n, size, size, 3] in 0..1 -> the same, rebuilt."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.config = config
+        low, mid, high = config.channels
+        dims = len(config.levels)
+        self.quantiser = Quantiser(config.levels)
+        # Whole 4x4 patches first: convolutions at full resolution would cost most and see least.
+        self.encoder = nn.Sequential(
+            nn.PixelUnshuffle(4),
+            nn.Conv2d(48, mid, 3, padding=1),
+            Block(mid),
+            nn.Conv2d(mid, high, 3, stride=2, padding=1),
+            *(Block(high) for _ in range(config.blocks)),
+            nn.SiLU(),
+            nn.Conv2d(high, dims, 1),
+        )
+        self.decoder = nn.Sequential(
+            nn.Conv2d(dims, high, 3, padding=1),
+            *(Block(high) for _ in range(config.blocks)),
+            nn.Conv2d(high, mid * 4, 1),
+            nn.PixelShuffle(2),
+            *(Block(mid) for _ in range(config.blocks)),
+            nn.Conv2d(mid, low * 4, 1),
+            nn.PixelShuffle(2),
+            Block(low),
+            nn.Conv2d(low, 12, 3, padding=1),
+            nn.PixelShuffle(2),
+        )
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self._rebuild(self._grid(pixels))
+
+    def _grid(self, pixels: Tensor) -> Tensor:
+        """pixels float [n, size, size, 3] -> grid [n, tokens, dims]."""
+        x = self.encoder((pixels * 2 - 1).permute(0, 3, 1, 2))
+        return self.quantiser.grid(x.permute(0, 2, 3, 1).flatten(1, 2))
+
+    def _rebuild(self, grid: Tensor) -> Tensor:
+        side = self.config.size // 8
+        x = self.quantiser.centred(grid).unflatten(1, (side, side)).permute(0, 3, 1, 2)
+        return self.decoder(x).permute(0, 2, 3, 1) * 0.5 + 0.5
+
+    @torch.inference_mode()
+    def encode(self, pixels: Tensor) -> Tensor:
+        """uint8 [n, size, size, 3] -> codes int64 [n, tokens]."""
+        return self.quantiser.pack(self._grid(pixels.float() / 255))
+
+    @torch.inference_mode()
+    def decode(self, codes: Tensor) -> Tensor:
+        """codes int64 [n, tokens] -> uint8 [n, size, size, 3]."""
+        rebuilt = self._rebuild(self.quantiser.unpack(codes))
+        return (rebuilt.clamp(0, 1) * 255).round().to(torch.uint8)

@@ -1,0 +1,44 @@
+"""What all tests share.
+
+Invariant: one local Ray for the whole session, stopped by `ray.shutdown()` alone (`ray stop`
+would end every Ray on the machine), and every test that needs it asks for `ray_cluster`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# A busy machine makes single examples slow without making them wrong.
+settings.register_profile("unicorn", deadline=None)
+settings.load_profile("unicorn")
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[str]:
+    """A Ray of four CPUs for the session; gives its address."""
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # Workers import what this process imports, test modules included.
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([str(ROOT), *filter(None, sys.path)]))
+    import ray
+
+    folder = tempfile.mkdtemp(prefix="ur-")  # short: Ray's socket paths must fit 107 bytes
+    # Workers are nice 15 by default: on a busy machine they take minutes to start.
+    ray.init(
+        address="local", num_cpus=4, include_dashboard=False, object_store_memory=300 * 10**6,
+        namespace="tests", log_to_driver=False, _temp_dir=folder,
+        _system_config={"worker_niceness": 0},
+    )  # fmt: skip
+    yield ray.get_runtime_context().gcs_address
+    ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)

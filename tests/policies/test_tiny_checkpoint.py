@@ -1,0 +1,139 @@
+"""The public folder: read by transformers as by us, and refused when anything is wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from policies.interface import (
+    CheckpointError,
+    Context,
+    Sampling,
+)
+from policies.seeds import generator
+from policies.tiny.policy import TinyPolicy
+from policies.tiny.text import BOS, EOS
+from tests.policies.tiny import PROMPTS
+
+
+def test_transformers_computes_the_same_logits(policy: TinyPolicy, folder: Path) -> None:
+    from transformers import LlamaForCausalLM
+
+    model = LlamaForCausalLM.from_pretrained(folder)
+    ids = torch.from_numpy(generator("ids").integers(0, policy.text.size, (3, 50)))
+    with torch.no_grad():
+        assert torch.allclose(model(ids).logits, policy.module(ids), atol=1e-5)
+
+
+def test_transformers_reads_the_same_tokens(policy: TinyPolicy, folder: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    for text in (*PROMPTS, '{"analysis": "circle yes , red no", "score": 4}'):
+        ids = policy.text.encode(text)
+        assert tokenizer(text).input_ids == ids
+        assert tokenizer.decode([BOS, *ids, EOS], skip_special_tokens=True) == text
+    assert (tokenizer.bos_token_id, tokenizer.eos_token_id) == (BOS, EOS)
+
+
+def test_saved_and_loaded_policy_is_the_same(policy: TinyPolicy, folder: Path) -> None:
+    loaded = TinyPolicy.from_pretrained(folder)
+    for name, weight in policy.weights().items():
+        assert np.array_equal(weight, loaded.weights()[name]), name
+    contexts: list[Context] = [(prompt,) for prompt in PROMPTS]
+    how, seeds = [Sampling(guidance=2.0)] * 4, range(4)
+    for one, two in zip(
+        policy.draw(contexts, how, seeds), loaded.draw(contexts, how, seeds), strict=True
+    ):
+        assert np.array_equal(one.pixels, two.pixels)
+    assert policy.write(contexts, how, seeds) == loaded.write(contexts, how, seeds)
+
+
+def test_import_needs_no_transformers() -> None:
+    code = "import sys, policies.tiny; sys.exit('transformers' in sys.modules)"
+    root = Path(__file__).resolve().parents[2]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
+def _write(name: str, content: bytes):
+    return lambda folder: (folder / name).write_bytes(content)
+
+
+def _cut(name: str):
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:-100])
+
+
+def _config(**fields: object):
+    def change(folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text()) | fields
+        (folder / "config.json").write_text(json.dumps(config))
+
+    return change
+
+
+def _tensors(name: str, change):
+    def apply(folder: Path) -> None:
+        from safetensors.torch import load_file, save_file
+
+        tensors = load_file(folder / name)
+        change(tensors)
+        save_file(tensors, folder / name)
+
+    return apply
+
+
+DAMAGE = {
+    "no config": (lambda f: (f / "config.json").unlink(), "config.json is missing"),
+    "no weights": (lambda f: (f / "model.safetensors").unlink(), "model.safetensors is missing"),
+    "no vision": (lambda f: (f / "vision.safetensors").unlink(), "vision.safetensors is missing"),
+    "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), "tokenizer.json is not the"),
+    "bad config": (_write("config.json", b"{"), "config.json is not JSON"),
+    "bad tokenizer": (_write("tokenizer.json", b"{}"), "tokenizer.json is not the tokenizer"),
+    "other model": (_config(model_type="qwen2"), "model_type 'qwen2'"),
+    "plain llama": (_config(unicorn_tiny=None), "unicorn_tiny"),
+    "tied head": (_config(tie_word_embeddings=True), "tie_word_embeddings=True"),
+    "text size": (_config(hidden_size="32"), "hidden_size='32'"),
+    "uneven heads": (_config(num_attention_heads=3), "multiple of kv_heads=2"),
+    "no rope": (_config(rope_parameters={}), "config.json lacks the field 'rope_theta'"),
+    "vocabulary": (_config(vocab_size=50), "tokenizer.json has"),
+    "cut weights": (_cut("model.safetensors"), "model.safetensors is truncated"),
+    "cut vision": (_cut("vision.safetensors"), "vision.safetensors is truncated"),
+    "empty weights": (_write("model.safetensors", b""), "model.safetensors is truncated"),
+    "lost tensor": (
+        _tensors("model.safetensors", lambda t: t.pop("lm_head.weight")),
+        "lacks tensor lm_head.weight",
+    ),
+    "extra tensor": (
+        _tensors("model.safetensors", lambda t: t.update(bias=torch.ones(3))),
+        "unknown tensor bias",
+    ),
+    "wrong shape": (
+        _tensors("model.safetensors", lambda t: t.update({"model.norm.weight": torch.ones(3)})),
+        "model.norm.weight of shape",
+    ),
+    "wrong dtype": (
+        _tensors("vision.safetensors", lambda t: t.update({k: v.half() for k, v in t.items()})),
+        "float16",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damaged_checkpoint_is_refused_by_name(name: str, folder: Path) -> None:
+    damage, message = DAMAGE[name]
+    damage(folder)
+    with pytest.raises(CheckpointError) as caught:
+        TinyPolicy.from_pretrained(folder)
+    assert message in str(caught.value)
+    assert str(folder) in str(caught.value)
+
+
+def test_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="nowhere does not exist"):
+        TinyPolicy.from_pretrained(tmp_path / "nowhere")

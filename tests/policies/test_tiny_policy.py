@@ -1,0 +1,182 @@
+"""The tiny policy: its language, its pictures, its loss and its weights."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from policies.interface import (
+    CheckpointError,
+    Example,
+    Picture,
+    PromptError,
+    Sampling,
+)
+from policies.tiny.policy import TinyPolicy
+from policies.tiny.text import BOS, END_IMAGE, EOS, IMAGE, SEP
+from tests.policies.tiny import PROMPTS, VISION, WORDS, examples, forced, small
+
+# Text
+
+
+@pytest.mark.parametrize("text", [*PROMPTS, '{"analysis": "circle yes , red no", "score": 4}'])
+def test_text_round_trip(policy: TinyPolicy, text: str) -> None:
+    assert policy.text.decode(policy.text.encode(text)) == text
+
+
+def test_quotes_survive_json(policy: TinyPolicy) -> None:
+    for prompt in ('the word " c a t " in red', '" c "', '"', 'a " , " , .'):
+        record = {"major_category": "word", "subcategory": "a , t", "prompt": prompt}
+        written = policy.text.decode(policy.text.encode(json.dumps(record)))
+        assert json.loads(written) == record
+
+
+def test_unknown_word_is_named_with_its_neighbours(policy: TinyPolicy) -> None:
+    with pytest.raises(PromptError, match=r"'Cirlce' \(word 3 of 'a red Cirlce'\).*circle"):
+        policy.draw([("a red Cirlce",)], [Sampling()], [0])
+
+
+@pytest.mark.parametrize("word", ["<image>", "<img_3>", "</s>"])
+def test_structure_cannot_be_typed(policy: TinyPolicy, word: str) -> None:
+    with pytest.raises(PromptError):
+        policy.write([(word,)], [Sampling()], [0])
+
+
+def test_too_long_a_prompt_is_refused(policy: TinyPolicy) -> None:
+    with pytest.raises(PromptError, match="the model holds 192"):
+        policy.draw([("red " * 160,)], [Sampling()], [0])
+
+
+def test_words_are_in_the_order_of_their_ids(policy: TinyPolicy) -> None:
+    # The library's own order differs from process to process.
+    assert list(policy.text.words.values()) == sorted(policy.text.words.values())
+
+
+def test_nothing_to_do(policy: TinyPolicy) -> None:
+    assert policy.write([("red",)] * 2, [Sampling(max_tokens=0)] * 2, [0, 1]) == ["", ""]
+    assert policy.draw([], [], []) == []
+    assert policy.write([], [], []) == []
+    assert policy.loss([]) == {}
+
+
+def test_pictures_are_read_by_codes_or_by_pixels(policy: TinyPolicy) -> None:
+    drawn = policy.draw([("red",)], [Sampling()], [5])[0]
+    assert drawn.pixels.shape == (48, 48, 3)
+    assert drawn.pixels.dtype == np.uint8
+    assert drawn.codes is not None
+    assert drawn.codes.dtype == np.int32
+    bare = Picture(drawn.pixels)
+    seen = policy.vision.encode(torch.from_numpy(drawn.pixels[None]))[0].numpy()
+    [(ids, start)] = policy.sequences([Example((bare,), "red", "caption")])
+    offset = policy.text.code_offset
+    assert ids.tolist() == [
+        BOS, IMAGE, *(seen + offset), END_IMAGE, SEP, *policy.text.encode("red"), EOS
+    ]  # fmt: skip
+    assert start == 40
+    with pytest.raises(ValueError, match="resize"):
+        policy.write([(Picture(np.zeros((8, 8, 3), np.uint8)),)], [Sampling()], [0])
+    with pytest.raises(ValueError, match="36 codes from 0 to 59"):
+        policy.write([(Picture(drawn.pixels, drawn.codes + 60),)], [Sampling()], [0])
+
+
+def test_codes_are_numbers_of_the_grid(policy: TinyPolicy) -> None:
+    quantiser, codes = policy.vision.quantiser, torch.arange(60)
+    grid = quantiser.unpack(codes)
+    assert torch.equal(quantiser.pack(grid), codes)
+    assert torch.allclose(quantiser.grid(torch.full((3,), 9.0)), torch.tensor([4.0, 3.0, 2.0]))
+    assert torch.allclose(quantiser.grid(torch.full((3,), -9.0)), torch.zeros(3))
+
+
+# Learning
+
+
+def test_loss_is_the_naive_one(policy: TinyPolicy) -> None:
+    made = examples()
+    found = policy.loss(made)
+    totals = {"text": [0.0, 0], "image": [0.0, 0]}
+    for example, (ids, start) in zip(made, policy.sequences(made), strict=True):
+        logits = forced(policy, tuple(ids[:start]), ids[start:])
+        kind = "text" if isinstance(example.target, str) else "image"
+        totals[kind][0] += F.cross_entropy(
+            logits, torch.from_numpy(ids[start:]), reduction="sum"
+        ).item()
+        totals[kind][1] += len(ids) - start
+    for kind, (total, tokens) in totals.items():
+        assert found[kind].tokens == tokens
+        assert found[kind].total.item() == pytest.approx(total, rel=1e-5)
+
+
+@pytest.mark.parametrize("pattern", ["generation", "caption", "judgement", "reflection"])
+def test_learns_one_batch_by_heart(pattern: str) -> None:
+    policy = TinyPolicy.create(WORDS, 1, VISION, hidden_size=64, layers=2, head_dim=16)
+    batch = [example for example in examples() if example.pattern == pattern]
+    optimizer = torch.optim.AdamW(policy.module.parameters(), lr=1e-2)
+    for _ in range(100):
+        [loss] = policy.loss(batch).values()
+        mean = loss.total / loss.tokens
+        if mean.item() < 0.02:
+            break
+        mean.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert mean.item() < 0.1
+    greedy = [Sampling(temperature=0.0)] * 2
+    for example, text in zip(batch, policy.write([e.context for e in batch], greedy, [0, 0])):
+        if isinstance(example.target, str):
+            assert text == example.target
+    for example, drawn in zip(batch, policy.draw([e.context for e in batch], greedy, [0, 0])):
+        if isinstance(example.target, Picture):
+            assert np.array_equal(drawn.codes, example.target.codes)
+
+
+# Weights
+
+
+def test_loaded_weights_are_the_arrays_themselves(policy: TinyPolicy) -> None:
+    arrays = {name: array.copy() for name, array in policy.weights().items()}
+    for array in arrays.values():
+        array.flags.writeable = False
+    other = small(seed=9)
+    other.load_weights(arrays)
+    for name, array in other.weights().items():
+        assert np.shares_memory(array, arrays[name]), name
+    assert not any(weight.requires_grad for weight in other.module.parameters())
+    contexts, how = [("a red circle",)] * 3, [Sampling(guidance=2.0)] * 3
+    other.vision = policy.vision
+    for one, two in zip(
+        policy.draw(contexts, how, range(3)), other.draw(contexts, how, range(3)), strict=True
+    ):
+        assert np.array_equal(one.codes, two.codes)
+        assert np.array_equal(one.pixels, two.pixels)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w.pop("head.weight"), "lacks tensor head.weight"),
+        (lambda w: w.update(more=np.zeros(2, np.float32)), "unknown tensor more"),
+        (lambda w: w.update({"norm.weight": np.zeros(2, np.float32)}), "norm.weight of shape"),
+        (lambda w: w.update({"norm.weight": w["norm.weight"].astype(np.float64)}), "float64"),
+    ],
+)
+def test_other_weights_are_refused(policy: TinyPolicy, change, message: str) -> None:
+    weights = policy.weights()
+    change(weights)
+    with pytest.raises(CheckpointError, match=message):
+        policy.load_weights(weights)
+
+
+def test_create_depends_on_the_seed_alone() -> None:
+    torch.manual_seed(3)
+    one = small(seed=4)
+    torch.manual_seed(5)
+    two, three = small(seed=4), small(seed=5)
+    for name, weight in one.weights().items():
+        assert np.array_equal(weight, two.weights()[name])
+    assert not np.array_equal(one.weights()["head.weight"], three.weights()["head.weight"])
+    for name, tensor in one.vision.state_dict().items():
+        assert torch.equal(tensor, two.vision.state_dict()[name])
