@@ -1,0 +1,98 @@
+"""The settings of the roles and of what carries them between processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from policies.config import require
+
+
+@dataclass(frozen=True)
+class ProposerConfig:
+    """`prompts` a round; after every `reseed_every` of them the Judge picks new demonstrations
+    among `reseed_candidates` (paper, section 3.3.1; the numbers are ours: the paper gives none)."""
+
+    replicas: int = 1
+    cpus: float = 0.2
+    prompts: int = 320
+    prompts_per_task: int = 16
+    demonstrations: int = 2
+    reseed_every: int = 80
+    reseed_candidates: int = 4
+    temperature: float = 1.0
+    attempts: int = 4
+    similarity: float = 0.9
+    max_tokens: int = 40
+
+    def __post_init__(self) -> None:
+        for name in ("replicas", "prompts", "prompts_per_task", "reseed_every", "attempts"):
+            require(getattr(self, name) >= 1, f"proposer.{name}", getattr(self, name), "1 or more")
+        require(self.cpus > 0, "proposer.cpus", self.cpus, "above 0")
+        require(self.demonstrations >= 0, "proposer.demonstrations", self.demonstrations, "0 or more")
+        require(0 < self.similarity <= 1, "proposer.similarity", self.similarity, "in (0, 1]")
+
+
+@dataclass(frozen=True)
+class SolverConfig:
+    """Rollout k of a prompt uses temperatures[k % len] and guidance[k % len] (paper, appendix A:
+    8 rollouts with different seeds and guidance; the ranges are ours)."""
+
+    replicas: int = 2
+    cpus: float = 0.4
+    rollouts: int = 8
+    prompts_per_task: int = 16
+    temperatures: tuple[float, ...] = (1.0,)
+    guidance: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self) -> None:
+        for name in ("replicas", "rollouts", "prompts_per_task"):
+            require(getattr(self, name) >= 1, f"solver.{name}", getattr(self, name), "1 or more")
+        require(self.cpus > 0, "solver.cpus", self.cpus, "above 0")
+        require(len(self.temperatures) > 0 and min(self.temperatures) >= 0,
+                "solver.temperatures", self.temperatures, "a list of numbers from 0")  # fmt: skip
+        require(len(self.guidance) > 0 and min(self.guidance) >= 0,
+                "solver.guidance", self.guidance, "a list of numbers from 0")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class JudgeConfig:
+    """`votes` judgements a drawing, averaged; an unparsable answer is asked again with the next
+    seed up to `attempts` times. `weights` "current" judges with the round's pinned version,
+    "base" with version 0. `accept_at`: a group whose best score is lower is rejected
+    (paper, appendix A: 7)."""
+
+    replicas: int = 1
+    cpus: float = 0.4
+    votes: int = 1
+    temperature: float = 0.0
+    attempts: int = 3
+    max_tokens: int = 64
+    weights: str = "current"
+    accept_at: float = 7.0
+
+    def __post_init__(self) -> None:
+        for name in ("replicas", "votes", "attempts", "max_tokens"):
+            require(getattr(self, name) >= 1, f"judge.{name}", getattr(self, name), "1 or more")
+        require(self.cpus > 0, "judge.cpus", self.cpus, "above 0")
+        require(self.temperature >= 0, "judge.temperature", self.temperature, "0 or more")
+        require(self.weights in ("current", "base"), "judge.weights", self.weights,
+                '"current" or "base"')  # fmt: skip
+        require(0 <= self.accept_at <= 10, "judge.accept_at", self.accept_at, "from 0 to 10")
+
+
+@dataclass(frozen=True)
+class ActorsConfig:
+    """Deadlines are seconds; `tasks_in_flight` bounds the work handed to one pool per replica."""
+
+    templates: str = "tiny"
+    start_deadline: float = 180.0
+    task_deadline: float = 600.0
+    tasks_in_flight: int = 2
+    kept_versions: int = 3
+
+    def __post_init__(self) -> None:
+        require(self.start_deadline > 0, "actors.start_deadline", self.start_deadline, "above 0")
+        require(self.task_deadline > 0, "actors.task_deadline", self.task_deadline, "above 0")
+        require(self.tasks_in_flight >= 1, "actors.tasks_in_flight", self.tasks_in_flight,
+                "1 or more")  # fmt: skip
+        require(self.kept_versions >= 2, "actors.kept_versions", self.kept_versions, "2 or more")

@@ -1,0 +1,71 @@
+"""Files that are whole or not there.
+
+Invariant: `write` returns when the file is on the disk under its name, complete; if it raises
+or the machine dies, that name holds nothing or what it held before, and at most a `*.tmp`
+beside it is left. All access goes through pyarrow's filesystem layer, so that a bucket (one
+PUT, no rename) can be added here alone.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from pyarrow import fs
+
+LEFTOVER = ".tmp"
+FILES = fs.LocalFileSystem()
+
+
+def locate(folder: str | Path) -> Path:
+    """The absolute path of `folder`."""
+    if "://" in str(folder):
+        raise ValueError(
+            f"folder {folder} is an address: use the path of a local or mounted folder, buckets "
+            f"are not supported yet"
+        )
+    return Path(folder).absolute()
+
+
+def write(path: Path, data: bytes) -> None:
+    """Writes aside, syncs the file, renames it to `path`, syncs the folder. Raises OSError."""
+    make_folder(path.parent)
+    aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}{LEFTOVER}")  # two writers differ
+    try:
+        with FILES.open_output_stream(str(aside)) as stream:
+            stream.write(data)
+        _sync(aside)
+        FILES.move(str(aside), str(path))
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
+    _sync(path.parent)
+
+
+def read(path: Path) -> bytes:
+    with FILES.open_input_stream(str(path)) as stream:
+        return bytes(stream.read())
+
+
+def make_folder(path: Path) -> None:
+    """Creates `path` and its parents so that they outlive a power failure."""
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    FILES.create_dir(str(path), recursive=False)
+    _sync(path.parent)
+
+
+def files(folder: Path) -> list[Path]:
+    """All files under `folder`, sorted; none if it does not exist."""
+    found = FILES.get_file_info(fs.FileSelector(str(folder), recursive=True, allow_not_found=True))
+    return sorted(Path(info.path) for info in found if info.type == fs.FileType.File)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,149 @@
+"""A Ray actor that plays one role: it maps the weights that a task names, and does the task.
+
+Invariant: a replica keeps nothing between tasks but the policy and the mapped weights, and what it
+answers follows from the task, its arguments and the run's configuration. Weights are shared with
+every replica of the node and are only ever read: all work is done in inference mode.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+import torch
+from ray.actor import ActorHandle
+from ray.util.metrics import Counter, Gauge
+
+from actors.config import ActorsConfig, JudgeConfig, ProposerConfig, SolverConfig
+from actors.judge import Judge
+from actors.pool import Pool, Receipt
+from actors.proposer import Proposer
+from actors.records import JudgedGroup, Role, Task
+from actors.solver import Drawing, Solver
+from actors.templates import load_templates
+from actors.weight_store import MappedWeights
+from policies.config import PolicyConfig
+from policies.interface import Picture
+from policies.registry import load_policy
+
+ROLES: dict[Role, Callable[..., Any]] = {"proposer": Proposer, "solver": Solver, "judge": Judge}
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a replica plays: everything that it must know to do any task of its role.
+
+    The weight store is the actor "weight_store" of `namespace`; `seed` is the run's.
+    """
+
+    role: Role
+    config: ProposerConfig | SolverConfig | JudgeConfig
+    policy: PolicyConfig
+    templates: str
+    seed: int
+    namespace: str
+
+
+class Replica:
+    def __init__(self, part: Part, number: int) -> None:
+        torch.set_num_threads(1)
+        self._part = part
+        self._number = number
+        self._policy = load_policy(part.policy)
+        self._policy.module.requires_grad_(False)
+        self._role = ROLES[part.role](self._policy, part.config, load_templates(part.templates))
+        store = ray.get_actor("weight_store", namespace=part.namespace)
+        self._weights = MappedWeights(store, repr(self))
+        self._meter = Meter(part.role)
+
+    def __repr__(self) -> str:
+        return f"{self._part.role} {self._number}"
+
+    def ready(self) -> bool:
+        """Answers once the replica is up."""
+        return True
+
+    @ray.method(num_returns=2)
+    def perform(self, task: Task, method: str, *args: Any) -> tuple[Receipt, Any]:
+        """Calls `method` of the role with the weights that `task` names, in inference mode."""
+        started = time.perf_counter()
+        self._weights.load(self._policy, task.version)
+        with torch.inference_mode():
+            payload = getattr(self._role, method)(task, self._part.seed, *args)
+        seconds = time.perf_counter() - started
+        receipt = Receipt(task, seconds, pictures(payload), unparsable(payload))
+        self._meter.count(receipt)
+        return receipt, payload
+
+
+class ProposerReplica(Replica):
+    """Named for Ray's dashboard."""
+
+
+class SolverReplica(Replica):
+    """Named for Ray's dashboard."""
+
+
+class JudgeReplica(Replica):
+    """Named for Ray's dashboard."""
+
+
+CLASSES: dict[Role, type[Replica]] = {
+    "proposer": ProposerReplica, "solver": SolverReplica, "judge": JudgeReplica,
+}  # fmt: skip
+
+
+class Meter:
+    """Counts for Prometheus, by role; a dead replica's series stay, so read them as rates."""
+
+    def __init__(self, role: Role) -> None:
+        tags: dict[str, str] = {"role": role}
+        made = {
+            "pictures": Counter("unicorn_images", "Drawings made.", ("role",)),
+            "tasks": Counter("unicorn_tasks", "Tasks done.", ("role",)),
+            "seconds": Counter("unicorn_busy_seconds", "Seconds spent on tasks.", ("role",)),
+            "unparsable": Counter("unicorn_unparsable", "Answers given up on.", ("role",)),
+        }
+        self._counters = made
+        self._version = Gauge("unicorn_replica_version", "Weights of the last task.", ("role",))
+        for metric in (*made.values(), self._version):
+            metric.set_default_tags(tags)
+
+    def count(self, receipt: Receipt) -> None:
+        found = {
+            "pictures": receipt.pictures, "tasks": 1,
+            "seconds": receipt.seconds, "unparsable": receipt.unparsable,
+        }  # fmt: skip
+        for name, amount in found.items():
+            if amount > 0:
+                self._counters[name].inc(amount)
+        self._version.set(receipt.task.version)
+
+
+def pictures(payload: Any) -> int:
+    """How many drawings a payload holds that were made for it."""
+    if isinstance(payload, list):
+        return sum(map(pictures, payload))
+    return int(isinstance(payload, Drawing | Picture))
+
+
+def unparsable(payload: Any) -> int:
+    """How many answers in a payload could not be read: None, or a judgement without a score."""
+    if isinstance(payload, list):
+        return sum(map(unparsable, payload))
+    if isinstance(payload, JudgedGroup):
+        return sum(rollout.judgement.score is None for rollout in payload.rollouts)
+    return int(payload is None)
+
+
+def role_pool(part: Part, config: ActorsConfig) -> Pool:
+    """The pool of all replicas of one role, not started yet."""
+    actor: Any = ray.remote(num_cpus=part.config.cpus)(CLASSES[part.role])
+
+    def make(number: int) -> ActorHandle[Any]:
+        return actor.remote(part, number)
+
+    return Pool(part.role, make, part.config.replicas, {"CPU": part.config.cpus}, config)

@@ -1,0 +1,223 @@
+"""The judged groups of one slice as one immutable Parquet file whose name carries its checksum.
+
+Invariant: the same groups give the same bytes (no clock, no host), what is read back equals what
+was written in every field, and a file that was altered anywhere is named and never read as data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from actors import durable
+from actors.records import JudgedGroup, Judgement, Rollout
+from policies.errors import UserError
+from policies.interface import Picture
+
+NAME = re.compile(r"round-(\d{5,})/slice-(\d{5,})-([0-9a-f]{32})\.parquet")
+FORMAT = b"unicorn-ray replay segment 1"
+# Measured at 512 x 512: 35 ms a picture where the default 6 takes 149 ms for 10 % fewer bytes.
+PNG_LEVEL = 3
+
+ROLLOUT = pa.struct(
+    [
+        pa.field("seed", pa.int64(), nullable=False),
+        pa.field("temperature", pa.float64(), nullable=False),
+        pa.field("guidance", pa.float64(), nullable=False),
+        pa.field("png", pa.binary(), nullable=False),
+        pa.field("codes", pa.list_(pa.int32())),
+        pa.field("score", pa.float64()),
+        pa.field("analysis", pa.string(), nullable=False),
+        pa.field("attempts", pa.int32(), nullable=False),
+    ]
+)
+SCHEMA = pa.schema(
+    [
+        pa.field("round", pa.int32(), nullable=False),
+        pa.field("index", pa.int64(), nullable=False),
+        pa.field("category", pa.string(), nullable=False),
+        pa.field("subcategory", pa.string(), nullable=False),
+        pa.field("prompt", pa.string(), nullable=False),
+        pa.field("prompt_seed", pa.int64(), nullable=False),
+        pa.field("weight_version", pa.int32(), nullable=False),
+        pa.field("judge_version", pa.int32(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("external", pa.string(), nullable=False),
+        pa.field(
+            "rollouts", pa.list_(pa.field("rollout", ROLLOUT, nullable=False)), nullable=False
+        ),
+    ]
+)
+SCALARS = tuple(name for name in SCHEMA.names if name != "rollouts")
+
+
+class SegmentError(UserError, ValueError):
+    """A file of the replay log that is not what was written, or groups that cannot be stored."""
+
+
+@dataclass(frozen=True)
+class SegmentName:
+    """What the path of a segment says."""
+
+    path: Path
+    round: int
+    index: int
+    checksum: str
+
+    @classmethod
+    def parse(cls, path: Path) -> SegmentName | None:
+        match = NAME.fullmatch("/".join(path.parts[-2:]))
+        return match and cls(path, int(match[1]), int(match[2]), match[3])
+
+    def __str__(self) -> str:
+        return f"slice {self.index} of round {self.round}"
+
+
+def encode(round_: int, index: int, groups: Sequence[JudgedGroup]) -> bytes:
+    """The file's bytes. Raises SegmentError for what a segment cannot hold."""
+    place = {b"format": FORMAT, b"round": str(round_).encode(), b"slice": str(index).encode()}
+    try:
+        return _parquet([_row(group) for group in groups], place)
+    except (SegmentError, UnicodeEncodeError, pa.ArrowException, OverflowError) as error:
+        raise SegmentError(f"slice {index} of round {round_} cannot be stored: {error}") from error
+
+
+def segment_path(folder: Path, round_: int, index: int, data: bytes) -> Path:
+    checksum = hashlib.sha256(data).hexdigest()[:32]
+    return round_folder(folder, round_) / f"slice-{index:05d}-{checksum}.parquet"
+
+
+def round_folder(folder: Path, round_: int) -> Path:
+    return folder / f"round-{round_:05d}"
+
+
+def write_segment(
+    folder: str | Path, round_: int, index: int, groups: Sequence[JudgedGroup]
+) -> Path:
+    """Writes one slice durably; returns its path."""
+    data = encode(round_, index, groups)
+    path = segment_path(durable.locate(folder), round_, index, data)
+    durable.write(path, data)
+    return path
+
+
+def read_segment(path: str | Path) -> list[JudgedGroup]:
+    """Raises SegmentError if the file is not what was written under this name."""
+    path = Path(path)
+    data = durable.read(path)
+    problem = find_problem(data, path)
+    if problem:
+        raise SegmentError(problem)
+    table = pq.read_table(io.BytesIO(data), use_threads=False)
+    return [_group(row) for row in table.to_pylist()]
+
+
+def count(data: bytes) -> tuple[int, int]:
+    """How many groups of a segment were accepted and rejected."""
+    reasons = pq.read_table(io.BytesIO(data), columns=["reason"], use_threads=False)["reason"]
+    accepted = reasons.to_pylist().count("")
+    return accepted, len(reasons) - accepted
+
+
+def find_problem(data: bytes, path: Path) -> str:
+    """Why `data` is not the segment that `path` names; "" if it is."""
+    name = SegmentName.parse(path)
+    if name is None:
+        return f"{path} is not named like a segment: restore its name or delete it"
+    measured = hashlib.sha256(data).hexdigest()[:32]
+    if measured != name.checksum:
+        return (
+            f"{path}: checksum differs: the bytes hash to {measured}; restore the file, or delete "
+            f"it and resume the run to have it made again"
+        )
+    place = pq.read_schema(io.BytesIO(data)).metadata or {}
+    stated = place.get(b"format"), place.get(b"round"), place.get(b"slice")
+    if stated != (FORMAT, str(name.round).encode(), str(name.index).encode()):
+        return (
+            f"{path} holds {stated}, its name says {name} of {FORMAT!r}: move it back to its "
+            f"place, or delete it and resume the run to have it made again"
+        )
+    return ""
+
+
+def log_digest(folder: str | Path) -> str:
+    """One hash of the whole log: equal for equal (round, slice, content), verified on the way."""
+    total = hashlib.sha256()
+    paths = durable.files(durable.locate(folder))
+    names = [name for path in paths if (name := SegmentName.parse(path)) is not None]
+    for name in sorted(names, key=lambda name: (name.round, name.index)):
+        data = durable.read(name.path)
+        problem = find_problem(data, name.path)
+        if problem:
+            raise SegmentError(problem)
+        total.update(f"{name.round} {name.index} {hashlib.sha256(data).hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def _parquet(rows: list[dict[str, Any]], place: dict[bytes, bytes]) -> bytes:
+    table = pa.Table.from_pylist(rows, schema=SCHEMA).replace_schema_metadata(place)
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def _row(group: JudgedGroup) -> dict[str, Any]:
+    row = {name: getattr(group, name) for name in SCALARS}
+    where = f"group {group.index}"
+    rollouts = [_packed(r, f"{where}, rollout {k}") for k, r in enumerate(group.rollouts)]
+    return {**row, "rollouts": rollouts}
+
+
+def _packed(rollout: Rollout, where: str) -> dict[str, Any]:
+    judgement, codes = rollout.judgement, rollout.picture.codes
+    if codes is not None and (codes.dtype != np.int32 or codes.ndim != 1):
+        raise SegmentError(f"{where}: codes are {codes.dtype} {codes.shape}, not int32 [tokens]")
+    return {
+        "seed": rollout.seed,
+        "temperature": rollout.temperature,
+        "guidance": rollout.guidance,
+        "png": _png(rollout.picture.pixels, where),
+        "codes": codes,
+        "score": judgement.score,
+        "analysis": judgement.analysis,
+        "attempts": judgement.attempts,
+    }
+
+
+def _png(pixels: np.ndarray, where: str) -> bytes:
+    fits = pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3
+    if not fits or 0 in pixels.shape:
+        raise SegmentError(
+            f"{where}: pixels are {pixels.dtype} {pixels.shape}, not uint8 [height, width, 3]"
+        )
+    sink = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(sink, format="PNG", compress_level=PNG_LEVEL)
+    return sink.getvalue()
+
+
+def _group(row: dict[str, Any]) -> JudgedGroup:
+    rollouts = tuple(_rollout(packed) for packed in row["rollouts"])
+    return JudgedGroup(**{name: row[name] for name in SCALARS}, rollouts=rollouts)
+
+
+def _rollout(packed: dict[str, Any]) -> Rollout:
+    with Image.open(io.BytesIO(packed["png"])) as image:
+        pixels = np.array(image)
+    codes = packed["codes"]
+    return Rollout(
+        seed=packed["seed"],
+        temperature=packed["temperature"],
+        guidance=packed["guidance"],
+        picture=Picture(pixels, None if codes is None else np.array(codes, dtype=np.int32)),
+        judgement=Judgement(packed["analysis"], packed["score"], packed["attempts"]),
+    )

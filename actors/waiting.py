@@ -1,0 +1,31 @@
+"""Waiting for something to become true inside an async actor.
+
+Invariant: nobody waits without a deadline, and a wait that fails says what it waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+
+class Signal:
+    """Wakes everybody who waits each time `notify` is called, on the same event loop."""
+
+    def __init__(self) -> None:
+        self._changed = asyncio.Event()
+
+    def notify(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def wait_until(
+        self, ready: Callable[[], bool], deadline_s: float, describe: Callable[[], str]
+    ) -> None:
+        """Returns once `ready()`; raises TimeoutError with `describe()` after `deadline_s`."""
+        try:
+            async with asyncio.timeout(deadline_s):
+                while not ready():
+                    await self._changed.wait()
+        except TimeoutError:
+            raise TimeoutError(f"waited {deadline_s:g} s for {describe()}") from None
