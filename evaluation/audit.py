@@ -1,0 +1,193 @@
+"""How far the Judge can be trusted: its scores of a round against the oracle's.
+
+Invariant: the numbers follow from the replay log alone; segments are tallied in Ray tasks, and
+tallies add up to the same whatever the order. A prompt that the suite cannot read is never right.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from collections import Counter
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import ray
+
+from actors.config import ActorsConfig, JudgeConfig
+from actors.records import JudgedGroup
+from actors.segments import read_segment, round_folder
+from evaluation.diversity import diversity
+from evaluation.metrics import Gauges, append_metrics, read_metrics
+from evaluation.suites import NEVER_RIGHT, Suite
+
+SEGMENTS_PER_TASK = 8
+TASKS = 2
+"""At a time: they ask Ray for no CPU, so nothing else would bound them."""
+_NUMBER = re.compile(r"\s*\b\d+(\.\d+)?\b")
+
+
+class Settings(Protocol):
+    """What an audit needs of a run's configuration."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def folder(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def actors(self) -> ActorsConfig: ...
+    @property
+    def judge(self) -> JudgeConfig: ...
+
+
+@dataclass
+class Tally:
+    """Counts over judged groups. `counts` are named below; `pairs` are (Judge's score, oracle's
+    score) of every scored rollout."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    pairs: list[tuple[float, float]] = field(default_factory=list)
+    prompts: list[tuple[int, str]] = field(default_factory=list)
+
+    def add(self, group: JudgedGroup, suite: Suite, accept_at: float) -> None:
+        readable = suite.grammatical(group.prompt)
+        self.prompts.append((group.index, group.prompt))
+        self.counts.update({"groups": 1, "grammatical": int(readable)})
+        if not group.accepted:
+            self.counts[f"rejected/{reason_kind(group.reason)}"] += 1
+        right = [self._rollout(group, k, suite, readable, accept_at)
+                 for k in range(len(group.rollouts))]  # fmt: skip
+        if group.accepted:
+            won = right[group.ranked()[0]]
+            self.counts.update({"accepted": 1, f"accepted/{group.category}": 1})
+            self.counts.update({"won": int(won), f"won/{group.category}": int(won)})
+
+    def _rollout(
+        self, group: JudgedGroup, number: int, suite: Suite, readable: bool, accept_at: float
+    ) -> bool:
+        """Whether the oracle finds the drawing right, after counting what the Judge said."""
+        rollout = group.rollouts[number]
+        pixels, score = rollout.picture.pixels, rollout.judgement.score
+        oracle = suite.verdict(pixels, group.prompt) if readable else NEVER_RIGHT
+        right = oracle.right
+        self.counts.update({"rollouts": 1, "right": int(right)})
+        if score is None:
+            self.counts["unparsable"] += 1
+        else:
+            self.counts.update({"scored": 1, "agreed": int((score >= accept_at) == right)})
+            self.pairs.append((score, oracle.score))
+        return right
+
+    def merge(self, other: Tally) -> None:
+        self.counts.update(other.counts)
+        self.pairs += other.pairs
+        self.prompts += other.prompts
+
+    def values(self) -> dict[str, float]:
+        """Percentages, but for the correlation; what has no case to count is left out."""
+        count = self.counts
+        shares = {
+            "agreement": ("agreed", "scored"),
+            "precision": ("won", "accepted"),
+            "accepted": ("accepted", "groups"),
+            "unparsable": ("unparsable", "rollouts"),
+            "grammatical": ("grammatical", "groups"),
+            "right": ("right", "rollouts"),
+        }
+        for name in sorted(count):
+            if name.startswith("accepted/"):
+                category = name.removeprefix("accepted/")
+                shares[f"precision/{category}"] = (f"won/{category}", name)
+            elif name.startswith("rejected/"):
+                shares[name] = (name, "groups")
+        found = {f"audit/{name}": 100 * count[part] / count[whole]
+                 for name, (part, whole) in shares.items() if count[whole]}  # fmt: skip
+        correlation = _correlation(self.pairs)
+        return found if correlation is None else {**found, "audit/correlation": correlation}
+
+
+async def audit(round_: int, config: Settings, suite: Suite) -> dict[str, float]:
+    """The Judge against the oracle over one closed round, and how varied its prompts were.
+
+    Kept in the run's metrics.jsonl as the round's row; one that is there is read back.
+    """
+    folder = Path(config.folder) / config.name
+    values = _kept(folder, round_)
+    if values is None:
+        tally = await _count(folder, round_, config, suite)
+        prompts = [prompt for _, prompt in sorted(tally.prompts)]
+        values = {**tally.values(), **diversity(prompts, suite.held_out, config.seed, round_)}
+        append_metrics(folder, {"kind": "round", "round": round_, **values})
+    Gauges(config.name).set(values)
+    return values
+
+
+def _kept(folder: Path, round_: int) -> dict[str, float] | None:
+    for row in read_metrics(folder):
+        if row["kind"] == "round" and row["round"] == round_:
+            return {name: value for name, value in row.items() if "/" in name}
+    return None
+
+
+async def _count(folder: Path, round_: int, config: Settings, suite: Suite) -> Tally:
+    files = sorted(round_folder(folder / "replay", round_).glob("slice-*.parquet"))
+    held, places = ray.put(suite), asyncio.Semaphore(TASKS)
+
+    async def count(part: list[Path]) -> Tally:
+        async with places:
+            wait = _tally.remote(part, held, config.judge.accept_at)
+            return await _within(wait, round_, config.actors.task_deadline)
+
+    async with asyncio.TaskGroup() as tasks:
+        counts = [tasks.create_task(count(files[at : at + SEGMENTS_PER_TASK]))
+                  for at in range(0, len(files), SEGMENTS_PER_TASK)]  # fmt: skip
+    whole = Tally()
+    for each in counts:
+        whole.merge(each.result())
+    return whole
+
+
+def audit_groups(groups: Sequence[JudgedGroup], suite: Suite, accept_at: float) -> Tally:
+    tally = Tally()
+    for group in groups:
+        tally.add(group, suite, accept_at)
+    return tally
+
+
+def reason_kind(reason: str) -> str:
+    """The reason without the first number, which is the group's own: what is counted together."""
+    return _NUMBER.sub("", reason.replace("/", " "), count=1).strip()
+
+
+@ray.remote(num_cpus=0)
+def _tally(files: Sequence[Path], suite: Suite, accept_at: float) -> Tally:
+    tally = Tally()
+    for file in files:
+        tally.merge(audit_groups(read_segment(file), suite, accept_at))
+    return tally
+
+
+async def _within(wait: Awaitable[Tally], round_: int, seconds: float) -> Tally:
+    try:
+        return await asyncio.wait_for(wait, seconds)
+    except TimeoutError:
+        raise TimeoutError(
+            f"waited {seconds:g} s for the oracle's audit of round {round_} (actors.task_deadline)"
+        ) from None
+
+
+def _correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
+    """Pearson's; None where one side never varies."""
+    if len(pairs) < 2:
+        return None
+    judge, oracle = np.array(pairs, dtype=np.float64).T
+    if judge.std() == 0 or oracle.std() == 0:
+        return None
+    value = float(np.corrcoef(judge, oracle)[0, 1])
+    return value if math.isfinite(value) else None

@@ -1,0 +1,25 @@
+"""The settings of what is measured after every round."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from policies.config import require
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """`suite` names a module of `evaluation/suites`; `prompts` held-out prompts and `scenes`
+    rendered scenes are the same in every round and in every run with the same `seed`."""
+
+    suite: str = "tiny_world"
+    prompts: int = 500
+    scenes: int = 200
+    prompts_per_task: int = 50
+    temperature: float = 1.0
+    seed: int = 1234
+
+    def __post_init__(self) -> None:
+        for name in ("prompts", "scenes", "prompts_per_task"):
+            require(getattr(self, name) >= 1, f"evaluation.{name}", getattr(self, name), "1 or more")
+        require(self.temperature >= 0, "evaluation.temperature", self.temperature, "0 or more")

@@ -1,0 +1,131 @@
+"""Marks for drawings and for answers, and the scores that they add up to.
+
+Invariant: pure functions of a suite and of what a model made; they run in Ray tasks, beside the
+driver, and nothing that they find out goes back to the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from evaluation import unicycle
+from evaluation.pictures import data_uri
+from evaluation.suites import Suite, Verdict
+from policies.interface import Picture
+
+Asked = list[tuple[Picture, str]]
+
+
+@dataclass(frozen=True)
+class Item:
+    """A held-out prompt. `shown` keeps its drawing for the report."""
+
+    index: int
+    prompt: str
+    category: str
+    seed: int
+    shown: bool
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One drawing and its marks; `marks` are UniCycle's s_k, `picture` is empty if not shown."""
+
+    item: Item
+    verdict: Verdict
+    marks: tuple[float, ...]
+    picture: str
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One scene as the model read it; `marks` are those of its answers."""
+
+    caption: bool
+    marks: tuple[float, ...]
+
+
+def asked_about(suite: Suite, prompts: Sequence[str], pictures: Sequence[Picture]) -> Asked:
+    """Every question of each prompt with its picture, in order."""
+    return [
+        (picture, question.text)
+        for prompt, picture in zip(prompts, pictures, strict=True)
+        for question in suite.questions(prompt)
+    ]
+
+
+def grade_drawings(
+    suite: Suite, items: Sequence[Item], pictures: Sequence[Picture], answers: Sequence[str]
+) -> list[Drawn]:
+    """`answers` are those to `asked_about`."""
+    marks = _marks(suite, [item.prompt for item in items], answers)
+    return [
+        Drawn(
+            item=item,
+            verdict=suite.verdict(picture.pixels, item.prompt),
+            marks=own,
+            picture=data_uri(picture.pixels) if item.shown else "",
+        )
+        for item, picture, own in zip(items, pictures, marks, strict=True)
+    ]
+
+
+def grade_scenes(
+    suite: Suite, scenes: Sequence[tuple[Picture, str]], captions: Sequence[str],
+    answers: Sequence[str],
+) -> list[Seen]:  # fmt: skip
+    """`captions` and `answers` are what the model said of the oracle's own scenes."""
+    marks = _marks(suite, [prompt for _, prompt in scenes], answers)
+    return [
+        Seen(suite.caption_right(picture, caption), own)
+        for (picture, _), caption, own in zip(scenes, captions, marks, strict=True)
+    ]
+
+
+def outcomes(drawn: Sequence[Drawn], seen: Sequence[Seen]) -> dict[str, list[float]]:
+    """What the scores are means of, in the order of the prompts: from 0 to 1 each."""
+    asked = [each.marks for each in drawn if each.marks]
+    return {
+        "drawing/all_right": [float(each.verdict.right) for each in drawn],
+        "drawing/soft": [each.verdict.soft for each in drawn],
+        "unicycle/soft": [unicycle.soft(marks) for marks in asked],
+        "unicycle/hard": [unicycle.hard(marks) for marks in asked],
+        "understanding/captions": [float(each.caption) for each in seen],
+        "understanding/questions": [mark for each in seen for mark in each.marks],
+    }
+
+
+def scores(drawn: Sequence[Drawn], found: dict[str, list[float]]) -> dict[str, float]:
+    """The final scores, 0 to 100 each but for drawing/score (0 to 10, the oracle's)."""
+    values = {name: unicycle.final(each) for name, each in found.items() if each}
+    values["drawing/score"] = sum(each.verdict.score for each in drawn) / len(drawn)
+    for category in dict.fromkeys(each.item.category for each in drawn):
+        own = [float(each.verdict.right) for each in drawn if each.item.category == category]
+        values[f"drawing/all_right/{category}"] = unicycle.final(own)
+    return values
+
+
+def sample(each: Drawn) -> dict[str, object]:
+    """A drawing for the report, with what it takes to draw it again."""
+    return {
+        "index": each.item.index,
+        "category": each.item.category,
+        "prompt": each.item.prompt,
+        "seed": each.item.seed,
+        "score": each.verdict.score,
+        "right": each.verdict.right,
+        "soft": each.verdict.soft,
+        "picture": each.picture,
+    }
+
+
+def _marks(
+    suite: Suite, prompts: Sequence[str], answers: Sequence[str]
+) -> list[tuple[float, ...]]:
+    """The marks of each prompt's questions; raises ValueError unless each has one answer."""
+    asked = [suite.questions(prompt) for prompt in prompts]
+    if sum(map(len, asked)) != len(answers):
+        raise ValueError(f"{len(answers)} answers came to {sum(map(len, asked))} questions.")
+    each = iter(answers)
+    return [tuple(unicycle.mark(question, next(each)) for question in own) for own in asked]

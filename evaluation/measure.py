@@ -1,0 +1,237 @@
+"""Measures one weight version: what it draws, what it understands, and UniCycle.
+
+Invariant: every version does the same tasks with the same prompts, scenes and seeds, so that
+before and after are paired; what was measured is kept, and never measured again. Pictures go from
+the Solver to the Judge and to the oracle as references, and never through the driver.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import ray
+
+from actors import durable
+from actors.config import ActorsConfig
+from actors.pool import Pool
+from actors.records import Task
+from evaluation import grading
+from evaluation.config import EvaluationConfig
+from evaluation.grading import Asked, Drawn, Item, Seen
+from evaluation.metrics import Gauges, append_metrics
+from evaluation.suites import Suite
+from policies.errors import UserError
+from policies.interface import Picture
+from policies.seeds import derive
+
+FOLDER = "evaluation"
+SHOWN_PER_CATEGORY = 2
+ORACLES = 2
+"""Grading tasks at a time: they ask Ray for no CPU, so nothing else would bound them."""
+
+T = TypeVar("T")
+
+
+class MeasureError(UserError):
+    """A kept measurement that cannot be used; the message names the file and the fix."""
+
+
+class Settings(Protocol):
+    """What measuring needs of a run's configuration."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def folder(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def actors(self) -> ActorsConfig: ...
+    @property
+    def evaluation(self) -> EvaluationConfig: ...
+
+
+async def measure(
+    version: int, config: Settings, suite: Suite, solvers: Pool, judges: Pool
+) -> dict[str, float]:
+    """The scores of `version`, kept in <run>/evaluation and in its metrics.jsonl.
+
+    A version that was measured before is read back. Raises MeasureError where that was done with
+    other settings.
+    """
+    folder = Path(config.folder) / config.name
+    file = version_file(folder, version)
+    own = asdict(config.evaluation).items()
+    settings = {"seed": config.seed, **{f"evaluation.{key}": value for key, value in own}}
+    if file.exists():
+        found = _read(file)
+        _require_same(file, found["settings"], settings)
+    else:
+        drawn, seen = await _Bench(version, config, suite, solvers, judges).run()
+        found = {"version": version, "settings": settings, **summary(drawn, seen)}
+        durable.write(file, json.dumps(found, allow_nan=False).encode())
+    values: dict[str, float] = found["values"]
+    append_metrics(folder, {"kind": "evaluation", "version": version, **values})
+    Gauges(config.name).set(values)
+    return values
+
+
+def read_measured(folder: Path) -> dict[int, dict[str, Any]]:
+    """Everything kept of a run's versions, by version: its values, outcomes and samples."""
+    found = [_read(file) for file in sorted((folder / FOLDER).glob("version-*.json"))]
+    return {each["version"]: each for each in sorted(found, key=lambda each: int(each["version"]))}
+
+
+def version_file(folder: Path, version: int) -> Path:
+    return folder / FOLDER / f"version-{version:05d}.json"
+
+
+class _Bench:
+    """One version's tasks. Drawing slices come first in the numbering, then slices of scenes.
+
+    All versions share the tasks' names (round 0): a drawing's seed follows from the name.
+    """
+
+    def __init__(
+        self, version: int, config: Settings, suite: Suite, solvers: Pool, judges: Pool
+    ) -> None:
+        self.version, self.settings = version, config.evaluation
+        self.run_seed, self.deadline = config.seed, config.actors.task_deadline
+        self.solvers, self.judges = solvers, judges
+        self.suite = ray.put(suite)
+        self.items = list(_slices(self._items(suite), self.settings.prompts_per_task))
+        self.oracles = asyncio.Semaphore(ORACLES)
+
+    async def run(self) -> tuple[list[Drawn], list[Seen]]:
+        async with asyncio.TaskGroup() as tasks:
+            drawn = [tasks.create_task(self._draw(i, own)) for i, own in enumerate(self.items)]
+            seen = tasks.create_task(self._understand())
+        return [each for task in drawn for each in task.result()], seen.result()
+
+    def _items(self, suite: Suite) -> list[Item]:
+        """The held-out prompts with the seeds that their drawings get from their tasks' names."""
+        left = dict.fromkeys(suite.categories, SHOWN_PER_CATEGORY)
+        items = []
+        prompts = suite.prompts(self.settings.prompts, self.settings.seed)
+        for index, (prompt, category) in enumerate(prompts):
+            task, place = divmod(index, self.settings.prompts_per_task)
+            seed = derive(self.run_seed, 0, "evaluator", task, place)
+            items.append(Item(index, prompt, category, seed, shown=left[category] > 0))
+            left[category] -= 1
+        return items
+
+    async def _draw(self, index: int, items: list[Item]) -> list[Drawn]:
+        """Draws a slice, asks the Judge about its own drawings, and lets the oracle mark them."""
+        task, prompts = self._task(index), [item.prompt for item in items]
+        heat = self.settings.temperature
+        pictures = await self.solvers.run(task, "draw_each", prompts, heat)
+        asked = _ask.remote(self.suite, prompts, pictures)
+        answers = await self.judges.run(task, "answer", asked)
+        async with self.oracles:
+            grade = _grade_drawings.remote(self.suite, items, pictures, answers)
+            return await self._within(grade, f"the oracle's marks for {task}")
+
+    async def _understand(self) -> list[Seen]:
+        """Lets the Judge read scenes that are right by construction."""
+        size = self.settings.prompts_per_task
+        parts = -(-self.settings.scenes // size)
+        shown: Any = _show.options(num_returns=3 * parts).remote(
+            self.suite, self.settings.scenes, self.settings.seed, size
+        )
+        async with asyncio.TaskGroup() as tasks:
+            reads = [
+                tasks.create_task(self._read(len(self.items) + part, *shown[3 * part : 3 * part + 3]))
+                for part in range(parts)
+            ]
+        return [each for read in reads for each in read.result()]
+
+    async def _read(self, index: int, scenes: Any, pictures: Any, asked: Any) -> list[Seen]:
+        task = self._task(index)
+        captions = await self.judges.run(task, "caption", pictures)
+        answers = await self.judges.run(task, "answer", asked)
+        async with self.oracles:
+            grade = _grade_scenes.remote(self.suite, scenes, captions, answers)
+            return await self._within(grade, f"the marks for understanding, {task}")
+
+    def _task(self, index: int) -> Task:
+        return Task(0, "evaluator", index, self.version)
+
+    async def _within(self, wait: Awaitable[T], what: str) -> T:
+        try:
+            return await asyncio.wait_for(wait, self.deadline)
+        except TimeoutError:
+            raise TimeoutError(
+                f"waited {self.deadline:g} s for {what} (actors.task_deadline)"
+            ) from None
+
+
+@ray.remote(num_cpus=0)
+def _ask(suite: Suite, prompts: Sequence[str], pictures: Sequence[Picture]) -> Asked:
+    return grading.asked_about(suite, prompts, pictures)
+
+
+@ray.remote(num_cpus=0)
+def _grade_drawings(
+    suite: Suite, items: Sequence[Item], pictures: Sequence[Picture], answers: Sequence[str]
+) -> list[Drawn]:
+    return grading.grade_drawings(suite, items, pictures, answers)
+
+
+@ray.remote(num_cpus=0)
+def _grade_scenes(
+    suite: Suite, scenes: Sequence[tuple[Picture, str]], captions: Sequence[str],
+    answers: Sequence[str],
+) -> list[Seen]:  # fmt: skip
+    return grading.grade_scenes(suite, scenes, captions, answers)
+
+
+@ray.remote(num_cpus=0)
+def _show(suite: Suite, count: int, seed: int, size: int) -> tuple[Any, ...]:
+    """For each slice its scenes, its pictures, and the questions about them."""
+    parts: list[Any] = []
+    for scenes in _slices(suite.scenes(count, seed), size):
+        pictures = [picture for picture, _ in scenes]
+        asked = grading.asked_about(suite, [prompt for _, prompt in scenes], pictures)
+        parts += [scenes, pictures, asked]
+    return tuple(parts)
+
+
+def _slices(items: Sequence[T], size: int) -> Iterator[list[T]]:
+    return (list(items[at : at + size]) for at in range(0, len(items), size))
+
+
+def summary(drawn: list[Drawn], seen: list[Seen]) -> dict[str, Any]:
+    found = grading.outcomes(drawn, seen)
+    return {
+        "values": grading.scores(drawn, found),
+        "outcomes": {name: [round(x, 4) for x in each] for name, each in found.items()},
+        "samples": [grading.sample(each) for each in drawn if each.picture],
+    }
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(file.read_bytes())
+        missing = {"version", "settings", "values", "outcomes", "samples"} - set(found)
+    except ValueError as error:
+        missing = {str(error)}
+    if missing:
+        raise MeasureError(
+            f"{file} is not a measurement ({', '.join(sorted(missing))}): restore it, or delete "
+            "it to have that version measured again."
+        )
+    return found
+
+
+def _require_same(file: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
+    for name in sorted({*then, *now}):
+        if then.get(name) != now.get(name):
+            raise MeasureError(
+                f"{file} was measured with {name} {then.get(name)!r}, which is {now.get(name)!r} "
+                f"now: set {name} back, or delete {file.parent} to measure again."
+            )

@@ -1,0 +1,101 @@
+"""The numbers of a run: metrics.jsonl, one row a measurement, and gauges for Prometheus.
+
+Invariant: the file never holds two rows for the same thing measured, nor a torn line: a row is
+named by its kind and its version or round, the first row of a name stays, and the whole small
+file is written aside and renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ray.util.metrics import Gauge
+
+from actors import durable
+from policies.errors import UserError
+
+FILE = "metrics.jsonl"
+Row = dict[str, Any]
+
+
+class MetricsError(UserError):
+    """A metrics file that cannot be read; the message names the file and the line."""
+
+
+def append_metrics(folder: str | Path, row: Mapping[str, Any]) -> bool:
+    """Adds `row` unless its name is there already; says whether it was added.
+
+    The name is `kind` with `version` for an evaluation, else with `round`.
+    """
+    name = _name(row)
+    rows = read_metrics(folder)
+    if any(_name(known) == name for known in rows):
+        return False
+    lines = [json.dumps(each, allow_nan=False) + "\n" for each in [*rows, _finite(row)]]
+    durable.write(Path(folder) / FILE, "".join(lines).encode())
+    return True
+
+
+def read_metrics(folder: str | Path) -> list[Row]:
+    """All rows in the order in which they were added; none for a run that has measured nothing."""
+    file = Path(folder) / FILE
+    return read_rows(file) if file.exists() else []
+
+
+def read_rows(file: Path) -> list[Row]:
+    """The rows of a JSONL file; a last line that is still being written is left out.
+
+    Raises MetricsError.
+    """
+    rows = []
+    for number, line in enumerate(file.read_text().split("\n")[:-1], 1):
+        try:
+            rows.append(_object(json.loads(line)))
+        except ValueError as error:
+            raise MetricsError(
+                f"{file} line {number} is not a JSON object ({error}): delete that line."
+            ) from error
+    return rows
+
+
+class Gauges:
+    """Scores of a run for Prometheus: `unicorn_drawing_all_right{run, category}` and so on."""
+
+    def __init__(self, run: str) -> None:
+        self.run = run
+        self._gauges: dict[str, Gauge] = {}
+
+    def set(self, values: Mapping[str, float]) -> None:
+        """"drawing/all_right" is the whole; "drawing/all_right/counting" is one category of it."""
+        for key, value in values.items():
+            group, measure, *category = key.split("/")
+            name = f"unicorn_{group}_{measure}".replace("-", "_")
+            if name not in self._gauges:
+                self._gauges[name] = Gauge(name, f"{group} {measure}", ("run", "category"))
+            labels = {"run": self.run, "category": category[0] if category else "all"}
+            self._gauges[name].set(value, labels)
+
+
+def _name(row: Mapping[str, Any]) -> tuple[str, str, int]:
+    kind = row.get("kind")
+    by = "version" if kind == "evaluation" else "round"
+    if not isinstance(kind, str) or not isinstance(row.get(by), int):
+        raise MetricsError(
+            f"A metrics row needs a kind and a whole number {by!r}; it has {dict(row)!r:.200}."
+        )
+    return kind, by, row[by]
+
+
+def _finite(row: Mapping[str, Any]) -> Row:
+    """JSON knows no NaN: a measurement that is not defined is left out."""
+    return {k: v for k, v in row.items() if not (isinstance(v, float) and not math.isfinite(v))}
+
+
+def _object(value: object) -> Row:
+    if not isinstance(value, dict):
+        raise ValueError("it is not an object")
+    return value

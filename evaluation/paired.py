@@ -1,0 +1,23 @@
+"""Before and after on the same prompts and seeds: how sure is a gain?
+
+Invariant: both sides are outcomes of the very same questions in the same order, so that what is
+hard for every version cancels out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+
+def gain(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]:
+    """The mean of after - before, and the half-width of its 95 % interval (normal)."""
+    if len(before) != len(after) or not before:
+        raise ValueError(
+            f"{len(before)} outcomes before and {len(after)} after cannot be paired: "
+            "measure both versions with the same settings."
+        )
+    differences = [b - a for a, b in zip(before, after, strict=True)]
+    mean = sum(differences) / len(differences)
+    spread = sum((d - mean) ** 2 for d in differences) / max(1, len(differences) - 1)
+    return mean, 1.96 * math.sqrt(spread / len(differences))

@@ -1,0 +1,85 @@
+"""The tiny world: prompts and scenes without end, and an oracle that reads pixels.
+
+Invariant: prompts and scenes are held out: none of their texts was ever shown in pretraining.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from evaluation.suites import Verdict
+from policies.interface import Picture
+from policies.seeds import generator
+from policies.tiny import oracle
+from policies.tiny.language import CATEGORIES, is_held_out, parse, sample_prompt
+from policies.tiny.questions import Question, questions
+from policies.tiny.render import render, sample_scene
+from policies.tiny.scene import Prompt
+
+EXHAUSTED = 300
+"""Held-out draws without a new prompt after which a category starts to repeat itself."""
+
+
+class TinyWorld:
+    name = "tiny_world"
+    categories = tuple(CATEGORIES)
+
+    def prompts(self, n: int, seed: int) -> list[tuple[str, str]]:
+        return [(prompt.text, prompt.category) for prompt in self._prompts("prompts", n, seed)]
+
+    def scenes(self, n: int, seed: int) -> list[tuple[Picture, str]]:
+        made = []
+        for i, prompt in enumerate(self._prompts("scenes", n, seed)):
+            scene = sample_scene(prompt, generator(self.name, "scene", seed, i))
+            made.append((Picture(render(scene)), prompt.text))
+        return made
+
+    def grammatical(self, prompt: str) -> bool:
+        try:
+            parse(prompt)
+        except ValueError:
+            return False
+        return True
+
+    def held_out(self, prompt: str) -> bool:
+        return is_held_out(prompt)
+
+    def verdict(self, pixels: np.ndarray, prompt: str) -> Verdict:
+        # Reading is what costs: once for what oracle.score, .soft and .all_right say.
+        facts = oracle.read_facts(pixels, parse(prompt))
+        soft = sum(facts) / len(facts)
+        return Verdict(10.0 if all(facts) else 6.0 * soft, all(facts), soft)
+
+    def questions(self, prompt: str) -> Sequence[Question]:
+        return questions(parse(prompt))
+
+    def caption_right(self, picture: Picture, caption: str) -> bool:
+        return self.grammatical(caption) and self.verdict(picture.pixels, caption).right
+
+    def _prompts(self, kind: str, n: int, seed: int) -> list[Prompt]:
+        each = [self._of(category, kind, seed) for category in self.categories]
+        return [next(each[i % len(each)]) for i in range(n)]
+
+    def _of(self, category: str, kind: str, seed: int) -> Iterator[Prompt]:
+        """Held-out prompts of one category, all different as long as the world has them."""
+        rng = generator(self.name, kind, seed, category)
+        seen: set[str] = set()
+        misses = 0
+        while True:
+            prompt = sample_prompt(rng, category)
+            if not is_held_out(prompt.text):
+                continue
+            if prompt.text in seen and misses < EXHAUSTED:
+                misses += 1
+                continue
+            if prompt.text in seen:
+                seen.clear()
+            misses = 0
+            seen.add(prompt.text)
+            yield prompt
+
+
+def suite() -> TinyWorld:
+    return TinyWorld()

@@ -1,0 +1,95 @@
+"""The audit compares what the Judge said with what the oracle sees, over the replay log."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from actors.config import ActorsConfig, JudgeConfig
+from actors.records import JudgedGroup, Judgement, Rollout
+from actors.segments import write_segment
+from evaluation.audit import audit, audit_groups, reason_kind
+from evaluation.metrics import read_metrics
+from evaluation.suites import load_suite
+from policies.interface import Picture
+from policies.seeds import generator
+from policies.tiny.language import parse
+from policies.tiny.render import render, sample_scene
+
+SUITE = load_suite("tiny_world")
+PROMPT = "three red circles"
+RIGHT = render(sample_scene(parse(PROMPT), generator("audit")))
+WRONG = np.full_like(RIGHT, 255)
+
+
+@dataclass(frozen=True)
+class Settings:
+    name: str
+    folder: str
+    seed: int = 0
+    actors: ActorsConfig = field(default_factory=ActorsConfig)
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
+
+
+def group(index: int, *rollouts: tuple[np.ndarray, float | None], reason: str = "",
+          prompt: str = PROMPT) -> JudgedGroup:  # fmt: skip
+    made = tuple(Rollout(k, 1.0, 1.0, Picture(pixels), Judgement("", score, 1))
+                 for k, (pixels, score) in enumerate(rollouts))  # fmt: skip
+    return JudgedGroup(1, index, "counting", "one kind", prompt, 0, 0, 0, made, reason)
+
+
+GROUPS = [
+    group(0, (RIGHT, 10.0), (WRONG, 2.0)),
+    group(1, (WRONG, 9.0), (RIGHT, 8.0), (WRONG, None)),
+    group(2, (WRONG, 4.0), reason="best score 4 is under 7"),
+    group(3, (RIGHT, 3.0), reason="best score 3 is under 7"),
+    group(4, (RIGHT, 10.0), prompt="three red circle"),
+]
+
+
+def test_every_number_of_the_audit():
+    values = audit_groups(GROUPS, SUITE, 7.0).values()
+    assert values["audit/agreement"] == pytest.approx(100 * 4 / 7)
+    assert values["audit/precision"] == pytest.approx(100 / 3)
+    assert values["audit/precision/counting"] == pytest.approx(100 / 3)
+    assert values["audit/accepted"] == pytest.approx(60)
+    assert values["audit/unparsable"] == pytest.approx(100 / 8)
+    assert values["audit/grammatical"] == pytest.approx(80)
+    assert values["audit/rejected/best score is under 7"] == pytest.approx(40)
+    assert -1 <= values["audit/correlation"] <= 1
+
+
+def test_what_has_no_case_is_left_out():
+    assert audit_groups([], SUITE, 7.0).values() == {}
+    alike = audit_groups([group(0, (RIGHT, 9.0), (RIGHT, 9.0))], SUITE, 7.0).values()
+    assert "audit/correlation" not in alike
+
+
+def test_tallies_add_up_in_any_order():
+    whole = audit_groups(GROUPS, SUITE, 7.0).values()
+    parts = [audit_groups([each], SUITE, 7.0) for each in reversed(GROUPS)]
+    for part in parts[1:]:
+        parts[0].merge(part)
+    assert parts[0].values() == pytest.approx(whole)
+
+
+def test_a_reason_is_counted_without_its_own_number():
+    assert reason_kind("best score 4.5 is under 7") == "best score is under 7"
+    assert reason_kind("no judgement could be parsed") == "no judgement could be parsed"
+
+
+def test_a_round_is_audited_once_and_kept(ray_cluster, tmp_path: Path):
+    for index, each in enumerate(GROUPS):
+        write_segment(tmp_path / "run" / "replay", 1, index, [each])
+    settings = Settings("run", str(tmp_path))
+    values = asyncio.run(audit(1, settings, SUITE))
+    assert values["audit/accepted"] == pytest.approx(60)
+    assert values["diversity/unique"] == pytest.approx(2 / 5)
+    assert read_metrics(tmp_path / "run") == [{"kind": "round", "round": 1, **values}]
+    for file in (tmp_path / "run" / "replay").rglob("*.parquet"):
+        file.unlink()
+    assert asyncio.run(audit(1, settings, SUITE)) == values

@@ -1,0 +1,158 @@
+"""Measuring drives real pools; the replicas here draw and read by rule instead of by a model."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+from actors.config import ActorsConfig
+from actors.pool import Pool, Receipt
+from actors.records import Task
+from evaluation.config import EvaluationConfig
+from evaluation.measure import MeasureError, measure, read_measured
+from evaluation.metrics import read_metrics
+from evaluation.suites import load_suite
+from policies.interface import Picture
+from policies.seeds import derive, generator
+from policies.tiny.language import corrupt, parse
+from policies.tiny.render import render, sample_scene
+
+SUITE = load_suite("tiny_world")
+EVALUATION = EvaluationConfig(prompts=25, scenes=7, prompts_per_task=10)
+
+
+@dataclass(frozen=True)
+class Settings:
+    name: str
+    folder: str
+    seed: int = 5
+    actors: ActorsConfig = field(default_factory=ActorsConfig)
+    evaluation: EvaluationConfig = EVALUATION
+
+
+@ray.remote(num_cpus=0)
+class Rules:
+    """Version 1 draws what it is asked for, version 0 draws it with one thing wrong. Of scenes it
+    knows every caption and answer; of its own drawings it only ever says "red"."""
+
+    def __init__(self, scenes: list[tuple[Picture, str]]) -> None:
+        self.known = {picture.pixels.tobytes(): prompt for picture, prompt in scenes}
+
+    def ready(self) -> bool:
+        return True
+
+    @ray.method(num_returns=2)
+    def perform(self, task: Task, method: str, *args: Any) -> tuple[Receipt, Any]:
+        return Receipt(task, 0.0), getattr(self, method)(task, *args)
+
+    def draw_each(self, task: Task, prompts: list[str], temperature: float) -> list[Picture]:
+        return [self.draw(task, i, prompt) for i, prompt in enumerate(prompts)]
+
+    def draw(self, task: Task, place: int, text: str) -> Picture:
+        rng = generator(5, task.round, task.role, task.index, place)
+        prompt = parse(text)
+        shown = prompt if task.version else corrupt(prompt, rng)[0]
+        return Picture(render(sample_scene(shown, rng)))
+
+    def caption(self, task: Task, pictures: list[Picture]) -> list[str]:
+        return [self.known[picture.pixels.tobytes()] for picture in pictures]
+
+    def answer(self, task: Task, asked: list[tuple[Picture, str]]) -> list[str]:
+        return [self.told(self.known.get(picture.pixels.tobytes()), text) for picture, text in asked]
+
+    def told(self, prompt: str | None, text: str) -> str:
+        if prompt is None:
+            return "red"
+        return next(q.answer for q in SUITE.questions(prompt) if q.text == text)
+
+
+@pytest.fixture(scope="module")
+def measured(ray_cluster, tmp_path_factory) -> tuple[Settings, dict[int, dict[str, float]], int]:
+    """Versions 0, 1 and 0 again; and how many tasks the first two took."""
+    settings = Settings("run", str(tmp_path_factory.mktemp("runs")))
+    values, done = asyncio.run(_measure(settings, (0, 1, 0)))
+    return settings, values, done
+
+
+async def _measure(
+    settings: Settings, versions: tuple[int, ...]
+) -> tuple[dict[int, dict[str, float]], int]:
+    scenes = SUITE.scenes(settings.evaluation.scenes, settings.evaluation.seed)
+    pools = [Pool(name, lambda _: Rules.remote(scenes), 1, {"CPU": 0}, settings.actors)
+             for name in ("solver", "judge")]  # fmt: skip
+    await asyncio.gather(*(pool.start() for pool in pools))
+    found = {}
+    for version in versions:
+        values = await measure(version, settings, SUITE, *pools)
+        assert found.setdefault(version, values) == values
+    done = sum(pool.stats().done for pool in pools)
+    for pool in pools:
+        pool.stop()
+    return found, done
+
+
+def test_right_drawings_score_higher_than_wrong_ones(measured):
+    _, values, _ = measured
+    assert values[0]["drawing/all_right"] < 20 < 90 < values[1]["drawing/all_right"]
+    assert values[0]["drawing/soft"] < values[1]["drawing/soft"]
+    assert values[1]["drawing/score"] > 9
+
+
+def test_understanding_is_of_scenes_and_unicycle_of_own_drawings(measured):
+    _, values, _ = measured
+    assert values[1]["understanding/questions"] == 100
+    assert values[1]["understanding/captions"] > 80
+    assert 0 <= values[1]["unicycle/hard"] <= values[1]["unicycle/soft"] < 50
+
+
+def test_every_category_has_its_score(measured):
+    _, values, _ = measured
+    own = [name for name in values[1] if name.startswith("drawing/all_right/")]
+    assert len(own) == 10
+
+
+def test_a_measured_version_is_read_back(measured):
+    settings, values, done = measured
+    drawn, seen = 3, 1
+    assert done == 2 * (2 * drawn + 2 * seen)
+    folder = Path(settings.folder) / settings.name
+    assert {v: each["values"] for v, each in read_measured(folder).items()} == values
+    assert [row["version"] for row in read_metrics(folder)] == [0, 1]
+
+
+def test_samples_are_paired_and_say_how_to_draw_them_again(measured):
+    settings, _, _ = measured
+    kept = read_measured(Path(settings.folder) / settings.name)
+    base, last = kept[0]["samples"], kept[1]["samples"]
+    assert [s["index"] for s in base] == list(range(20))
+    assert [(s["prompt"], s["seed"]) for s in base] == [(s["prompt"], s["seed"]) for s in last]
+    assert base[13]["seed"] == derive(5, 0, "evaluator", 1, 3)
+    assert all(s["picture"].startswith("data:image/png;base64,") for s in base)
+    assert len(kept[0]["outcomes"]["drawing/soft"]) == 25
+
+
+def test_other_settings_are_refused(measured):
+    settings, _, _ = measured
+    other = replace(settings, evaluation=replace(EVALUATION, prompts=24))
+    with pytest.raises(MeasureError, match=r"version-00000\.json was measured with evaluation.prompts 25"):
+        asyncio.run(measure(0, other, SUITE, *_no_pools(settings)))
+
+
+def test_a_damaged_measurement_is_named(ray_cluster, tmp_path):
+    settings = Settings("run", str(tmp_path))
+    file = tmp_path / "run" / "evaluation" / "version-00000.json"
+    file.parent.mkdir(parents=True)
+    for content in ('{"version": 0', json.dumps({"version": 0})):
+        file.write_text(content)
+        with pytest.raises(MeasureError, match=r"version-00000\.json is not a measurement .*delete"):
+            asyncio.run(measure(0, settings, SUITE, *_no_pools(settings)))
+
+
+def _no_pools(settings: Settings) -> list[Pool]:
+    return [Pool(name, Rules.remote, 0, {}, settings.actors) for name in ("solver", "judge")]
