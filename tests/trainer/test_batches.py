@@ -1,0 +1,115 @@
+"""The plan of a round follows from the log alone and keeps the ratio of the patterns."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from policies.interface import PATTERNS, Example, Pattern
+from trainer.batches import GroupExamples, Step, round_steps
+from trainer.config import ReconstructionConfig
+
+PAPER = ReconstructionConfig()
+
+
+def group(index: int, lacks: tuple[Pattern, ...] = ()) -> dict[Pattern, Example]:
+    return {p: Example((str(index),), "x", p) for p in PATTERNS if p not in lacks}
+
+
+def plan(
+    groups: int | list[GroupExamples], mix: ReconstructionConfig = PAPER, per_step: int = 4,
+    epochs: int = 1, seed: int = 0,
+) -> list[Step]:  # fmt: skip
+    made = [group(i) for i in range(groups)] if isinstance(groups, int) else groups
+    return list(round_steps(seed, 1, made, mix, per_step, epochs))
+
+
+def counts(steps: list[Step]) -> Counter[Pattern]:
+    return Counter(p for step in steps for p, examples in step.batch.items() for _ in examples)
+
+
+def indices(step: Step, pattern: Pattern = "generation") -> list[int]:
+    return [int(str(e.context[0])) for e in step.batch.get(pattern, ())]
+
+
+def test_the_paper_s_mix_is_exact_over_a_round() -> None:
+    assert counts(plan(100, per_step=10)) == {
+        "generation": 100, "caption": 100, "judgement": 60, "reflection": 20
+    }  # fmt: skip
+
+
+@given(
+    st.integers(0, 60), st.integers(1, 11), st.integers(1, 3),
+    st.fixed_dictionaries({p: st.sampled_from([0.0, 0.1, 0.5, 1.0, 3.0, 5.0]) for p in PATTERNS}),
+    st.integers(0, 5),
+)  # fmt: skip
+def test_any_mix_is_kept_to_within_one_example(groups, per_step, epochs, weights, seed) -> None:
+    if not any(weights.values()):
+        return
+    steps = plan(groups, ReconstructionConfig(**weights), per_step, epochs, seed)
+    for pattern, weight in weights.items():
+        wanted = groups * epochs * weight / max(weights.values())
+        assert abs(counts(steps)[pattern] - wanted) < 1
+        assert weight > 0 or all(pattern not in step.batch for step in steps)
+
+
+def test_short_rounds_do_not_always_round_down() -> None:
+    """12 groups ask for 2.4 reflections: over many rounds the mean is that."""
+    total = sum(counts(plan(12, seed=seed))["reflection"] for seed in range(200))
+    assert total / 200 == pytest.approx(2.4, abs=0.1)
+
+
+def test_what_a_chunk_cannot_give_the_next_ones_do() -> None:
+    equal = [group(i, lacks=("reflection",)) for i in range(10)]
+    steps = plan([*equal, *(group(i) for i in range(10, 20))], per_step=5)
+    assert all("reflection" not in step.batch for step in steps[:2])
+    assert counts(steps)["reflection"] == 4
+
+
+def test_the_first_epoch_is_the_order_of_the_log_and_later_ones_are_shuffled() -> None:
+    steps = plan(10, per_step=4, epochs=3)
+    assert [(s.epoch, s.index) for s in steps] == [(e, i) for e in (1, 2, 3) for i in (1, 2, 3)]
+    orders = [[i for s in steps if s.epoch == e for i in indices(s)] for e in (1, 2, 3)]
+    assert orders[0] == list(range(10))
+    assert [len(indices(s)) for s in steps] == [4, 4, 2] * 3
+    for order in orders[1:]:
+        assert sorted(order) == orders[0] and order != orders[0]
+    assert orders[1] != orders[2]
+
+
+def test_the_plan_follows_from_its_key() -> None:
+    assert plan(9, epochs=2, seed=1) == plan(9, epochs=2, seed=1)
+    chosen = [indices(s, "judgement") for s in plan(9, epochs=2, seed=1)]
+    assert chosen != [indices(s, "judgement") for s in plan(9, epochs=2, seed=2)]
+
+
+def test_a_step_asks_for_no_more_of_the_log_than_it_learns_from() -> None:
+    taken: list[int] = []
+
+    def log() -> Iterator[GroupExamples]:
+        for i in range(8):
+            taken.append(i)
+            yield group(i)
+
+    steps = round_steps(0, 1, log(), PAPER, 4, 2)
+    assert taken == []
+    assert indices(next(steps)) == [0, 1, 2, 3] == taken
+    assert indices(next(steps)) == [4, 5, 6, 7]
+    assert taken == list(range(8))
+
+
+def test_a_round_with_nothing_accepted_has_no_steps() -> None:
+    assert plan(0, epochs=3) == []
+
+
+def test_choices_are_among_the_groups_of_the_step_and_spread() -> None:
+    steps = plan(400, per_step=10)
+    for step in steps:
+        assert set(indices(step, "reflection")) <= set(indices(step))
+        assert len(set(indices(step, "judgement"))) == 6
+    places = Counter(i % 10 for step in steps for i in indices(step, "reflection"))
+    assert set(places) == set(range(10))

@@ -1,0 +1,106 @@
+"""One judged group becomes the four patterns, with the contexts of sampling."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.answers import parse_judgement
+from actors.templates import load_templates
+from policies.interface import Picture
+from tests.trainer.small import group
+from trainer.patterns import reconstruct
+
+TINY, JSON = load_templates("tiny"), load_templates("json")
+
+
+def rollout_of(judged, picture) -> int:
+    return next(i for i, r in enumerate(judged.rollouts) if r.picture is picture)
+
+
+def test_each_pattern_has_the_context_that_sampling_uses() -> None:
+    judged = group(3, (2.0, 9.0, None, 5.0))
+    examples = reconstruct(judged, 0, TINY, 7.0)
+    best = judged.rollouts[1].picture
+    assert list(examples) == ["generation", "caption", "judgement", "reflection"]
+    assert all(name == example.pattern for name, example in examples.items())
+    assert examples["generation"].context == TINY.draw(judged.prompt) == (judged.prompt,)
+    assert examples["generation"].target is best
+    assert examples["caption"].context == TINY.caption(best) == (best, "describe")
+    assert examples["caption"].target == judged.prompt
+    assert examples["reflection"].target is best
+    word, prompt, seen = examples["judgement"].context
+    assert (word, prompt) == ("judge", judged.prompt)
+    one = judged.rollouts[rollout_of(judged, seen)]
+    assert examples["judgement"].target == one.judgement.text()
+    assert parse_judgement(one.judgement.text()) is not None
+
+
+def test_the_loser_comes_with_its_own_judgement() -> None:
+    judged = group(3, (2.0, 9.0, None, 5.0))
+    prompt, picture, words = reconstruct(judged, 0, TINY, 7.0)["reflection"].context
+    loser = judged.rollouts[rollout_of(judged, picture)]
+    assert prompt == judged.prompt and words == loser.judgement.text()
+    assert loser.judgement.score in (2.0, 5.0)
+
+
+def test_every_loser_is_chosen_by_some_key_and_a_tie_with_the_best_never() -> None:
+    judged = group(1, (9.0, 9.0, 4.0, 1.0))
+    seen = Counter(
+        rollout_of(judged, reconstruct(judged, seed, TINY, 7.0)["reflection"].context[1])
+        for seed in range(100)
+    )
+    assert set(seen) == {2, 3} and min(seen.values()) > 25
+
+
+def test_without_a_loser_there_is_no_reflection() -> None:
+    for scores in [(8.0, 8.0), (8.0, None), (8.0,)]:
+        assert "reflection" not in reconstruct(group(0, scores), 0, TINY, 7.0)
+
+
+def test_good_and_poor_judgements_are_learned_equally_often() -> None:
+    judged = group(5, (9.0, 1.0, 2.0, 3.0, 6.9, 0.0, 1.0, None))
+    good = 0
+    for seed in range(400):
+        picture = reconstruct(judged, seed, TINY, 7.0)["judgement"].context[2]
+        good += rollout_of(judged, picture) == 0
+    assert good / 400 == pytest.approx(0.5, abs=0.08)
+
+
+@given(
+    st.lists(st.none() | st.floats(0, 10), min_size=1, max_size=8).filter(
+        lambda scores: max((s for s in scores if s is not None), default=0.0) >= 7
+    ),
+    st.integers(0, 9),
+)
+def test_any_accepted_group_gives_what_it_can(scores, seed) -> None:
+    judged = group(seed, tuple(scores))
+    for templates in (TINY, JSON):
+        examples = reconstruct(judged, seed, templates, 7.0)
+        known = [s for s in scores if s is not None]
+        assert ("reflection" in examples) == (min(known) < max(known))
+        best = examples["generation"].target
+        assert judged.rollouts[rollout_of(judged, best)].judgement.score == max(known)
+        again = reconstruct(judged, seed, templates, 7.0)
+        assert {p: (e.context, e.target) for p, e in again.items()} == {
+            p: (e.context, e.target) for p, e in examples.items()
+        }
+
+
+def test_learning_uses_every_way_of_saying_an_instruction() -> None:
+    captions = {
+        tuple(part for part in reconstruct(group(i), 0, JSON, 7.0)["caption"].context
+              if not isinstance(part, Picture))
+        for i in range(60)
+    }  # fmt: skip
+    assert len(captions) == JSON.variants("caption") > 1
+
+
+def test_a_rejected_group_teaches_nothing() -> None:
+    with pytest.raises(ValueError, match=r"Group 4 of round 1 was not accepted \(best score 3"):
+        reconstruct(group(4, (3.0,), reason="best score 3"), 0, TINY, 7.0)
+    with pytest.raises(ValueError, match="it has no score"):
+        reconstruct(group(4, (None, None)), 0, TINY, 7.0)

@@ -1,0 +1,107 @@
+"""The whole loop with the shipped base checkpoint, as a user starts it: real processes, real Ray.
+
+What a run ends with does not depend on how many Solvers it had, nor on whether it was killed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from actors.segments import log_digest
+from actors.weight_store import digest
+from evaluation.metrics import read_metrics
+from policies.tiny.policy import TinyPolicy
+
+ROOT = Path(__file__).parents[2]
+ROUNDS = 2
+
+
+def start(folder: Path, name: str, *overrides: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "cluster", "run", "configs/smoke.yaml"]
+    return subprocess.Popen(
+        [*command, f"folder={folder}", f"name={name}", *overrides],
+        cwd=ROOT,
+        env={**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(run: subprocess.Popen[str]) -> str:
+    out, _ = run.communicate(timeout=300)
+    assert run.returncode == 0, out
+    return out
+
+
+def final_weights(run: Path) -> str:
+    return digest(TinyPolicy.from_pretrained(run / f"versions/{ROUNDS:05d}").weights())
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run in peace, and what it printed."""
+    folder = tmp_path_factory.mktemp("runs")
+    return folder / "calm", finish(start(folder, "calm"))
+
+
+def test_every_round_is_sampled_learned_and_measured(calm: tuple[Path, str]) -> None:
+    run, out = calm
+    rows = read_metrics(run)
+    measured = [row["version"] for row in rows if row["kind"] == "evaluation"]
+    assert sorted(measured) == [0, 1, 2]
+    assert {row["round"] for row in rows if row["kind"] == "round"} == {1, 2}
+    assert all((run / f"replay/round-{r:05d}/closed.json").exists() for r in (1, 2))
+    steps = [json.loads(line)["step"] for line in (run / "train.jsonl").read_text().splitlines()]
+    assert steps == list(range(1, len(steps) + 1)) and steps
+    assert "round 2/2" in out and "report.html" in out
+    assert (run / "report.html").stat().st_size > 10_000
+
+
+def test_learning_changed_the_weights(calm: tuple[Path, str]) -> None:
+    base = TinyPolicy.from_pretrained(ROOT / "policies/tiny/base")
+    assert final_weights(calm[0]) != digest(base.weights())
+
+
+def test_a_finished_run_that_is_run_again_changes_nothing(calm: tuple[Path, str]) -> None:
+    run, _ = calm
+    before = log_digest(run / "replay"), final_weights(run), read_metrics(run)
+    finish(start(run.parent, "calm"))
+    assert (log_digest(run / "replay"), final_weights(run), read_metrics(run)) == before
+
+
+def test_one_solver_gives_the_same_log_and_weights(calm: tuple[Path, str]) -> None:
+    run, _ = calm
+    finish(start(run.parent, "alone", "solver.replicas=1"))
+    other = run.parent / "alone"
+    assert log_digest(other / "replay") == log_digest(run / "replay")
+    assert final_weights(other) == final_weights(run)
+
+
+def test_a_killed_run_ends_as_if_it_had_not_been(calm: tuple[Path, str]) -> None:
+    run, _ = calm
+    killed = run.parent / "killed"
+    first = start(run.parent, "killed")
+    wait_for(killed / "replay/round-00001", "slice-*.parquet", first)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.communicate(timeout=60)
+    finish(start(run.parent, "killed"))
+    assert log_digest(killed / "replay") == log_digest(run / "replay")
+    assert final_weights(killed) == final_weights(run)
+
+
+def wait_for(folder: Path, pattern: str, run: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 180
+    while not list(folder.glob(pattern)):
+        assert run.poll() is None, run.communicate()[0]
+        assert time.monotonic() < deadline, f"no {pattern} came in {folder} for 180 s"
+        time.sleep(0.1)

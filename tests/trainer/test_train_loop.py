@@ -1,0 +1,261 @@
+"""Training goes on from anywhere with the same bits; and once for real, on Ray Train."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from actors.config import JudgeConfig
+from actors.records import JudgedGroup
+from actors.replay_buffer import ReplayBufferActor
+from actors.templates import load_templates
+from actors.weight_store import WeightStoreActor, digest
+from policies.config import PolicyConfig
+from policies.interface import CheckpointError
+from tests.trainer.small import TRAINER, free_port, group, save_small_policy, small_policy
+from trainer import checkpoint
+from trainer.checkpoint import Cursor
+from trainer.config import RunConfig
+from trainer.learner import Learner
+from trainer.outside import StopRequested
+from trainer.train_loop import CHECKPOINTS, JOURNAL, Training, make_trainer, stop_training
+
+CONFIG = RunConfig(
+    name="small", rounds=2, judge=JudgeConfig(accept_at=7.0), trainer=replace(TRAINER, epochs=2)
+)
+ROUNDS = {
+    r: [group(i, round_=r, reason="best score 3" if i % 5 == 4 else "") for i in range(11)]
+    for r in (1, 2)
+}
+
+
+class Killed(BaseException):
+    """The process dies here: nothing after it happens."""
+
+
+class Outside:
+    """The rest of the run within this process; dies or stops at the moment it is told to."""
+
+    def __init__(
+        self,
+        rounds: Mapping[int, list[JudgedGroup]] = ROUNDS,
+        moment: int = 10**9,
+        death: type[BaseException] = Killed,
+    ) -> None:
+        self.rounds, self.moment, self.death = rounds, moment, death
+        self.published: dict[int, str] = {}
+        self.moments = 0
+
+    def _pass(self) -> None:
+        self.moments += 1
+        if self.moments == self.moment:
+            raise self.death("the moment has come")
+
+    def groups(self, round_: int) -> Iterator[JudgedGroup]:
+        for one in self.rounds[round_]:
+            if self.death is not StopRequested or one.accepted:
+                self._pass()
+            yield one
+
+    def check_stop(self) -> None:
+        if self.death is StopRequested:
+            self._pass()
+
+    def versions(self) -> list[int]:
+        return sorted(self.published)
+
+    def publish(self, version: int, weights: Mapping[str, np.ndarray]) -> None:
+        if self.death is Killed:
+            self._pass()
+        assert self.published.get(version, digest(weights)) == digest(weights)
+        self.published[version] = digest(weights)
+
+    def show(self, row: Mapping[str, Any]) -> None:
+        if self.death is Killed:
+            self._pass()
+
+    def finished(self, version: int, row: Mapping[str, Any]) -> None:
+        assert row["round"] == version or not any(g.accepted for g in self.rounds[version])
+
+
+def train(folder: Path, outside: Outside, config: RunConfig = CONFIG) -> Learner:
+    learner = Learner(small_policy(), config.trainer)
+    Training(config, folder, learner, load_templates("tiny"), outside).run()
+    return learner
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (folder / JOURNAL).read_text().splitlines()]
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in lines]
+
+
+@pytest.fixture(scope="module")
+def peace(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[int, str], list[dict[str, Any]]]:
+    """The digests of the versions and the journal of a run that nothing disturbs."""
+    folder, outside = tmp_path_factory.mktemp("peace"), Outside()
+    train(folder, outside)
+    return outside.published, rows(folder)
+
+
+def test_a_run_in_peace_learns_every_epoch_of_every_round(peace) -> None:
+    published, journal = peace
+    assert list(published) == [1, 2] and len(set(published.values())) == 2
+    # Nine accepted groups of a round are three steps of an epoch.
+    expected = [(r, e, i) for r in (1, 2) for e in (1, 2) for i in (1, 2, 3)]
+    assert [(row["round"], row["epoch"], row["index"]) for row in journal] == expected
+    assert [row["step"] for row in journal] == list(range(1, 13))
+    assert journal[-1]["losses"]["caption"] < journal[0]["losses"]["caption"]
+
+
+@pytest.mark.parametrize("death", [Killed, StopRequested])
+def test_a_run_killed_or_stopped_at_any_moment_ends_the_same(death, peace, tmp_path) -> None:
+    """The weight store lives on in one half of the cases, and dies with the run in the other."""
+    counting = Outside(death=death)
+    train(tmp_path / "count", counting)
+    assert counting.moments > 20
+    for moment in range(1, counting.moments + 1, 5):
+        folder, first = tmp_path / str(moment), Outside(moment=moment, death=death)
+        try:
+            train(folder, first)
+        except Killed:
+            assert death is Killed
+        second = Outside(death=death)
+        if moment % 2:
+            second.published = first.published
+        train(folder, second)
+        assert {**first.published, **second.published} == peace[0], moment
+        assert rows(folder) == peace[1], moment
+
+
+def test_a_store_that_lost_everything_gets_the_last_versions_again(peace, tmp_path) -> None:
+    train(tmp_path, Outside())
+    empty = Outside()
+    train(tmp_path, empty)
+    assert empty.published == peace[0]
+
+
+def test_a_round_with_nothing_accepted_publishes_the_weights_it_began_with(tmp_path) -> None:
+    poor = [group(i, round_=2, reason="best score 3") for i in range(3)]
+    outside = Outside({1: ROUNDS[1], 2: poor})
+    train(tmp_path, outside)
+    assert list(outside.published) == [1, 2]
+    assert outside.published[1] == outside.published[2]
+
+
+def test_publishing_the_model_gives_other_weights_than_the_average(peace, tmp_path) -> None:
+    config = replace(CONFIG, trainer=replace(CONFIG.trainer, publish="model"))
+    outside = Outside()
+    learner = train(tmp_path, outside, config)
+    assert outside.published[2] == digest(learner.weights("model")) != peace[0][2]
+
+
+def test_other_settings_are_refused_and_operational_ones_are_not(tmp_path) -> None:
+    train(tmp_path, Outside(), replace(CONFIG, rounds=1))
+    slower = replace(CONFIG, trainer=replace(CONFIG.trainer, lr=1e-5))
+    with pytest.raises(CheckpointError, match=r"made with trainer\.lr 0\.001, now it is 1e-05"):
+        train(tmp_path, Outside(), slower)
+    longer = replace(CONFIG, trainer=replace(CONFIG.trainer, checkpoint_every=7, workers=3))
+    outside = Outside()
+    train(tmp_path, outside, longer)
+    assert list(outside.published) == [1, 2]
+
+
+def test_a_journal_torn_by_a_kill_is_mended(peace, tmp_path) -> None:
+    with pytest.raises(Killed):
+        train(tmp_path, Outside(moment=20))
+    with (tmp_path / JOURNAL).open("a") as file:
+        file.write('{"step": 99, "los')
+    train(tmp_path, Outside())
+    assert rows(tmp_path) == peace[1]
+
+
+# Two ranks, first without Ray and then on Ray Train
+
+
+def rank_main(rank: int, port: int, folder: str) -> None:
+    """Only rank 1 hears that training shall stop, and then it goes on; rank 0 writes down what
+    was published."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    stopped = Outside(moment=4 if rank == 1 else 10**9, death=StopRequested)
+    train(Path(folder), stopped)
+    assert stopped.published == {}
+    last = Outside(death=StopRequested)
+    train(Path(folder), last)
+    if rank == 0:
+        (Path(folder) / "published.json").write_text(json.dumps(last.published))
+    dist.destroy_process_group()
+
+
+@pytest.fixture
+def published_without_ray(tmp_path_factory: pytest.TempPathFactory) -> dict[int, str]:
+    folder = tmp_path_factory.mktemp("ranks")
+    mp.spawn(rank_main, args=(free_port(), str(folder)), nprocs=2)
+    published = json.loads((folder / "published.json").read_text())
+    return {int(version): stated for version, stated in published.items()}
+
+
+def wait_until(true: Callable[[], Any], what: str, deadline: float = 240.0) -> None:
+    end = time.monotonic() + deadline
+    while not true():
+        assert time.monotonic() < end, f"waited {deadline} s for {what}"
+        time.sleep(0.1)
+
+
+def worker_pids() -> list[int]:
+    """The living workers of the Ray Train run."""
+    from ray._private.state import actors
+
+    return [one["Pid"] for one in actors().values()
+            if one["State"] == "ALIVE" and one["ActorClassName"] == "RayTrainWorker"]  # fmt: skip
+
+
+def test_on_ray_a_killed_worker_changes_no_bit_and_training_stops_when_asked(
+    ray_cluster, published_without_ray, tmp_path
+) -> None:
+    import ray
+
+    place = {"namespace": "unicorn-test-train-loop"}
+    store = WeightStoreActor.options(name="weight_store", **place).remote(3)
+    replay = ReplayBufferActor.options(name="replay_buffer", **place).remote(str(tmp_path / "log"))
+    policy = PolicyConfig("tiny", save_small_policy(tmp_path / "policy"))
+    config = replace(CONFIG, policy=policy, rounds=3)
+
+    trainer = make_trainer(config, tmp_path, place["namespace"], data_deadline=240.0)
+    fit = threading.Thread(target=trainer.fit)
+    fit.start()
+    slices = [ROUNDS[1][start : start + 4] for start in (0, 4, 8)]
+    for index in (1, 0):  # as replicas finish, not in order
+        ray.get(replay.append.remote(1, index, slices[index]))
+    wait_until((tmp_path / JOURNAL).exists, "the first step")
+    os.kill(worker_pids()[-1], signal.SIGKILL)
+    ray.get(replay.append.remote(1, 2, slices[2]))
+    ray.get(replay.close_round.remote(1, 3))
+    for round_, groups in (1, None), (2, ROUNDS[2]):
+        if groups is not None:
+            ray.get(replay.append.remote(round_, 0, groups))
+            ray.get(replay.close_round.remote(round_, 1))
+        stated = ray.get(store.wait_for.remote(round_, 240.0))
+        refs, _ = ray.get(store.get.remote(round_))
+        assert stated == digest(ray.get(refs[0])) == published_without_ray[round_]
+    stop_training(trainer, "the test has seen enough")
+    fit.join(60)
+    assert not fit.is_alive(), "waited 60 s for training to stop"
+    assert [row["step"] for row in rows(tmp_path)] == list(range(1, 13))
+    found = checkpoint.latest(tmp_path / CHECKPOINTS)
+    assert found is not None and found.cursor == Cursor(3, 1, 0, 12, 2)
+    for actor in (store, replay):
+        ray.kill(actor)

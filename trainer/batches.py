@@ -1,0 +1,116 @@
+"""What each step of a round learns from.
+
+Invariant: the steps follow from (seed, round), the settings and the log alone, never from when
+a group arrived or who asks; every rank computes the same ones. A step takes a chunk of
+`groups_per_step` accepted groups; the pattern with the largest weight is taken from all of them,
+the others from keyed choices among them, and what a chunk could not give exactly is owed to
+the next one, so that over a round the patterns stand in the ratio of the mix.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from policies.interface import PATTERNS, Example, Pattern
+from policies.seeds import generator
+from trainer.config import ReconstructionConfig
+
+GroupExamples = Mapping[Pattern, Example]
+"""What one accepted group can teach; a pattern that it cannot give is absent."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Step `index` (from 1) of epoch `epoch` (from 1) of a round; patterns with no example are
+    absent from `batch`."""
+
+    epoch: int
+    index: int
+    batch: dict[Pattern, tuple[Example, ...]]
+
+
+@dataclass(frozen=True)
+class Share:
+    """One rank's part of a pattern. `weight` is 0 where the rank has none: the example is then
+    only there so that all ranks run the same units in the same order."""
+
+    examples: tuple[Example, ...]
+    weight: float
+
+
+def round_steps(
+    seed: int,
+    round_: int,
+    groups: Iterable[GroupExamples],
+    mix: ReconstructionConfig,
+    groups_per_step: int,
+    epochs: int,
+) -> Iterator[Step]:
+    """All steps of a round. `groups` are its accepted groups in the order of the log; it may
+    block while the log grows and must end with the round: the first epoch streams it."""
+    seen: list[GroupExamples] = []
+    quotas = Quotas(seed, round_, mix)
+    for epoch in range(1, epochs + 1):
+        stream = _remember(groups, seen) if epoch == 1 else _shuffled(seen, seed, round_, epoch)
+        for index, chunk in enumerate(_chunks(stream, groups_per_step), 1):
+            yield Step(epoch, index, quotas.take(chunk, epoch, index))
+
+
+class Quotas:
+    """How many examples of each pattern a chunk gives, and which. Its state is what is owed."""
+
+    def __init__(self, seed: int, round_: int, mix: ReconstructionConfig) -> None:
+        weights = {pattern: Fraction(getattr(mix, pattern)) for pattern in PATTERNS}
+        largest = max(weights.values())
+        self.ratios = {p: weight / largest for p, weight in weights.items() if weight > 0}
+        self.key = (seed, round_)
+        # Begun at a keyed fraction, not at 0: short rounds would always round down.
+        self.owed = {p: self._begin(p) for p in self.ratios}
+
+    def _begin(self, pattern: Pattern) -> Fraction:
+        return Fraction(int(generator(*self.key, "quota", pattern).integers(1000)), 1000)
+
+    def take(
+        self, chunk: Sequence[GroupExamples], epoch: int, index: int
+    ) -> dict[Pattern, tuple[Example, ...]]:
+        batch = {}
+        for pattern, ratio in self.ratios.items():
+            able = [group[pattern] for group in chunk if pattern in group]
+            self.owed[pattern] += ratio * len(chunk)
+            count = min(int(self.owed[pattern]), len(able))
+            self.owed[pattern] -= count
+            if count:
+                random = generator(*self.key, "choice", pattern, epoch, index)
+                chosen = random.choice(len(able), size=count, replace=False)
+                batch[pattern] = tuple(able[i] for i in sorted(chosen))
+        return batch
+
+
+def slice_for_rank(examples: Sequence[Example], rank: int, world: int) -> Share:
+    """Rank `rank`'s part of one pattern's examples (at least one) among `world` ranks."""
+    mine = tuple(examples[rank::world])
+    return Share(mine, 1.0) if mine else Share((examples[0],), 0.0)
+
+
+def _remember(
+    groups: Iterable[GroupExamples], seen: list[GroupExamples]
+) -> Iterator[GroupExamples]:
+    for group in groups:
+        seen.append(group)
+        yield group
+
+
+def _shuffled(
+    seen: Sequence[GroupExamples], seed: int, round_: int, epoch: int
+) -> Iterator[GroupExamples]:
+    order = generator(seed, round_, "epoch", epoch).permutation(len(seen))
+    return (seen[i] for i in order)
+
+
+def _chunks(stream: Iterable[GroupExamples], size: int) -> Iterator[list[GroupExamples]]:
+    rest = iter(stream)
+    while chunk := list(itertools.islice(rest, size)):
+        yield chunk

@@ -1,0 +1,238 @@
+"""What training goes on from: model, optimizer, average, and the place in the replay log.
+
+Invariant: a folder named `step-<steps>-round-<round>` is whole, durable and verified by the
+sha256 of its every file in `state.json`; it is written aside as `*.tmp` and appears by one
+rename. The checkpoints that ended the two newest rounds are always kept: their weights are the
+published versions that a resumed run may need again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.api import CheckpointException
+
+from actors import durable
+from policies.interface import CheckpointError
+from trainer.learner import Kind, Learner
+
+NAME = re.compile(r"step-(\d{8,})-round-(\d{5,})")
+MANIFEST = "state.json"
+ASIDE = ".tmp"
+KEPT_VERSIONS = 2
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """Where training stands: `step` steps of epoch `epoch` of round `round` are done, and
+    `version` is the newest that is finished. `global_step` counts the run's steps."""
+
+    round: int = 1
+    epoch: int = 1
+    step: int = 0
+    global_step: int = 0
+    version: int = 0
+
+    @property
+    def between_rounds(self) -> bool:
+        return self.epoch == 1 and self.step == 0
+
+    @property
+    def name(self) -> str:
+        return f"step-{self.global_step:08d}-round-{self.round:05d}"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One verified folder. `settings` are those that its weights depend on."""
+
+    path: Path
+    cursor: Cursor
+    settings: dict[str, Any]
+
+
+def save(
+    folder: Path, learner: Learner, cursor: Cursor, settings: Mapping[str, Any], kept: int
+) -> Path:
+    """Durable on all ranks when it returns; all ranks call it together. Older ones beyond the
+    `kept` newest are deleted. The same cursor again is a no-op. Raises CheckpointError."""
+    path = folder / cursor.name
+    if learner.any_rank(path.exists()):
+        return path
+    aside = folder / (cursor.name + ASIDE)
+    if learner.rank == 0:
+        durable.make_folder(folder)
+        _remove_leftovers(folder)
+        aside.mkdir()
+    _barrier()
+    with _dcp_errors(f"{aside} could not be written",
+                     "make room or allow writing there, then resume the run"):  # fmt: skip
+        dcp.save(learner.state(), storage_writer=dcp.FileSystemWriter(aside, sync_files=True))
+    if learner.rank == 0:
+        _finish(aside, path, cursor, settings)
+        _prune(folder, kept)
+    _barrier()
+    return path
+
+
+def latest(folder: Path) -> Checkpoint | None:
+    """The newest checkpoint, verified; None if there is none. Raises CheckpointError for a
+    damaged one: to go on from an older one is a person's decision."""
+    newest = next(iter(_folders(folder)), None)
+    return None if newest is None else verify(newest)
+
+
+def finished(folder: Path) -> dict[int, Path]:
+    """The kept checkpoints that ended a round, by the version whose weights they hold, in order."""
+    cursors = {path: _read(path).cursor for path in _folders(folder)}
+    ended = {c.version: path for path, c in cursors.items() if c.between_rounds and c.version}
+    return dict(sorted(ended.items()))
+
+
+def verify(path: Path) -> Checkpoint:
+    """Raises CheckpointError naming the first file that is missing, added or altered."""
+    checkpoint, stated = _read(path), _manifest(path)["files"]
+    there = {file.name for file in path.iterdir()} - {MANIFEST}
+    for name in sorted(there | set(stated)):
+        fault = _fault(path / name, stated.get(name))
+        if fault:
+            raise CheckpointError(
+                f"{path / name} {fault}: restore the folder {path} from a copy, or delete it to "
+                "go on from the checkpoint before it."
+            )
+    return checkpoint
+
+
+def restore(checkpoint: Checkpoint, learner: Learner) -> None:
+    """Loads in place, at any number of ranks; all ranks call it together."""
+    _load(checkpoint.path, learner.state())
+    learner.steps = checkpoint.cursor.global_step
+
+
+def read_weights(checkpoint: Checkpoint, learner: Learner, kind: Kind) -> dict[str, np.ndarray]:
+    """The whole weights that `learner.weights(kind)` gave when the checkpoint was written; one
+    rank may call it alone."""
+    whole = {name: torch.empty(p.shape, dtype=p.dtype) for name, p in learner.params.items()}
+    _load(checkpoint.path, {kind: whole}, no_dist=True)
+    return {name: tensor.to(torch.float32).numpy() for name, tensor in whole.items()}
+
+
+def _load(path: Path, state: dict[str, Any], no_dist: bool = False) -> None:
+    with _dcp_errors(f"{path} does not fit this policy",
+                     "resume with the policy that the run was started with"):  # fmt: skip
+        dcp.load(state, storage_reader=dcp.FileSystemReader(path), no_dist=no_dist)
+
+
+@contextmanager
+def _dcp_errors(fault: str, fix: str) -> Iterator[None]:
+    """Their errors hold every rank's traceback and are no Exceptions; ours are one sentence."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+            yield
+    except CheckpointException as error:
+        causes = "; ".join(sorted({str(cause) for cause, _ in error.failures.values()}))
+        raise CheckpointError(f"{fault} ({causes}): {fix}.") from error
+
+
+def _finish(aside: Path, path: Path, cursor: Cursor, settings: Mapping[str, Any]) -> None:
+    """Writes the manifest and gives the folder its name."""
+    files = {file.name: _sha256(file) for file in sorted(aside.iterdir())}
+    body = {"cursor": asdict(cursor), "settings": dict(settings), "files": files}
+    text = json.dumps(body | {"sha256": _body_hash(body)}, indent=2) + "\n"
+    durable.write(aside / MANIFEST, text.encode())
+    aside.rename(path)
+    _sync(path.parent)
+
+
+def _prune(folder: Path, kept: int) -> None:
+    """Deletes what is neither among the `kept` newest nor ended one of the newest rounds."""
+    newest = list(_folders(folder))
+    ended = list(finished(folder).values())
+    for path in set(newest[kept:]) - set(ended[-KEPT_VERSIONS:]):
+        doomed = path.with_name(path.name + ASIDE)
+        path.rename(doomed)  # never half deleted under its name
+        shutil.rmtree(doomed)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    for path in folder.glob("step-*" + ASIDE):
+        shutil.rmtree(path)
+
+
+def _folders(folder: Path) -> Iterator[Path]:
+    """The checkpoints in `folder`, newest first; what else lies there must be a leftover."""
+    numbered = []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        match = NAME.fullmatch(path.name)
+        if match:
+            numbered.append((int(match[1]), int(match[2]), path))
+        elif not path.name.endswith(ASIDE):
+            raise CheckpointError(
+                f"{path} is not a checkpoint: move it out of {folder}, which holds nothing else."
+            )
+    return (path for *_, path in sorted(numbered, reverse=True))
+
+
+def _read(path: Path) -> Checkpoint:
+    body = _manifest(path)
+    return Checkpoint(path, Cursor(**body["cursor"]), body["settings"])
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    file = path / MANIFEST
+    try:
+        body = json.loads(file.read_bytes())
+        if body.pop("sha256") == _body_hash(body):
+            return body
+        fault = "its checksum differs"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        fault = str(error)
+    raise CheckpointError(
+        f"{file} cannot be read ({fault}): restore the folder {path} from a copy, or delete it to "
+        "go on from the checkpoint before it."
+    )
+
+
+def _body_hash(body: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def _fault(file: Path, stated: str | None) -> str:
+    if stated is None:
+        return "is not part of the checkpoint"
+    if not file.is_file():
+        return "is missing"
+    return "" if _sha256(file) == stated else "is damaged (its checksum differs)"
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _barrier() -> None:
+    if dist.is_available() and dist.is_initialized():
+        dist.barrier()

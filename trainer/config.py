@@ -1,0 +1,100 @@
+"""The settings of learning, and the whole configuration of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from actors.config import ActorsConfig, JudgeConfig, ProposerConfig, SolverConfig
+from evaluation.config import EvaluationConfig
+from policies.config import PolicyConfig, require
+from policies.interface import PATTERNS
+
+
+@dataclass(frozen=True)
+class ReconstructionConfig:
+    """The mix of the four patterns (paper, section 4.1: 5k, 5k, 3k and 1k examples)."""
+
+    generation: float = 5.0
+    caption: float = 5.0
+    judgement: float = 3.0
+    reflection: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in PATTERNS:
+            value = getattr(self, name)
+            require(value >= 0, f"reconstruction.{name}", value, "0 or more")
+        require(any(getattr(self, name) > 0 for name in PATTERNS), "reconstruction",
+                {name: getattr(self, name) for name in PATTERNS}, "above 0 for one pattern")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """Optimizer defaults are the paper's (table 5) but for `lr`, which is per recipe.
+
+    A step learns from `groups_per_step` accepted groups; a round passes `epochs` times over its
+    groups, first in the order of the log while it still grows. `publish` "ema" publishes the
+    averaged weights, "model" the raw ones. `loss_weights` multiply the mean token loss of a
+    pattern.
+    """
+
+    workers: int = 2
+    cpus: float = 0.4
+    lr: float = 1e-4
+    warmup_steps: int = 50
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-15
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    ema: float = 0.99
+    publish: str = "ema"
+    epochs: int = 2
+    groups_per_step: int = 10
+    loss_weights: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PATTERNS, 1.0))
+    checkpoint_every: int = 50
+    kept_checkpoints: int = 2
+    max_failures: int = 3
+
+    def __post_init__(self) -> None:
+        for name in ("workers", "epochs", "groups_per_step", "checkpoint_every", "kept_checkpoints"):
+            require(getattr(self, name) >= 1, f"trainer.{name}", getattr(self, name), "1 or more")
+        for name in ("cpus", "lr", "eps", "clip"):
+            require(getattr(self, name) > 0, f"trainer.{name}", getattr(self, name), "above 0")
+        for name in ("warmup_steps", "weight_decay", "max_failures"):
+            require(getattr(self, name) >= 0, f"trainer.{name}", getattr(self, name), "0 or more")
+        require(len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas), "trainer.betas",
+                self.betas, "two numbers in [0, 1)")  # fmt: skip
+        require(0 <= self.ema < 1, "trainer.ema", self.ema, "in [0, 1)")
+        require(self.publish in ("ema", "model"), "trainer.publish", self.publish, '"ema" or "model"')
+        require(set(self.loss_weights) == set(PATTERNS), "trainer.loss_weights",
+                sorted(self.loss_weights), f"a number for each of {', '.join(PATTERNS)}")  # fmt: skip
+        require(min(self.loss_weights.values()) >= 0, "trainer.loss_weights", self.loss_weights,
+                "0 or more each")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One experiment. Round r samples with weight version max(0, r - 1 - lag)."""
+
+    name: str = "tiny"
+    seed: int = 0
+    rounds: int = 5
+    lag: int = 0
+    folder: str = "runs"
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    actors: ActorsConfig = field(default_factory=ActorsConfig)
+    proposer: ProposerConfig = field(default_factory=ProposerConfig)
+    solver: SolverConfig = field(default_factory=SolverConfig)
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
+    reconstruction: ReconstructionConfig = field(default_factory=ReconstructionConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def __post_init__(self) -> None:
+        require(self.name != "" and "/" not in self.name, "name", self.name, "a plain folder name")
+        require(self.seed >= 0, "seed", self.seed, "0 or more")
+        require(self.rounds >= 1, "rounds", self.rounds, "1 or more")
+        require(self.lag in (0, 1), "lag", self.lag, "0 or 1")
+
+    def sampling_version(self, round_: int) -> int:
+        """The weight version that samples round `round_` (1-based)."""
+        return max(0, round_ - 1 - self.lag)

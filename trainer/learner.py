@@ -1,0 +1,184 @@
+"""One policy that learns: sharded over the ranks (FSDP2), AdamW, clipping, averaged weights.
+
+Invariant: a step's losses and gradients are means over the tokens of the whole step, whoever
+holds them, so that the number of ranks changes nothing but the rounding; and all ranks run the
+same units in the same order. Everything that a checkpoint must hold is in `state()`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
+
+from policies.errors import UserError
+from policies.interface import Pattern, Policy
+from trainer.batches import Share
+from trainer.config import TrainerConfig
+
+Kind = Literal["model", "ema"]
+Named = dict[str, Tensor]
+
+
+class TrainingDiverged(UserError, ArithmeticError):
+    """A gradient that is no number; the message names the step and the losses."""
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a step did: per pattern the mean loss in nats a token and the target tokens, over all
+    ranks; the norm of the gradient before clipping; the learning rate."""
+
+    losses: dict[Pattern, float]
+    tokens: dict[Pattern, int]
+    grad_norm: float
+    lr: float
+
+
+class Learner:
+    """Takes over `policy`: its module is sharded over the process group if there is one, and is
+    plain otherwise. `steps` counts the optimizer's steps and sets the warm-up."""
+
+    def __init__(
+        self, policy: Policy, config: TrainerConfig, device: torch.device | None = None
+    ) -> None:
+        self.policy, self.config = policy, config
+        self.device = device or torch.device("cpu")
+        self.distributed = dist.is_available() and dist.is_initialized()
+        self.world = dist.get_world_size() if self.distributed else 1
+        self.rank = dist.get_rank() if self.distributed else 0
+        self.steps = 0
+        names = set(policy.weights())
+        self.params = self._prepare()
+        _require_same_names(set(self.params), names)
+        self.ema = {name: param.detach().clone() for name, param in self.params.items()}
+        self.optimizer = torch.optim.AdamW(
+            self.params.values(), lr=config.lr, betas=config.betas, eps=config.eps,
+            weight_decay=config.weight_decay,
+        )  # fmt: skip
+        self._begin_moments()
+
+    def _prepare(self) -> dict[str, torch.nn.Parameter]:
+        module = self.policy.module.to(self.device)
+        if self.distributed:
+            mesh = init_device_mesh(self.device.type, (self.world,))
+            for unit in (*self.policy.fsdp_units(), module):
+                fully_shard(unit, mesh=mesh)
+        return {name: p for name, p in module.named_parameters() if p.requires_grad}
+
+    def _begin_moments(self) -> None:
+        # AdamW makes these at its first step; a checkpoint may be wanted (or loaded) before it.
+        for param in self.params.values():
+            self.optimizer.state[param] = {
+                "step": torch.zeros((), dtype=torch.float32),
+                "exp_avg": torch.zeros_like(param),
+                "exp_avg_sq": torch.zeros_like(param),
+            }
+
+    # Learning
+
+    def step(self, batch: Mapping[Pattern, Share]) -> Learned:
+        """One optimizer step from this rank's shares; all ranks name the same patterns in the
+        same order. Raises TrainingDiverged and leaves the weights as they were."""
+        self.optimizer.zero_grad(set_to_none=True)
+        losses: dict[Pattern, float] = {}
+        tokens: dict[Pattern, int] = {}
+        for pattern, share in batch.items():
+            losses[pattern], tokens[pattern] = self._accumulate(pattern, share)
+        norm = _number(torch.nn.utils.clip_grad_norm_(self.params.values(), self.config.clip))
+        if not math.isfinite(norm):
+            raise TrainingDiverged(
+                f"The gradient of step {self.steps + 1} is {norm} (losses {losses}): lower "
+                f"trainer.lr (now {self.config.lr}) and resume from the last checkpoint."
+            )
+        lr = self._learning_rate()
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.step()
+        self._average()
+        self.steps += 1
+        return Learned(losses, tokens, norm, lr)
+
+    def _accumulate(self, pattern: Pattern, share: Share) -> tuple[float, int]:
+        """Adds the pattern's part of the gradient; returns its mean loss and its tokens."""
+        parts = self.policy.loss(share.examples).values()
+        total = torch.stack([part.total for part in parts]).sum() * share.weight
+        counted = sum(part.tokens for part in parts) * share.weight
+        both = torch.tensor([total.item(), counted], dtype=torch.float64, device=self.device)
+        if self.distributed:
+            dist.all_reduce(both)
+        loss, tokens = both.tolist()
+        # FSDP divides the summed gradient by the number of ranks; the mean is over tokens.
+        (total * (self.config.loss_weights[pattern] * self.world / tokens)).backward()
+        return loss / tokens, int(tokens)
+
+    def _learning_rate(self) -> float:
+        warmup = self.config.warmup_steps
+        return self.config.lr * min(1.0, (self.steps + 1) / warmup) if warmup else self.config.lr
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        averaged = [_local(t) for t in self.ema.values()]
+        latest = [_local(p) for p in self.params.values()]
+        torch._foreach_lerp_(averaged, latest, 1.0 - self.config.ema)
+
+    # Weights and state
+
+    def weights(self, kind: Kind) -> dict[str, np.ndarray]:
+        """The whole weights as float32, on every rank; all ranks call it together."""
+        source: Mapping[str, Tensor] = self.ema if kind == "ema" else self.params
+        return {name: _array(tensor) for name, tensor in source.items()}
+
+    def state(self) -> dict[str, dict[str, Tensor | Named]]:
+        """Everything learned but `steps`, by name, as it is and not a copy: sharded tensors that
+        torch.distributed.checkpoint saves from and loads into."""
+        return {
+            "model": {name: param.detach() for name, param in self.params.items()},
+            "ema": dict(self.ema),
+            "optimizer": {name: self.optimizer.state[p] for name, p in self.params.items()},
+        }
+
+    def any_rank(self, flag: bool) -> bool:
+        """True on all ranks if it is on one; all ranks call it together."""
+        if not self.distributed:
+            return flag
+        told = torch.tensor(int(flag), device=self.device)
+        dist.all_reduce(told, op=dist.ReduceOp.MAX)
+        return bool(told.item())
+
+
+def _local(tensor: Tensor) -> Tensor:
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def _number(tensor: Tensor) -> float:
+    return _whole(tensor.detach()).item()
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    whole = _whole(tensor.detach()).to("cpu", torch.float32)
+    # A plain tensor is the one that learns on: what is given away must not change with it.
+    return whole.clone().numpy()
+
+
+def _require_same_names(trained: Iterable[str], stated: Iterable[str]) -> None:
+    """The published weights must be exactly those that replicas load."""
+    differing = sorted(set(trained) ^ set(stated))
+    if differing:
+        raise ValueError(
+            f"The trainable parameters and policy.weights() differ in {', '.join(differing[:5])}: "
+            "weights() must name exactly the parameters of policy.module that require gradients."
+        )

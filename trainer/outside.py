@@ -1,0 +1,154 @@
+"""What a training rank sees of the rest of the run: judged groups come in, versions go out.
+
+Invariant: every wait ends, with what it waited for, with a request to stop, or with an error
+that names what did not come. What was read is owned by this process: nothing stays pinned in the
+object store while a round is learned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+import ray
+import ray.train
+from ray.util.metrics import Gauge
+
+from actors import weight_store
+from actors.records import JudgedGroup
+from policies.interface import Picture
+
+SLICES_AT_ONCE = 1  # of real pictures a slice is hundreds of megabytes
+ANSWER_DEADLINE_S = 120.0
+
+
+class StopRequested(Exception):
+    """Somebody asked for the end of training; the message says why."""
+
+
+class Outside(Protocol):
+    """What training needs; every rank has its own, and only rank 0 publishes and shows."""
+
+    def groups(self, round_: int) -> Iterator[JudgedGroup]:
+        """The groups of a round in the order of the log, until the round is closed. Raises
+        StopRequested."""
+        ...
+
+    def check_stop(self) -> None:
+        """Raises StopRequested."""
+        ...
+
+    def versions(self) -> list[int]: ...
+
+    def publish(self, version: int, weights: Mapping[str, np.ndarray]) -> None: ...
+
+    def show(self, row: Mapping[str, Any]) -> None:
+        """One step's figures, for who watches the run now."""
+        ...
+
+    def finished(self, version: int, row: Mapping[str, Any]) -> None:
+        """A round is finished; all ranks call it together."""
+        ...
+
+
+class StopService:
+    """Where the driver asks for the end of training, and every rank hears of it."""
+
+    def __init__(self) -> None:
+        self._asked = asyncio.Event()
+        self._reason = ""
+
+    async def request(self, reason: str) -> None:
+        self._reason = self._reason or reason
+        self._asked.set()
+
+    async def wait(self) -> str:
+        """Ends with the run; who calls it looks at other things meanwhile."""
+        await self._asked.wait()
+        return self._reason
+
+
+StopActor = ray.remote(num_cpus=0)(StopService)
+
+
+class RayOutside:
+    """The named actors of the run in `namespace`."""
+
+    def __init__(self, namespace: str, stop: Any, data_deadline: float) -> None:
+        self._replay = ray.get_actor("replay_buffer", namespace=namespace)
+        self._store = ray.get_actor("weight_store", namespace=namespace)
+        self._asked: ray.ObjectRef = stop.wait.remote()
+        self._data_deadline = data_deadline
+        self._loss = Gauge("unicorn_train_loss", "Mean loss of a step, nats a token.", ("pattern",))
+        self._norm = Gauge("unicorn_train_grad_norm", "Norm of the gradient before clipping.")
+        self._step = Gauge("unicorn_train_step", "Optimizer steps done.")
+        self._version = Gauge("unicorn_weight_version", "The newest published weight version.")
+
+    def groups(self, round_: int) -> Iterator[JudgedGroup]:
+        start, end = 0, None
+        while end is None or start < end:
+            slices, end = self._wait_read(round_, start)
+            for index, groups in slices:
+                start = index + 1
+                yield from map(_owned, groups)
+            del slices
+
+    def _wait_read(self, round_: int, start: int) -> tuple[list[Any], int | None]:
+        answer: ray.ObjectRef = self._replay.wait_read.remote(
+            round_, start, SLICES_AT_ONCE, self._data_deadline
+        )
+        allowed = self._data_deadline + ANSWER_DEADLINE_S
+        ready, _ = ray.wait([answer, self._asked], timeout=allowed)
+        self.check_stop()
+        if not ready:
+            raise TimeoutError(
+                f"No judged groups of round {round_} came for {allowed:g} s: the replay buffer "
+                f"did not answer for slice {start}; look whether its actor is alive."
+            )
+        return ray.get(answer)
+
+    def check_stop(self) -> None:
+        ready, _ = ray.wait([self._asked], timeout=0)
+        if ready:
+            raise StopRequested(ray.get(self._asked))
+
+    def versions(self) -> list[int]:
+        return self._ask(self._store.versions.remote(), "the list of weight versions")
+
+    def publish(self, version: int, weights: Mapping[str, np.ndarray]) -> None:
+        refs = weight_store.put(weights, self._store)
+        digest = weight_store.digest(weights)
+        self._ask(self._store.publish.remote(version, refs, digest), f"weights v{version} be taken")
+        self._version.set(version)
+
+    def show(self, row: Mapping[str, Any]) -> None:
+        for pattern, loss in row["losses"].items():
+            self._loss.set(loss, {"pattern": pattern})
+        self._norm.set(row["grad_norm"])
+        self._step.set(row["step"])
+
+    def finished(self, version: int, row: Mapping[str, Any]) -> None:
+        ray.train.report({"version": version, **row})
+
+    def _ask(self, ref: ray.ObjectRef, what: str) -> Any:
+        try:
+            return ray.get(ref, timeout=ANSWER_DEADLINE_S)
+        except ray.exceptions.GetTimeoutError:
+            raise TimeoutError(
+                f"The weight store did not answer for {ANSWER_DEADLINE_S:g} s when asked for "
+                f"{what}; look whether its actor is alive."
+            ) from None
+
+
+def _owned(group: JudgedGroup) -> JudgedGroup:
+    """The same group with arrays of its own, not views into the object store."""
+    rollouts = (replace(r, picture=_copy(r.picture)) for r in group.rollouts)
+    return replace(group, rollouts=tuple(rollouts))
+
+
+def _copy(picture: Picture) -> Picture:
+    codes = None if picture.codes is None else picture.codes.copy()
+    return Picture(picture.pixels.copy(), codes)

@@ -1,0 +1,91 @@
+"""A round's prompts: written block by block, each block after the best of the one before.
+
+Invariant: the prompts follow from the round, the version and the configuration; asked again
+after a restart they are the same. A prompt that is measured by is never learned from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from actors.library import Library, demonstrations
+from actors.proposer import Request
+from actors.records import Proposal, Task
+from actors.templates import load_templates
+from trainer.crew import Crew
+
+
+async def propose(crew: Crew, round_: int, version: int) -> list[list[Proposal]]:
+    """The kept prompts in the fixed slices that Solver and Judge work on."""
+    settings = crew.config.proposer
+    library, fates, shown = Library(settings.similarity), Counter[str](), {}
+    measured_by = _measured_by(crew)
+    requests = _requests(crew, settings.prompts)
+    for block, at in enumerate(range(0, len(requests), settings.reseed_every)):
+        asked = requests[at : at + settings.reseed_every]
+        for proposal in await _write(crew, round_, version, at, asked, shown):
+            fates[_fate(proposal, library, measured_by)] += 1
+        if at + settings.reseed_every < len(requests):
+            shown = await _reseed(crew, round_, version, block, library, shown)
+    crew.note("proposals", round_, {f"proposals/{fate}": float(n) for fate, n in fates.items()})
+    size = crew.config.solver.prompts_per_task
+    return [library.kept[at : at + size] for at in range(0, len(library.kept), size)]
+
+
+def _requests(crew: Crew, count: int) -> list[Request]:
+    """Prompt j is of category j, and each category goes through its subcategories in turn."""
+    templates = load_templates(crew.config.actors.templates)
+    return [templates.request(number) for number in range(count)]
+
+
+def _measured_by(crew: Crew) -> set[str]:
+    settings = crew.config.evaluation
+    return {prompt for prompt, _ in crew.suite.prompts(settings.prompts, settings.seed)}
+
+
+async def _write(
+    crew: Crew,
+    round_: int,
+    version: int,
+    first: int,
+    requests: Sequence[Request],
+    shown: Mapping[str, Sequence[str]],
+) -> list[Proposal | None]:
+    size = crew.config.proposer.prompts_per_task
+
+    async def one(at: int) -> list[Proposal | None]:
+        task = Task(round_, "proposer", first + at, version)
+        ref = await crew.proposers.run(task, "propose", requests[at : at + size], shown)
+        return await crew.within(ref, f"the prompts of {task}")
+
+    parts = await asyncio.gather(*(one(at) for at in range(0, len(requests), size)))
+    return [proposal for part in parts for proposal in part]
+
+
+def _fate(proposal: Proposal | None, library: Library, measured_by: set[str]) -> str:
+    """What becomes of a proposal, after keeping it in the library if it is to be kept."""
+    if proposal is None:
+        return "unparsable"
+    if proposal.prompt in measured_by:
+        return "measured by"
+    return "kept" if library.add(proposal) else "near-duplicate"
+
+
+async def _reseed(
+    crew: Crew,
+    round_: int,
+    version: int,
+    block: int,
+    library: Library,
+    shown: dict[str, list[str]],
+) -> dict[str, list[str]]:
+    """The next block's demonstrations: the best of some candidates, by the Judge's rating."""
+    settings = crew.config.proposer
+    key = (crew.config.seed, round_, "rater", block)
+    candidates = library.candidates(settings.reseed_candidates, *key)
+    task = Task(round_, "rater", block, crew.judge_version(version))
+    ref = await crew.judges.run(task, "rate", [proposal.prompt for proposal in candidates])
+    ratings = await crew.within(ref, f"the ratings of {task}")
+    return demonstrations(candidates, ratings, settings.demonstrations, shown)

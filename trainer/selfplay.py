@@ -1,0 +1,103 @@
+"""The main loop, the paper's figure 2: propose, solve, judge, store; reconstruct, train, publish;
+measure.
+
+Invariant: sampling, training and measuring are three flows that meet only in the replay buffer
+(judged groups) and the weight store (versions). What each produces follows from the
+configuration alone, so it does not matter which is ahead, or whether the run was resumed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from actors.records import Proposal, Task
+from evaluation.audit import audit
+from evaluation.measure import measure
+from trainer.config import RunConfig
+from trainer.crew import Crew, Progress
+from trainer.proposals import propose
+from trainer.train_loop import stop_training
+
+WATCH_S = 2.0
+
+
+def run(config: RunConfig, progress: Progress) -> None:
+    """Does, or goes on with, the run in its folder; everything worth keeping ends up there."""
+    asyncio.run(selfplay(config, progress))
+
+
+async def selfplay(config: RunConfig, progress: Progress) -> None:
+    async with Crew(config, progress) as crew, asyncio.TaskGroup() as flows:
+        flows.create_task(sample(crew))
+        flows.create_task(train(crew))
+        flows.create_task(evaluate(crew))
+
+
+async def sample(crew: Crew) -> None:
+    """Fills the replay buffer, each round with the weight version that it pins."""
+    for round_ in crew.rounds:
+        version = crew.config.sampling_version(round_)
+        await crew.version_ready(version)
+        if await crew.replay.closed.remote(round_) is None:
+            slices = await propose(crew, round_, version)
+            await roll_out(crew, round_, version, slices)
+            await crew.replay.close_round.remote(round_, len(slices))
+
+
+async def roll_out(
+    crew: Crew, round_: int, version: int, slices: Sequence[Sequence[Proposal]]
+) -> None:
+    """Draws and judges the slices that the log does not hold yet."""
+    missing = await crew.replay.missing.remote(round_, len(slices))
+    total = sum(map(len, slices))
+    await show_sampling(crew, round_, total)
+    async with asyncio.TaskGroup() as tasks:
+        for index in missing:
+            tasks.create_task(solve_and_judge(crew, round_, version, index, slices[index], total))
+
+
+async def solve_and_judge(
+    crew: Crew, round_: int, version: int, index: int, proposals: Sequence[Proposal], total: int
+) -> None:
+    """One slice, from its prompts to the durable log; pictures never pass through the driver."""
+    async with crew.room:
+        drawings = await crew.solvers.run(
+            Task(round_, "solver", index, version), "draw", proposals
+        )
+        judge = Task(round_, "judge", index, crew.judge_version(version))
+        groups = await crew.judges.run(judge, "judge", proposals, drawings)
+        stored = crew.replay.append.remote(round_, index, groups)
+        await crew.within(stored, f"slice {index} of round {round_} to be stored")
+    await show_sampling(crew, round_, total)
+
+
+async def show_sampling(crew: Crew, round_: int, total: int) -> None:
+    rounds = (await crew.replay.stats.remote())["rounds"]
+    stored = rounds.get(round_, {"accepted": 0, "rejected": 0})
+    done = stored["accepted"] + stored["rejected"]
+    images = done * crew.config.solver.rollouts
+    crew.progress.sampling(round_, done, total, images, stored["accepted"])
+
+
+async def train(crew: Crew) -> None:
+    """One long-lived Ray Train run drains the buffer and publishes a version for each round."""
+    fit = asyncio.create_task(asyncio.to_thread(crew.trainer.fit))
+    try:
+        while not fit.done():
+            await asyncio.wait([fit], timeout=WATCH_S)
+            await crew.show_training()
+    except asyncio.CancelledError:
+        await asyncio.to_thread(stop_training, crew.trainer, "the run ends early")
+        raise
+    fit.result()
+
+
+async def evaluate(crew: Crew) -> None:
+    """Measures every version, and every round's judgements, on what nothing learns from."""
+    for version in (0, *crew.rounds):
+        await crew.version_ready(version)
+        values = await measure(version, crew.config, crew.suite, crew.solvers, crew.judges)
+        if version:
+            values |= await audit(version, crew.config, crew.suite)
+        crew.progress.measured(version, values)

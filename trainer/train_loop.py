@@ -1,0 +1,268 @@
+"""One long-lived Ray Train run that learns from every round and publishes a version for each.
+
+Invariant: the weights follow from the log and the settings alone. Whatever dies, training goes on
+from the last checkpoint with the cursor in it, so no example is learned twice or skipped; a
+version is published only after the checkpoint that holds it, so it never changes afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray.train import FailureConfig, ScalingConfig
+from ray.train import RunConfig as RayRunConfig
+from ray.train.torch import TorchTrainer, get_device
+
+from actors import durable
+from actors.records import JudgedGroup
+from actors.templates import Templates, load_templates
+from policies.interface import CheckpointError
+from policies.registry import load_policy
+from trainer import checkpoint
+from trainer.batches import GroupExamples, Step, round_steps, slice_for_rank
+from trainer.checkpoint import Cursor
+from trainer.config import RunConfig
+from trainer.learner import Learned, Learner
+from trainer.outside import Outside, RayOutside, StopActor, StopRequested
+from trainer.patterns import reconstruct
+
+CHECKPOINTS = "checkpoints"
+JOURNAL = "train.jsonl"
+LEARNING = (
+    "lr", "warmup_steps", "betas", "eps", "weight_decay", "clip", "ema", "publish", "epochs",
+    "groups_per_step", "loss_weights",
+)  # fmt: skip
+
+
+def make_trainer(
+    config: RunConfig, run_folder: Path, namespace: str, data_deadline: float | None = None
+) -> TorchTrainer:
+    """The Ray Train run of all rounds; `fit()` returns after the last one, or once
+    `stop_training` was called. `data_deadline` is how many seconds training waits for the next
+    judged groups (a task's deadline if not given). Needs the named actors in `namespace`."""
+    # report() waits for the controller's next look, which comes every 2 s by default.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+    os.environ.setdefault(
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(config.actors.start_deadline)
+    )
+    # Relative paths in the settings mean the same for the workers as for the driver.
+    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+    folder = Path(run_folder).absolute()
+    failures = config.trainer.max_failures
+    return TorchTrainer(
+        train_loop,
+        train_loop_config={
+            "config": config,
+            "folder": str(folder),
+            "namespace": namespace,
+            "stop": StopActor.remote(),
+            "data_deadline": data_deadline or config.actors.task_deadline,
+        },
+        scaling_config=ScalingConfig(
+            num_workers=config.trainer.workers,
+            use_gpu=_enough_gpus(config.trainer.workers),
+            resources_per_worker={"CPU": config.trainer.cpus},
+        ),
+        run_config=RayRunConfig(
+            name="train",
+            storage_path=str(folder / "ray"),
+            failure_config=FailureConfig(  # type: ignore[call-arg] # mypy sees that of V1
+                failures, controller_failure_limit=failures
+            ),
+        ),
+    )
+
+
+def _enough_gpus(workers: int) -> bool:
+    """One for each worker: with fewer, the workers would wait for ever and so learn on CPUs."""
+    return torch.cuda.is_available() and ray.cluster_resources().get("GPU", 0) >= workers
+
+
+def stop_training(trainer: TorchTrainer, reason: str) -> None:
+    """Makes `fit()` of `trainer` return soon, with a checkpoint of where it stands."""
+    stop = trainer.train_loop_config["stop"]  # type: ignore[attr-defined] # as above
+    ray.get(stop.request.remote(reason), timeout=30)
+
+
+def train_loop(settings: dict[str, Any]) -> None:
+    """What every worker of the Ray Train run does."""
+    config: RunConfig = settings["config"]
+    device = get_device()
+    if device.type == "cpu":
+        torch.set_num_threads(1)  # more were 3 to 15 times slower beside busy neighbours
+    outside = RayOutside(settings["namespace"], settings["stop"], settings["data_deadline"])
+    learner = Learner(load_policy(config.policy), config.trainer, device)
+    templates = load_templates(config.actors.templates)
+    Training(config, Path(settings["folder"]), learner, templates, outside).run()
+
+
+class Training:
+    """One rank's part of the training of a run. All ranks do the same steps in the same order."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: Path,
+        learner: Learner,
+        templates: Templates,
+        outside: Outside,
+    ) -> None:
+        self.config, self.learner, self.outside = config, learner, outside
+        self.templates = templates
+        self.settings = learning_settings(config)
+        self.checkpoints = folder / CHECKPOINTS
+        self.journal = Journal(folder / JOURNAL) if learner.rank == 0 else None
+        self.cursor = Cursor()
+
+    def run(self) -> None:
+        """Returns after the last round, or with a checkpoint once somebody asked to stop."""
+        self._restore()
+        try:
+            while self.cursor.round <= self.config.rounds:
+                self._train_round()
+        except StopRequested:
+            self._save()
+
+    def _restore(self) -> None:
+        found = checkpoint.latest(self.checkpoints)
+        if found is not None:
+            self._require_same_settings(found)
+            checkpoint.restore(found, self.learner)
+            self.cursor = found.cursor
+        if self.journal is not None:
+            self.journal.rewind(self.cursor.global_step)
+            self._publish_again()
+
+    def _require_same_settings(self, found: checkpoint.Checkpoint) -> None:
+        for name, value in self.settings.items():
+            if found.settings.get(name) != value:
+                raise CheckpointError(
+                    f"{found.path} was made with {name} {found.settings.get(name)!r}, now it is "
+                    f"{value!r}: resume with the same value, or start a run in another folder."
+                )
+
+    def _publish_again(self) -> None:
+        """The store may have died with versions that were only in its memory."""
+        there = self.outside.versions()
+        for version, path in checkpoint.finished(self.checkpoints).items():
+            if version not in there:
+                ended = checkpoint.verify(path)
+                weights = checkpoint.read_weights(ended, self.learner, self._published)
+                self.outside.publish(version, weights)
+
+    def _train_round(self) -> None:
+        row: Mapping[str, Any] = {}
+        for step in self._steps():
+            started = time.monotonic()
+            learned = self._learn(step)
+            row = self._note(step, learned, time.monotonic() - started)
+            if self.learner.steps % self.config.trainer.checkpoint_every == 0:
+                self._save()
+        self._finish_round(row)
+
+    def _learn(self, step: Step) -> Learned:
+        rank, world = self.learner.rank, self.learner.world
+        shares = {p: slice_for_rank(examples, rank, world) for p, examples in step.batch.items()}
+        learned = self.learner.step(shares)
+        self.cursor = replace(
+            self.cursor, epoch=step.epoch, step=step.index, global_step=self.learner.steps
+        )
+        return learned
+
+    def _finish_round(self, row: Mapping[str, Any]) -> None:
+        version = self.cursor.round
+        self.cursor = Cursor(version + 1, 1, 0, self.learner.steps, version)
+        self._save()
+        weights = self.learner.weights(self._published)
+        if self.learner.rank == 0:
+            self.outside.publish(version, weights)
+        self.outside.finished(version, row)
+
+    def _steps(self) -> Iterator[Step]:
+        """The steps of the round that are not done yet."""
+        trainer, round_ = self.config.trainer, self.cursor.round
+        steps = round_steps(
+            self.config.seed, round_, self._examples(round_), self.config.reconstruction,
+            trainer.groups_per_step, trainer.epochs,
+        )  # fmt: skip
+        done = (self.cursor.epoch, self.cursor.step)
+        while (step := self._next(steps)) is not None:
+            if (step.epoch, step.index) > done:
+                yield step
+
+    def _next(self, steps: Iterator[Step]) -> Step | None:
+        """The next step, once its groups are there. Ranks hear of a stop at different moments,
+        and stop together."""
+        step, reason = None, ""
+        try:
+            self.outside.check_stop()
+            step = next(steps, None)
+        except StopRequested as request:
+            reason = str(request) or "no reason given"
+        if self.learner.any_rank(bool(reason)):
+            raise StopRequested(reason)
+        return step
+
+    def _examples(self, round_: int) -> Iterator[GroupExamples]:
+        accepted: Iterator[JudgedGroup] = (g for g in self.outside.groups(round_) if g.accepted)
+        accept_at = self.config.judge.accept_at
+        return (reconstruct(g, self.config.seed, self.templates, accept_at) for g in accepted)
+
+    def _note(self, step: Step, learned: Learned, seconds: float) -> Mapping[str, Any]:
+        row = {
+            "step": self.learner.steps, "round": self.cursor.round, "epoch": step.epoch,
+            "index": step.index, **asdict(learned), "seconds": round(seconds, 4),
+        }  # fmt: skip
+        if self.journal is not None:
+            self.journal.add(row)
+            self.outside.show(row)
+        return row
+
+    def _save(self) -> None:
+        kept = self.config.trainer.kept_checkpoints
+        checkpoint.save(self.checkpoints, self.learner, self.cursor, self.settings, kept)
+
+    @property
+    def _published(self) -> checkpoint.Kind:
+        return "ema" if self.config.trainer.publish == "ema" else "model"
+
+
+class Journal:
+    """One JSON line a step, in the order of the steps, each step once."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def rewind(self, step: int) -> None:
+        """Drops the rows after `step`: they will be written again."""
+        if not self.path.exists():
+            return
+        *whole, _torn = self.path.read_bytes().split(b"\n")
+        rows = [line for line in whole if json.loads(line)["step"] <= step]
+        durable.write(self.path, b"".join(line + b"\n" for line in rows))
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab") as file:
+            file.write(json.dumps(row).encode() + b"\n")
+
+
+def learning_settings(config: RunConfig) -> dict[str, Any]:
+    """The settings that the weights depend on; the others may change between resumes."""
+    chosen = {
+        "seed": config.seed,
+        "policy.family": config.policy.family,
+        "actors.templates": config.actors.templates,
+        "judge.accept_at": config.judge.accept_at,
+        "reconstruction": asdict(config.reconstruction),
+        **{f"trainer.{name}": getattr(config.trainer, name) for name in LEARNING},
+    }
+    return json.loads(json.dumps(chosen))  # as a checkpoint gives them back
