@@ -1,0 +1,168 @@
+"""The command line: run, resume, evaluate, report.
+
+Invariant: what a person can mend ends in one sentence on stderr and exit code 2; anything else
+is a defect and keeps its traceback. Nothing heavy is imported before it is needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cluster.refusals import sentences
+
+if TYPE_CHECKING:
+    from trainer.config import RunConfig
+
+STOPPED = 130
+REFUSED = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit code."""
+    args = _parse(argv)
+    try:
+        args.command(args)
+    except KeyboardInterrupt:
+        print("stopped; the same command, or `unicorn-ray resume FOLDER`, goes on", file=sys.stderr)
+        return STOPPED
+    except Exception as error:
+        refusals = sentences(error)
+        if not refusals:
+            raise
+        for sentence in refusals:
+            print(f"unicorn-ray: {sentence}", file=sys.stderr)
+        return REFUSED
+    return 0
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="unicorn-ray",
+        description="A unified multimodal model that proposes, solves, judges and learns from itself.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="do a recipe, or go on with the run that it began")
+    run.add_argument("recipe", metavar="RECIPE", help="a YAML file, such as configs/tiny.yaml")
+    _takes_overrides(run)
+    run.add_argument(
+        "--dry-run", action="store_true", help="show the whole configuration and what it needs"
+    )
+    run.set_defaults(command=_run)
+
+    resume = commands.add_parser("resume", help="go on with the run of a folder")
+    resume.add_argument("folder", type=Path, metavar="FOLDER", help="such as runs/tiny")
+    resume.set_defaults(command=_resume)
+
+    evaluate = commands.add_parser(
+        "evaluate", help="measure a checkpoint, or a run's newest weights"
+    )
+    evaluate.add_argument("target", type=Path, metavar="FOLDER", help="such as runs/tiny")
+    _takes_overrides(evaluate)
+    evaluate.set_defaults(command=_evaluate)
+
+    report = commands.add_parser("report", help="write the report of a run, finished or not")
+    report.add_argument("folder", type=Path, metavar="FOLDER", help="such as runs/tiny")
+    report.set_defaults(command=_report)
+
+    # argparse gives what follows an option to nobody: `run R --dry-run rounds=1`.
+    args, rest = parser.parse_known_args(argv)
+    if rest and (not hasattr(args, "overrides") or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        args.overrides = [*args.overrides, *rest]
+    return args
+
+
+def _takes_overrides(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="such as rounds=2 or trainer.lr=2e-4",
+    )
+
+
+def _run(args: argparse.Namespace) -> None:
+    from cluster import preflight, recipe
+
+    config = recipe.load(args.recipe, args.overrides)
+    if args.dry_run:
+        print(recipe.dump(config))
+        print(preflight.table(config, _cpus()))
+        return
+    _preflight(config)
+    recipe.claim_folder(config)
+    _selfplay(config)
+
+
+def _resume(args: argparse.Namespace) -> None:
+    from cluster import recipe
+
+    config = recipe.load_folder(args.folder)
+    _preflight(config)
+    _selfplay(config)
+
+
+def _report(args: argparse.Namespace) -> None:
+    from cluster import recipe
+
+    recipe.load_folder(args.folder)  # first: it is quick to say that there is no run
+
+    from cluster import report
+
+    print(report.write(args.folder))
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    from cluster import own_ray
+
+    own_ray.settle()
+
+    from cluster import evaluate
+    from cluster.progress import Progress, table
+
+    config = evaluate.target(args.target, args.overrides)
+    with own_ray.connected():
+        found = evaluate.scores(config, Progress(sys.stdout))
+    print("\n".join(table({}, found, "score")))
+
+
+def _preflight(config: RunConfig) -> None:
+    from cluster import preflight
+
+    room = preflight.room(Path(config.folder) / config.name)
+    preflight.check(config, _cpus(), room, preflight.checkpoint_folder(config))
+
+
+def _cpus() -> float:
+    """Of this machine; a cluster that is named by its address grows, and is not judged here."""
+    from cluster import preflight
+
+    return math.inf if os.environ.get("RAY_ADDRESS") else preflight.machine_cpus()
+
+
+def _selfplay(config: RunConfig) -> None:
+    from cluster import own_ray
+
+    own_ray.settle()
+
+    from cluster import report
+    from cluster.progress import Progress
+    from trainer import selfplay
+
+    progress = Progress(sys.stdout)
+    progress.started(config)
+    # Workers have working directories of their own.
+    folder = Path(config.folder).absolute()
+    with own_ray.connected():
+        selfplay.run(replace(config, folder=str(folder)), progress)
+    progress.finished(report.write(folder / config.name))

@@ -1,0 +1,47 @@
+"""Measures a checkpoint on its own, as a run measures its versions.
+
+Invariant: nothing is kept and nothing is learned; the same target with the same settings gives
+the scores that the run had.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from cluster import recipe
+from cluster.progress import Progress
+from evaluation.measure import measure
+from policies.config import ConfigError
+from trainer.config import RunConfig
+from trainer.crew import VERSIONS, Crew
+
+
+def target(path: Path, overrides: Sequence[str]) -> RunConfig:
+    """What to measure: a checkpoint folder, or the newest weights of a run. Raises ConfigError."""
+    if (path / recipe.CONFIG_FILE).is_file():
+        config = recipe.load(path / recipe.CONFIG_FILE, overrides)
+        newest = max((path / VERSIONS).glob("[0-9]*[0-9]"), default=None)
+        weights = config.policy.path if newest is None else str(newest.absolute())
+    elif any(path.glob("*.safetensors")):
+        config, weights = recipe.defaults(overrides), str(path.absolute())
+    else:
+        raise ConfigError(
+            f"{path} can not be measured: it is no run (no {recipe.CONFIG_FILE}) and no checkpoint "
+            "(no *.safetensors); give the folder of one of them"
+        )
+    return replace(config, policy=replace(config.policy, path=weights))
+
+
+def scores(config: RunConfig, progress: Progress) -> dict[str, float]:
+    """Needs a connected Ray."""
+    with tempfile.TemporaryDirectory(prefix="unicorn-") as folder:
+        return asyncio.run(_measure(replace(config, folder=folder), progress))
+
+
+async def _measure(config: RunConfig, progress: Progress) -> dict[str, float]:
+    async with Crew(config, progress) as crew:
+        return await measure(0, crew.config, crew.suite, crew.solvers, crew.judges)

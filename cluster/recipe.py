@@ -1,0 +1,161 @@
+"""Recipes: YAML files that become a RunConfig, and run folders that hold one.
+
+Invariant: a recipe is read whole or refused with one sentence that names the place (file and
+line, or override), the field, the value and the fix; and `load` of what `dump` wrote gives the
+same configuration.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from cluster import yaml12
+from cluster.sections import Setting, Settings, build, flat
+from policies.config import ConfigError
+from trainer.config import RunConfig
+
+CONFIG_FILE = "config.yaml"
+RECIPES = Path("configs")
+BASE = "base"
+
+
+def load(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
+    """Reads a recipe and what it is based on, then applies `trainer.lr=2e-4`. Raises ConfigError."""
+    return _build(_read(Path(path), ()), overrides)
+
+
+def defaults(overrides: Iterable[str] = ()) -> RunConfig:
+    """The configuration without a recipe. Raises ConfigError."""
+    return _build({}, overrides)
+
+
+def load_folder(folder: Path) -> RunConfig:
+    """The configuration of the run in `folder`, which may have been moved or renamed since it began.
+
+    Raises ConfigError.
+    """
+    if not (folder / CONFIG_FILE).is_file():
+        runs = ", ".join(sorted(str(p.parent) for p in folder.parent.glob(f"*/{CONFIG_FILE}")))
+        raise ConfigError(
+            f"{folder} is not a run folder: it holds no {CONFIG_FILE}; "
+            + (f"there are: {runs}" if runs else "begin one with `unicorn-ray run RECIPE`")
+        )
+    here = folder.absolute()
+    return dataclasses.replace(load(here / CONFIG_FILE), folder=str(here.parent), name=here.name)
+
+
+def dump(config: RunConfig) -> str:
+    """The whole configuration as YAML that `load` reads."""
+    return yaml12.dump(dataclasses.asdict(config))
+
+
+def digest(config: RunConfig) -> str:
+    """sha256 of everything but `folder`: where a run is kept is no part of what it is."""
+    return hashlib.sha256(dump(dataclasses.replace(config, folder="")).encode()).hexdigest()
+
+
+def claim_folder(config: RunConfig) -> Path:
+    """Makes the run's folder with its config.yaml, or finds that it is this run's already.
+
+    Raises ConfigError where the folder is another run's, or none's but not empty.
+    """
+    from actors import durable  # brings pyarrow, which a dry run can do without
+
+    if "://" in config.folder:
+        raise ConfigError(f"folder is {config.folder}: it must be local or mounted, not an address")
+    folder = Path(config.folder) / config.name
+    file = folder / CONFIG_FILE
+    if file.exists():
+        _refuse_another(folder, config, load(file))
+        return folder
+    try:
+        durable.make_folder(folder.absolute())
+        if others := sorted(p.name for p in folder.iterdir() if p.suffix != durable.LEFTOVER):
+            raise ConfigError(
+                f"{folder} exists and is not a run: it holds {others[0]} but no {CONFIG_FILE}; "
+                "give another name=... or move it away"
+            )
+        durable.write(file.absolute(), dump(config).encode())
+    except OSError as error:
+        raise ConfigError(
+            f"the run folder {folder} cannot be made ({error.strerror or error}); "
+            "give a folder=... that can be written to"
+        ) from error
+    return folder
+
+
+def _build(settings: Settings, overrides: Iterable[str]) -> RunConfig:
+    for override in overrides:
+        settings |= _override(override)
+    return build(RunConfig, settings)
+
+
+def _read(path: Path, seen: tuple[Path, ...]) -> Settings:
+    """The settings of `path` over those of its base."""
+    if path.resolve() in seen:
+        raise ConfigError(f"{path} is based on itself, by way of others; remove one `{BASE}:`")
+    settings: Settings = {}
+    try:
+        found = yaml12.leaves(_text(path))
+    except yaml12.YamlError as error:
+        raise ConfigError(f"{path}, line {error.line}: not YAML: {error}") from error
+    for name, value, line in found:
+        where = f"{path}, line {line}"
+        if name in settings:
+            raise ConfigError(f"{where}: {name} is set again, first in {settings[name].origin}")
+        settings[name] = Setting(value, where)
+    base = settings.pop(BASE, None)
+    if base is None:
+        return settings
+    if not isinstance(base.value, str):
+        raise ConfigError(f"{base.origin}: {BASE} is {base.value!r}: it must be a recipe's file")
+    return _read(path.parent / base.value, (*seen, path.resolve())) | settings
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        raise ConfigError(f"there is no recipe {path}; {_existing(path.parent)}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not a text in UTF-8 ({error.reason})") from error
+    except OSError as error:
+        folder = path if path.is_dir() else path.parent
+        raise ConfigError(
+            f"{path} cannot be read as a recipe ({error.strerror}); {_existing(folder)}"
+        ) from error
+
+
+def _existing(folder: Path) -> str:
+    for place in (folder, RECIPES):
+        if names := sorted(str(p) for p in place.glob("*.yaml")):
+            return f"there are: {', '.join(names)}"
+    return f"give the path of a YAML file, such as {RECIPES}/tiny.yaml of a clone"
+
+
+def _override(text: str) -> Settings:
+    name, equals, value = text.partition("=")
+    origin = f"override {text}"
+    if not equals or not name:
+        raise ConfigError(
+            f"override {text!r} sets nothing; write name=value, such as trainer.lr=2e-4"
+        )
+    try:
+        found = yaml12.leaves(value, under=name) or [(name, None, 1)]
+    except yaml12.YamlError as error:
+        raise ConfigError(f"{origin}: the value is not YAML: {error}; quote it") from error
+    return {leaf: Setting(leaf_value, origin) for leaf, leaf_value, _ in found}
+
+
+def _refuse_another(folder: Path, config: RunConfig, other: RunConfig) -> None:
+    there = flat(other)
+    for name, value in flat(config).items():
+        if name not in ("folder", "name") and value != there[name]:
+            raise ConfigError(
+                f"{folder} holds another run: {name} is {yaml12.scalar(there[name])} there and "
+                f"{yaml12.scalar(value)} here; give another name=..., or delete the folder to "
+                "start anew"
+            )

@@ -1,0 +1,108 @@
+"""YAML as the people who write recipes mean it: the core schema of YAML 1.2.
+
+Invariant: 1e-4 is a number, `on` and 2026-11-22 are texts, and what `dump` wrote `compose` reads
+as the same values of the same types.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import yaml
+
+_SCHEMA = (
+    ("null", r"~|null|Null|NULL|", "~nN\0"),
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?[0-9]+", "-+0123456789"),
+    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", "-+.0123456789"),
+    ("float", r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", "-+."),
+)
+
+
+class YamlError(ValueError):
+    """`line` counts from 1."""
+
+    def __init__(self, problem: str, line: int) -> None:
+        super().__init__(problem)
+        self.line = line
+
+
+class _Loader(yaml.SafeLoader):
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (PyYAML's own way)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes just the texts that the loader would take for something else."""
+
+    yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+
+
+for _tag, _pattern, _first in _SCHEMA:
+    _letters = ["" if letter == "\0" else letter for letter in _first]
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), _letters
+    )
+# Not PyYAML's own: that reads 010 as eight.
+_Loader.add_constructor(
+    "tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node))
+)
+for _kind in (list, tuple):
+    _Dumper.add_representer(
+        _kind,
+        lambda dumper, items: dumper.represent_sequence(
+            "tag:yaml.org,2002:seq", items, flow_style=True
+        ),
+    )
+
+Leaf = tuple[str, object, int]
+"""Dotted name, value, line from 1."""
+
+
+def leaves(text: str, under: str = "") -> list[Leaf]:
+    """Every value of a document of nested mappings, in its order; their names go on from `under`.
+
+    Raises YamlError.
+    """
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        path = (under,) if under else ()
+        return [] if node is None else list(_walk(loader, node, path))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise YamlError(error.problem or str(error), mark.line + 1 if mark else 1) from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise YamlError(f"{error.reason} ({chr(error.character)!r})", line) from error
+
+
+def _walk(loader: _Loader, node: yaml.Node, path: tuple[str, ...]) -> Iterator[Leaf]:
+    line = node.start_mark.line + 1
+    if not isinstance(node, yaml.MappingNode) or (path and not node.value):
+        yield ".".join(path), _value(loader, node, line), line
+        return
+    if len(path) > 8:
+        raise YamlError("mappings are nested too deeply", line)
+    for key, value in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise YamlError("a name must be a plain text", key.start_mark.line + 1)
+        yield from _walk(loader, value, (*path, key.value))
+
+
+def _value(loader: _Loader, node: yaml.Node, line: int) -> object:
+    try:
+        return loader.construct_object(node, deep=True)
+    except ValueError as error:  # such as !!int text
+        raise YamlError(str(error), line) from error
+
+
+def dump(value: object) -> str:
+    return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))
+
+
+def scalar(value: object) -> str:
+    """One value on one line, as it would stand in a recipe."""
+    flow: Sequence[str] = dump([value]).strip().splitlines()
+    return " ".join(part.strip() for part in flow)[1:-1]

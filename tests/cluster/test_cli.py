@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cluster import recipe
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = str(ROOT / "configs" / "tiny.yaml")
+
+
+def unicorn(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """The real program, as a person starts it."""
+    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import cluster.cli as c; sys.exit(c.main())"
+    return subprocess.run(
+        [sys.executable, "-c", program, *words], cwd=cwd, capture_output=True, text=True, timeout=60
+    )
+
+
+def refused(*words: str, cwd: Path) -> str:
+    """The one sentence with which the program ends with exit code 2."""
+    done = unicorn(*words, cwd=cwd)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("unicorn-ray: ") and done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
+def checkpoint(folder: Path) -> str:
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(bytes(1024))
+    return f"policy.path={folder}"
+
+
+def test_help_lists_the_commands() -> None:
+    done = unicorn("--help")
+    assert done.returncode == 0
+    for command in ("run", "resume", "evaluate", "report"):
+        assert re.search(rf"^ +{command} ", done.stdout, re.MULTILINE)
+
+
+def test_the_module_is_the_same_program() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "cluster", "--help"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stdout == unicorn("--help").stdout
+
+
+def test_a_dry_run_shows_what_would_run_and_leaves_nothing(tmp_path: Path) -> None:
+    done = unicorn("run", TINY, "rounds=3", "--dry-run", "trainer.lr=2e-4", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    text, table = done.stdout.split("\n\n", 1)
+    (tmp_path / "again.yaml").write_text(text)
+    assert recipe.load(tmp_path / "again.yaml") == recipe.load(
+        TINY, ["rounds=3", "trainer.lr=2e-4"]
+    )
+    for actor in ("proposer", "solver", "judge", "trainer worker", "total"):
+        assert re.search(rf"^{actor} ", table, re.MULTILINE)
+    assert [p.name for p in tmp_path.iterdir()] == ["again.yaml"]
+
+
+def test_a_dry_run_of_what_is_too_much_for_this_machine_says_so(tmp_path: Path) -> None:
+    done = unicorn("run", TINY, "solver.replicas=9999", "--dry-run", cwd=tmp_path)
+    assert done.returncode == 0 and "too few" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("run", TINY, "trainer.learning_rate=1"), "the nearest is trainer.lr"),
+        (("run", TINY, "rounds=0"), "rounds is 0: it must be 1 or more"),
+        (("run", TINY, "rounds=many"), "rounds is 'many': it must be a whole number"),
+        (("run", "tiny.yaml"), "there is no recipe tiny.yaml"),
+        (("run", "broken.yaml"), "broken.yaml, line 2: not YAML"),
+        (("run", TINY, "policy.path=nowhere"), "there is no checkpoint in nowhere"),
+        (("resume", "runs/none"), "runs/none is not a run folder"),
+        (("report", "runs/none"), "runs/none is not a run folder"),
+        (("evaluate", "runs/none"), "runs/none can not be measured"),
+    ],
+)
+def test_what_a_person_can_mend_is_one_sentence(
+    tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    (tmp_path / "broken.yaml").write_text("seed: 1\nname: ]\n")
+    assert said in refused(*words, cwd=tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["broken.yaml"]
+
+
+def test_too_few_cpus_name_every_actor_before_anything_starts(tmp_path: Path) -> None:
+    weights = checkpoint(tmp_path / "checkpoint")
+    sentence = refused("run", TINY, weights, "solver.replicas=9999", cwd=tmp_path)
+    for actor in (
+        "proposer 1 x 0.2",
+        "solver 9999 x 0.3",
+        "judge 1 x 0.4",
+        "trainer worker 2 x 0.4",
+    ):
+        assert actor in sentence
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_full_disk_is_found_before_anything_starts(tmp_path: Path) -> None:
+    weights = checkpoint(tmp_path / "checkpoint")
+    sentence = refused("run", TINY, weights, "proposer.prompts=9999999999", cwd=tmp_path)
+    assert "runs/tiny needs up to " in sentence and "folder=..." in sentence
+    assert not (tmp_path / "runs").exists()
+
+
+def test_another_runs_folder_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    weights = checkpoint(tmp_path / "checkpoint")
+    folder = str(tmp_path / "runs")
+    recipe.claim_folder(recipe.load(TINY, [weights, f"folder={folder}", "trainer.lr=0.01"]))
+    sentence = refused("run", TINY, weights, cwd=tmp_path)
+    assert "trainer.lr is 0.01 there and 0.0001 here" in sentence
+
+
+def test_words_that_no_command_takes_are_refused() -> None:
+    for words in (("run", TINY, "--rounds"), ("resume", "runs/tiny", "x"), (), ("walk",)):
+        done = unicorn(*words)
+        assert done.returncode == 2 and done.stderr.startswith("usage: ")

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from cluster import evaluate, recipe
+from policies.config import ConfigError
+from trainer.config import RunConfig
+
+
+def weights(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"")
+    return folder
+
+
+def test_a_checkpoint_is_measured_with_the_defaults(tmp_path: Path) -> None:
+    folder = weights(tmp_path / "checkpoint")
+    config = evaluate.target(folder, ["evaluation.prompts=7"])
+    assert config.policy.path == str(folder)
+    assert config.evaluation.prompts == 7
+    assert dataclasses.replace(
+        config, policy=RunConfig().policy, evaluation=RunConfig().evaluation
+    ) == RunConfig()  # fmt: skip
+
+
+def test_of_a_run_the_newest_weights_are_measured_with_its_settings(tmp_path: Path) -> None:
+    run = recipe.claim_folder(dataclasses.replace(RunConfig(), seed=5, folder=str(tmp_path)))
+    assert evaluate.target(run, []).policy.path == "base"
+    for name in ("00001", "00010", "00009", "00011.tmp"):
+        weights(run / "versions" / name)
+    config = evaluate.target(run, [])
+    assert config.policy.path == str(run / "versions" / "00010")
+    assert config.seed == 5
+
+
+def test_what_is_neither_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"{tmp_path} can not be measured"):
+        evaluate.target(tmp_path, [])

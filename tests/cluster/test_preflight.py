@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from cluster import preflight
+from policies.config import ConfigError
+from trainer.config import RunConfig
+
+PLENTY = 10**15
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(bytes(3 * preflight.MIB))
+    return folder
+
+
+def config(**solver: float) -> RunConfig:
+    run = RunConfig()
+    return dataclasses.replace(run, solver=dataclasses.replace(run.solver, **solver))
+
+
+def test_what_waits_or_stores_asks_for_no_cpu() -> None:
+    needs = {need.actor: need for need in preflight.needs(RunConfig())}
+    for actor in ("weight store", "replay buffer", "trainer controller"):
+        assert needs[actor].total == 0
+    assert needs["solver"] == ("solver", 2, 0.4, False)
+    assert needs["trainer worker"].together
+
+
+def test_a_need_that_just_fits_is_enough_in_spite_of_binary_fractions(checkpoint: Path) -> None:
+    run = config(replicas=3, cpus=0.1)  # 0.2 + 3 x 0.1 + 0.4 + 2 x 0.4
+    preflight.check(run, 1.7, PLENTY, checkpoint)
+    with pytest.raises(ConfigError):
+        preflight.check(run, 1.6999, PLENTY, checkpoint)
+
+
+def test_too_few_cpus_name_every_actor_and_who_would_wait(checkpoint: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        preflight.check(config(replicas=5, cpus=0.5), 2, PLENTY, checkpoint)
+    assert str(caught.value) == (
+        "run tiny asks for 3.9 CPUs and this machine has 2: proposer 1 x 0.2, solver 5 x 0.5, "
+        "judge 1 x 0.4, trainer worker 2 x 0.4; 2 of 5 solvers and the judge and 2 of 2 trainer "
+        "workers would wait for ever; lower proposer.cpus, solver.cpus, judge.cpus or trainer.cpus "
+        "(fractions are fine), or the numbers of replicas"
+    )
+
+
+def test_the_trainers_workers_wait_together(checkpoint: Path) -> None:
+    with pytest.raises(ConfigError, match=r"; 2 of 2 trainer workers would wait"):
+        preflight.check(config(replicas=1), 1.5, PLENTY, checkpoint)
+
+
+def test_a_full_disk_is_refused_with_the_estimate(checkpoint: Path) -> None:
+    run = RunConfig()
+    need = (100 + 15 + 60 + 16) * preflight.MIB
+    preflight.check(run, 4, need, checkpoint)
+    with pytest.raises(ConfigError) as caught:
+        preflight.check(run, 4, need - 1, checkpoint)
+    said = str(caught.value)
+    assert said.startswith("runs/tiny needs up to 191 MiB and its disk has 191 MiB for it: ")
+    assert "replay 100 MiB (5 rounds x 320 prompts x 8 drawings x 8 KiB)" in said
+    assert "versions 15 MiB (5 x 3 MiB of weights)" in said
+    assert "checkpoints 60 MiB (5 x 4 x weights)" in said
+    assert "report 16 MiB" in said
+    assert "folder=..." in said
+
+
+def test_a_drawing_never_takes_more_than_was_estimated() -> None:
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    noise = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    png = io.BytesIO()
+    Image.fromarray(noise).save(png, "png")
+    codes_and_text = 36 * 4 + 512
+    assert len(png.getvalue()) + codes_and_text <= preflight.DRAWING_BYTES["tiny"]
+
+
+def test_what_a_run_holds_already_counts_as_room(tmp_path: Path) -> None:
+    held = tmp_path / "run" / "replay"
+    held.mkdir(parents=True)
+    empty = preflight.room(tmp_path / "run")
+    (held / "slice.parquet").write_bytes(bytes(64 * preflight.MIB))
+    # Others write to the same disk while this test runs.
+    assert abs(preflight.room(tmp_path / "run") - empty) < 48 * preflight.MIB
+    assert preflight.room(tmp_path / "not" / "yet") > 0
+
+
+def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
+    run = dataclasses.replace(
+        RunConfig(), policy=dataclasses.replace(RunConfig().policy, path=str(tmp_path))
+    )
+    assert preflight.checkpoint_folder(run) == tmp_path
+    with pytest.raises(ConfigError, match=str(tmp_path)):
+        preflight.check(run, 4, PLENTY, tmp_path)
+
+
+def test_base_is_the_checkpoint_that_ships_with_the_family() -> None:
+    folder = preflight.checkpoint_folder(RunConfig())
+    assert folder.parts[-3:] == ("policies", "tiny", "base")
+
+
+def test_the_table_has_all_actors_and_a_verdict() -> None:
+    text = preflight.table(config(cpus=0.3), 2.0)
+    assert all(need.actor in text for need in preflight.needs(RunConfig()))
+    assert text.endswith("2  of 2 here: enough")
+    assert preflight.table(config(cpus=0.4), 2.0).endswith(
+        "of 2 here: too few, a run would be refused"
+    )
+    assert "of a cluster's" in preflight.table(RunConfig(), float("inf"))
+
+
+def test_this_machine_has_a_processor() -> None:
+    assert preflight.machine_cpus() >= 1

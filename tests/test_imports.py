@@ -1,0 +1,107 @@
+"""The house keeps its shape: who may import whom, and what an import may cost."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+# A package may import itself and those before it.
+STOREYS = ("policies", "actors", "evaluation", "trainer", "cluster")
+FILES = [path for storey in STOREYS for path in sorted((ROOT / storey).rglob("*.py"))]
+NEVER_AT_IMPORT = ("vllm", "flash_attn", "transformers")
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and full name of everything that a file imports, also inside functions."""
+    package = ".".join(path.relative_to(ROOT).parent.parts)
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = package.split(".")[: -node.level + 1 or None] if node.level else []
+            base = ".".join([*start, *filter(None, [node.module])])
+            yield from ((node.lineno, f"{base}.{alias.name}") for alias in node.names)
+
+
+def found(storeys: tuple[str, ...], wrong: object) -> list[str]:
+    assert callable(wrong)
+    return [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for path in FILES
+        if path.relative_to(ROOT).parts[0] in storeys
+        for line, name in imports(path)
+        if wrong(name)
+    ]
+
+
+@pytest.mark.parametrize("storey", STOREYS)
+def test_imports_go_down_only(storey: str) -> None:
+    above = STOREYS[STOREYS.index(storey) + 1 :]
+    assert found((storey,), lambda name: name.split(".")[0] in above) == []
+
+
+def test_a_policy_knows_nothing_of_ray() -> None:
+    assert found(("policies",), lambda name: name.split(".")[0] == "ray") == []
+
+
+def test_the_oracle_only_measures() -> None:
+    learns = tuple(storey for storey in STOREYS if storey != "evaluation")
+    oracle = re.compile(r"(^|\.)\w*oracle\w*(\.|$)", re.IGNORECASE)
+    assert found(learns, lambda name: oracle.search(name) is not None) == []
+
+
+def test_the_program_imports_neither_tests_nor_benchmarks() -> None:
+    assert found(STOREYS, lambda name: name.split(".")[0] in ("tests", "benchmarks")) == []
+
+
+def test_importing_everything_needs_no_engine() -> None:
+    """vllm, flash-attn and transformers are options: an import without them must go through."""
+    modules = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in FILES
+        if path.stem != "__main__"
+    ]
+    program = (
+        "import importlib, json, sys\n"
+        f"sys.modules.update(dict.fromkeys({NEVER_AT_IMPORT!r}))  # None: an import of it fails\n"
+        f"for name in {modules!r}: importlib.import_module(name)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_command_line_starts_light() -> None:
+    program = "import json, sys, cluster.cli; print(json.dumps(sorted(sys.modules)))"
+    out = subprocess.check_output([sys.executable, "-c", program], cwd=ROOT, timeout=60)
+    heavy = {"torch", "ray", "pyarrow", "numpy", "yaml", *NEVER_AT_IMPORT}
+    assert heavy.isdisjoint(json.loads(out))
+
+
+def test_no_file_knows_a_machine() -> None:
+    # Written so that this file does not find itself.
+    machine = re.compile(r"(?<![\w.])/(?:work|root|farm|home|tmp|Users)/\w")
+    folders = (*STOREYS, "configs", "tests", "benchmarks", "docs")
+    texts = [
+        path
+        for folder in folders
+        for path in sorted((ROOT / folder).rglob("*"))
+        if path.suffix in {".py", ".yaml", ".yml", ".json", ".md", ".html", ".sh"}
+    ]
+    texts += [ROOT / "README.md", ROOT / "setup.cfg", ROOT / "pyproject.toml", ROOT / ".ci" / "run"]
+    wrong = [
+        f"{path.relative_to(ROOT)}:{number} {line.strip()[:90]}"
+        for path in texts
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1)
+        if machine.search(line)
+    ]
+    assert wrong == []
