@@ -28,7 +28,9 @@ class ProposerConfig:
         for name in ("replicas", "prompts", "prompts_per_task", "reseed_every", "attempts"):
             require(getattr(self, name) >= 1, f"proposer.{name}", getattr(self, name), "1 or more")
         require(self.cpus > 0, "proposer.cpus", self.cpus, "above 0")
-        require(self.demonstrations >= 0, "proposer.demonstrations", self.demonstrations, "0 or more")
+        require(
+            self.demonstrations >= 0, "proposer.demonstrations", self.demonstrations, "0 or more"
+        )
         require(0 < self.similarity <= 1, "proposer.similarity", self.similarity, "in (0, 1]")
 
 

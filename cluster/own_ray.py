@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -32,6 +33,9 @@ def connected() -> Iterator[None]:
         # The dashboard costs half of what an idle Ray takes; `ray start --head` brings it.
         own = {"address": "local", "include_dashboard": False}
     ray.init(log_to_driver=False, logging_level=logging.WARNING, **own)
+    # What a cluster or a container sends to end a command is to it like Ctrl-C; Ray's own handler
+    # would end the process with a dump of addresses.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     finally:

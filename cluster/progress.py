@@ -73,11 +73,6 @@ class Progress:
             what = f"trained {step}/{_count(steps, 'step')}"
             self._line(self._round(round_), what, f"loss {loss:.3f}", self._left())
 
-    def published(self, version: int, seconds: float) -> None:
-        """A weight version is there for all replicas."""
-        where = self._round(version) if version else "base"
-        self._line(where, f"weights v{version} published in {seconds:.1f}s")
-
     def measured(self, version: int, metrics: Mapping[str, float]) -> None:
         """The end of round `version`: its scores beside those of the base, version 0."""
         now = self._clock()
@@ -154,9 +149,9 @@ def table(base: Mapping[str, float], now: Mapping[str, float], label: str) -> li
     for name, value in now.items():
         row = f"{name:<{width}}"
         if base:
-            row += f" {base[name]:>9.3f}" if name in base else f" {'':>9}"
-        row += f" {value:>9.3f}"
+            row += f" {base[name]:>9.2f}" if name in base else f" {'':>9}"
+        row += f" {value:>9.2f}"
         if name in base:
-            row += f" {value - base[name]:>+9.3f}"
+            row += f" {value - base[name]:>+9.2f}"
         rows.append(row.rstrip())
     return rows

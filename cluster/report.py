@@ -86,10 +86,13 @@ def _lead(run: Run) -> str:
     )
     if first is last or first["version"] == last["version"]:
         return f"{sentence} No later version has been measured yet."
-    groups = sum(each.groups for each in run.rounds if each.number <= last["version"])
+    rounds = [each for each in run.rounds if each.number <= last["version"]]
+    groups = sum(each.groups for each in rounds)
+    helpers = sorted({name for each in rounds for name in each.helpers})
+    help_ = f"the outside help of {', '.join(helpers)}" if helpers else "no outside help"
     return (
         f"{sentence} After {last['version']} {_plural(last['version'], 'round')} of teaching "
-        f"itself, from {groups} prompts of its own and no outside help, it is "
+        f"itself, from {groups} prompts of its own and {help_}, it is "
         f"{last['values'][right]:.1f} %."
     )
 
@@ -132,7 +135,9 @@ def _score(value: float | None) -> str:
 
 
 def _tick(right: bool) -> Markup:
-    return Markup('<span class="{}">{}</span>').format("yes" if right else "no", "✓" if right else "·")
+    return Markup('<span class="{}">{}</span>').format(
+        "yes" if right else "no", "✓" if right else "·"
+    )
 
 
 def _plural(count: int, noun: str) -> str:

@@ -42,7 +42,8 @@ class Shown:
 
 @dataclass
 class Round:
-    """One round of the replay buffer. `taught` is None until the round is complete."""
+    """One round of the replay buffer. `taught` is None until the round is complete; `helpers` are
+    the outside models that touched it."""
 
     number: int
     accepted: int = 0
@@ -50,6 +51,7 @@ class Round:
     shown: list[Shown] = field(default_factory=list)
     refused: dict[str, JudgedGroup] = field(default_factory=dict)
     taught: Taught | None = None
+    helpers: set[str] = field(default_factory=set)
 
     @property
     def groups(self) -> int:
@@ -127,6 +129,7 @@ class _Reader:
 
     def read(self, most: int) -> Round:
         for group in self._groups():
+            self.round.helpers |= {group.external} - {""}
             if group.accepted:
                 self._accept(group)
             else:
@@ -138,7 +141,8 @@ class _Reader:
         return self.round
 
     def _groups(self) -> Iterator[JudgedGroup]:
-        for file in sorted(self.folder.glob("slice-*.parquet")):
+        files = self.folder.glob("slice-*.parquet")
+        for file in sorted(files, key=lambda file: int(file.name.split("-")[1])):
             yield from read_segment(file)
 
     def _accept(self, group: JudgedGroup) -> None:

@@ -21,5 +21,7 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         for name in ("prompts", "scenes", "prompts_per_task"):
-            require(getattr(self, name) >= 1, f"evaluation.{name}", getattr(self, name), "1 or more")
+            require(
+                getattr(self, name) >= 1, f"evaluation.{name}", getattr(self, name), "1 or more"
+            )
         require(self.temperature >= 0, "evaluation.temperature", self.temperature, "0 or more")

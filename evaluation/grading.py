@@ -120,9 +120,7 @@ def sample(each: Drawn) -> dict[str, object]:
     }
 
 
-def _marks(
-    suite: Suite, prompts: Sequence[str], answers: Sequence[str]
-) -> list[tuple[float, ...]]:
+def _marks(suite: Suite, prompts: Sequence[str], answers: Sequence[str]) -> list[tuple[float, ...]]:
     """The marks of each prompt's questions; raises ValueError unless each has one answer."""
     asked = [suite.questions(prompt) for prompt in prompts]
     if sum(map(len, asked)) != len(answers):

@@ -72,7 +72,9 @@ async def measure(
         found = _read(file)
         _require_same(file, found["settings"], settings)
     else:
-        drawn, seen = await _Bench(version, config, suite, solvers, judges).run()
+        # In a thread: finding the prompts takes a while, and others share this event loop.
+        bench = await asyncio.to_thread(_Bench, version, config, suite, solvers, judges)
+        drawn, seen = await bench.run()
         found = {"version": version, "settings": settings, **summary(drawn, seen)}
         durable.write(file, json.dumps(found, allow_nan=False).encode())
     values: dict[str, float] = found["values"]
@@ -145,7 +147,9 @@ class _Bench:
         )
         async with asyncio.TaskGroup() as tasks:
             reads = [
-                tasks.create_task(self._read(len(self.items) + part, *shown[3 * part : 3 * part + 3]))
+                tasks.create_task(
+                    self._read(len(self.items) + part, *shown[3 * part : 3 * part + 3])
+                )
                 for part in range(parts)
             ]
         return [each for read in reads for each in read.result()]

@@ -70,7 +70,7 @@ class Gauges:
         self._gauges: dict[str, Gauge] = {}
 
     def set(self, values: Mapping[str, float]) -> None:
-        """"drawing/all_right" is the whole; "drawing/all_right/counting" is one category of it."""
+        """ "drawing/all_right" is the whole; "drawing/all_right/counting" is one category of it."""
         for key, value in values.items():
             group, measure, *category = key.split("/")
             name = f"unicorn_{group}_{measure}".replace("-", "_")

@@ -105,7 +105,7 @@ def finished(folder: Path) -> dict[int, Path]:
 
 def verify(path: Path) -> Checkpoint:
     """Raises CheckpointError naming the first file that is missing, added or altered."""
-    checkpoint, stated = _read(path), _manifest(path)["files"]
+    stated = _manifest(path)["files"]
     there = {file.name for file in path.iterdir()} - {MANIFEST}
     for name in sorted(there | set(stated)):
         fault = _fault(path / name, stated.get(name))
@@ -114,7 +114,7 @@ def verify(path: Path) -> Checkpoint:
                 f"{path / name} {fault}: restore the folder {path} from a copy, or delete it to "
                 "go on from the checkpoint before it."
             )
-    return checkpoint
+    return _read(path)
 
 
 def restore(checkpoint: Checkpoint, learner: Learner) -> None:

@@ -55,7 +55,13 @@ class TrainerConfig:
     max_failures: int = 3
 
     def __post_init__(self) -> None:
-        for name in ("workers", "epochs", "groups_per_step", "checkpoint_every", "kept_checkpoints"):
+        for name in (
+            "workers",
+            "epochs",
+            "groups_per_step",
+            "checkpoint_every",
+            "kept_checkpoints",
+        ):
             require(getattr(self, name) >= 1, f"trainer.{name}", getattr(self, name), "1 or more")
         for name in ("cpus", "lr", "eps", "clip"):
             require(getattr(self, name) > 0, f"trainer.{name}", getattr(self, name), "above 0")
@@ -64,7 +70,9 @@ class TrainerConfig:
         require(len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas), "trainer.betas",
                 self.betas, "two numbers in [0, 1)")  # fmt: skip
         require(0 <= self.ema < 1, "trainer.ema", self.ema, "in [0, 1)")
-        require(self.publish in ("ema", "model"), "trainer.publish", self.publish, '"ema" or "model"')
+        require(
+            self.publish in ("ema", "model"), "trainer.publish", self.publish, '"ema" or "model"'
+        )
         require(set(self.loss_weights) == set(PATTERNS), "trainer.loss_weights",
                 sorted(self.loss_weights), f"a number for each of {', '.join(PATTERNS)}")  # fmt: skip
         require(min(self.loss_weights.values()) >= 0, "trainer.loss_weights", self.loss_weights,

@@ -95,9 +95,7 @@ class Crew:
         try:
             return await asyncio.wait_for(answer, seconds)
         except TimeoutError:
-            raise TimeoutError(
-                f"waited {seconds:g} s for {what} (actors.task_deadline)"
-            ) from None
+            raise TimeoutError(f"waited {seconds:g} s for {what} (actors.task_deadline)") from None
 
     async def version_ready(self, version: int) -> None:
         """Returns once `version` is published and durable."""
@@ -133,9 +131,7 @@ class Crew:
 
     def _pool(self, role: Role, own: ProposerConfig | SolverConfig | JudgeConfig) -> Pool:
         config = self.config
-        part = Part(
-            role, own, config.policy, config.actors.templates, config.seed, self.namespace
-        )
+        part = Part(role, own, config.policy, config.actors.templates, config.seed, self.namespace)
         return role_pool(part, config.actors)
 
     async def _publish_kept(self) -> None:

@@ -20,7 +20,8 @@ from trainer.crew import Crew
 async def propose(crew: Crew, round_: int, version: int) -> list[list[Proposal]]:
     """The kept prompts in the fixed slices that Solver and Judge work on."""
     settings = crew.config.proposer
-    library, fates, shown = Library(settings.similarity), Counter[str](), {}
+    library, fates = Library(settings.similarity), Counter[str]()
+    shown: dict[str, list[str]] = {}
     measured_by = _measured_by(crew)
     requests = _requests(crew, settings.prompts)
     for block, at in enumerate(range(0, len(requests), settings.reseed_every)):

@@ -62,9 +62,7 @@ async def solve_and_judge(
 ) -> None:
     """One slice, from its prompts to the durable log; pictures never pass through the driver."""
     async with crew.room:
-        drawings = await crew.solvers.run(
-            Task(round_, "solver", index, version), "draw", proposals
-        )
+        drawings = await crew.solvers.run(Task(round_, "solver", index, version), "draw", proposals)
         judge = Task(round_, "judge", index, crew.judge_version(version))
         groups = await crew.judges.run(judge, "judge", proposals, drawings)
         stored = crew.replay.append.remote(round_, index, groups)

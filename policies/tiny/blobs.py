@@ -66,8 +66,14 @@ def blurred(pixels: Array) -> Array:
 
 def paper_of(pixels: Array) -> Array:
     """The color along the border, which objects seldom touch."""
-    edge = np.concatenate([pixels[:2].reshape(-1, 3), pixels[-2:].reshape(-1, 3),
-                           pixels[:, :2].reshape(-1, 3), pixels[:, -2:].reshape(-1, 3)])
+    edge = np.concatenate(
+        [
+            pixels[:2].reshape(-1, 3),
+            pixels[-2:].reshape(-1, 3),
+            pixels[:, :2].reshape(-1, 3),
+            pixels[:, -2:].reshape(-1, 3),
+        ]
+    )
     return np.sort(edge, axis=0)[len(edge) // 2]
 
 
@@ -103,15 +109,19 @@ def components(mask: Array) -> list[Array]:
 
 def filled(mask: Array) -> Array:
     """`mask` with its holes filled: what cannot be reached from the border."""
-    holes = [part for part in components(~mask)
-             if not (part[0].any() or part[-1].any() or part[:, 0].any() or part[:, -1].any())]
+    holes = [
+        part
+        for part in components(~mask)
+        if not (part[0].any() or part[-1].any() or part[:, 0].any() or part[:, -1].any())
+    ]
     return mask | np.any(holes, axis=0) if holes else mask
 
 
 def eroded(mask: Array) -> Array:
     inner = np.zeros_like(mask)
-    inner[1:-1, 1:-1] = (mask[1:-1, 1:-1] & mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, :-2]
-                         & mask[1:-1, 2:])
+    inner[1:-1, 1:-1] = (
+        mask[1:-1, 1:-1] & mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, :-2] & mask[1:-1, 2:]
+    )
     return inner
 
 
@@ -129,8 +139,11 @@ def find_blobs(sight: Sight, style: str = "plain") -> list[Blob]:
     apart = np.linalg.norm(sight.smooth - sight.paper, axis=2)
     # The glow of neon is a weak copy of its outline.
     foreground = apart > (1.6 if style == "neon" else 1.0) * _CONTRAST
-    return [read_blob(sight, part, foreground & ~part, style) for part in components(foreground)
-            if part.sum() >= _LEAST_AREA]
+    return [
+        read_blob(sight, part, foreground & ~part, style)
+        for part in components(foreground)
+        if part.sum() >= _LEAST_AREA
+    ]
 
 
 def nearest_color(pixels: Array) -> Array:

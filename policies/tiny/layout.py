@@ -24,7 +24,9 @@ Rng = np.random.Generator
 
 SMALL, LARGE = (5.5, 6.5), (9.5, 10.6)
 _STYLE_PAPERS: dict[str, Color] = {
-    "line drawing": (252, 251, 248), "neon": NEON_DARK, "mosaic": (240, 230, 210),
+    "line drawing": (252, 251, 248),
+    "neon": NEON_DARK,
+    "mosaic": (240, 230, 210),
 }
 
 
@@ -54,7 +56,7 @@ def wanted(prompt: Prompt) -> list[Object]:
     for name in ("first", "second"):
         item = prompt.item(name)
         if "shape" in item:
-            traits = {kind: item[kind] for kind in ("color", "texture") if kind in item}
+            traits = {kind: said for kind, said in item.items() if kind in ("color", "texture")}
             number = lx.NUMBERS.index(item.get("count", "one")) + 1
             found += [Object(item["shape"], 0, 0, 0, traits, name)] * number
     return found
@@ -85,7 +87,9 @@ def _two(prompt: Prompt, rng: Rng) -> list[Object]:
         else:
             most = min(9.5, 11 / REACH[it.kind])
             sized.append(replace(it, r=_radius(prompt, it, rng, (6.0, most))))
-    return scatter(sized, rng, 7.0, 3.5) if prompt.category == "stylization" else scatter(sized, rng)
+    return (
+        scatter(sized, rng, 7.0, 3.5) if prompt.category == "stylization" else scatter(sized, rng)
+    )
 
 
 def _negation(prompt: Prompt, rng: Rng) -> list[Object]:
@@ -119,8 +123,9 @@ def _interaction(prompt: Prompt, rng: Rng) -> list[Object]:
 
 
 def _position(prompt: Prompt, rng: Rng) -> list[Object]:
-    sized = [replace(it, r=uniform(rng, 6.0, min(9.5, 10.2 / REACH[it.kind])))
-             for it in wanted(prompt)]
+    sized = [
+        replace(it, r=uniform(rng, 6.0, min(9.5, 10.2 / REACH[it.kind]))) for it in wanted(prompt)
+    ]
     reaches = [REACH[it.kind] * it.r for it in sized]
     return along(sized, reaches, prompt.value("relation") or "", rng)
 
@@ -151,8 +156,11 @@ def _corner(prompt: Prompt, rng: Rng) -> list[Object]:
     r = _radius(prompt, it, rng, (6.0, 8.5))
     down, across = (prompt.value("corner") or "").split()
     x, y = (REACH[it.kind] * r + uniform(rng, 1.0, 3.5) for _ in range(2))
-    return [replace(it, r=r, x=SIDE - x if across == "right" else x,
-                    y=SIDE - y if down == "bottom" else y)]
+    return [
+        replace(
+            it, r=r, x=SIDE - x if across == "right" else x, y=SIDE - y if down == "bottom" else y
+        )
+    ]
 
 
 def _counted(prompt: Prompt, rng: Rng) -> list[Object]:
@@ -168,13 +176,27 @@ def _counted(prompt: Prompt, rng: Rng) -> list[Object]:
         r = uniform(rng, 0.93, 1.0) * min(most, 7.8 if len(group) <= 4 else 6.0)
         free_x, free_y = (cell / 2 - REACH[it.kind] * r - 1.3 for cell in (cell_x, cell_y))
         shift_x, shift_y = (min(free, 4.0) * uniform(rng, -1, 1) for free in (free_x, free_y))
-        placed.append(replace(it, r=r, x=(cell % columns + 0.5) * cell_x + shift_x,
-                              y=(cell // columns + 0.5) * cell_y + shift_y))
+        placed.append(
+            replace(
+                it,
+                r=r,
+                x=(cell % columns + 0.5) * cell_x + shift_x,
+                y=(cell // columns + 0.5) * cell_y + shift_y,
+            )
+        )
     return placed
 
 
 _LAYOUTS: dict[str, Callable[[Prompt, Rng], Sequence[Object]]] = {
-    "single": _one, "texture": _one, "multiple": _two, "differentiation": _two,
-    "negation": _negation, "comparison": _comparison, "interaction": _interaction,
-    "position": _position, "occlusion": _occlusion, "corner": _corner, "counting": _counted,
+    "single": _one,
+    "texture": _one,
+    "multiple": _two,
+    "differentiation": _two,
+    "negation": _negation,
+    "comparison": _comparison,
+    "interaction": _interaction,
+    "position": _position,
+    "occlusion": _occlusion,
+    "corner": _corner,
+    "counting": _counted,
 }

@@ -78,9 +78,7 @@ def judgement(scene: Scene, rng: np.random.Generator) -> Lesson:
 def proposal(rng: np.random.Generator) -> Lesson:
     """Another prompt of the kind that was asked for, after up to two demonstrations."""
     prompt = seen_prompt(rng)
-    shown = [
-        language.sample_prompt(rng, prompt.category).text for _ in range(int(rng.integers(3)))
-    ]
+    shown = [language.sample_prompt(rng, prompt.category).text for _ in range(int(rng.integers(3)))]
     ask = f"propose {prompt.category} , {prompt.subcategory}"
     told = {
         "major_category": prompt.category,
@@ -135,7 +133,9 @@ def spoken(rng: np.random.Generator) -> Example:
     return Example(context, target, "caption")
 
 
-def scene_pixels(rng: np.random.Generator, spoilt: bool) -> tuple[language.Prompt, np.ndarray, frozenset[language.Fact]]:
+def scene_pixels(
+    rng: np.random.Generator, spoilt: bool
+) -> tuple[language.Prompt, np.ndarray, frozenset[language.Fact]]:
     """A prompt that is not held out, pixels uint8 [48, 48, 3], and the facts spoilt in them."""
     prompt = seen_prompt(rng)
     if spoilt:

@@ -43,15 +43,18 @@ def read_words(sight: Sight, prompt: Prompt) -> dict[Fact, bool]:
     size = float(right - left) / (5 * number - 1)
     y = (top + bottom) / 2 - 2.5 * size
     boxes = _settled(cover, [fact.value for fact in wanted], (float(left), float(y), size))
-    holds = {fact: _is_letter(cover, fact.value, box)
-             for fact, box in zip(wanted, boxes, strict=True)}
+    holds = {
+        fact: _is_letter(cover, fact.value, box) for fact, box in zip(wanted, boxes, strict=True)
+    }
     colors = [_letter_color(sight, ink, box) for box in boxes]
     for fact in prompt.facts:
         if fact.kind == "ink":
             holds[fact] = all(color == fact.value for color in colors)
         elif fact.kind == "exists":
-            letters = [Object("letter", *box, {"color": color or "red", "letter": letter.value})
-                       for box, color, letter in zip(boxes, colors, wanted, strict=True)]
+            letters = [
+                Object("letter", *box, {"color": color or "red", "letter": letter.value})
+                for box, color, letter in zip(boxes, colors, wanted, strict=True)
+            ]
             holds[fact] = _has_sign(sight, (top + bottom) / 2, boxes[0][2], letters)
     return holds
 
@@ -66,8 +69,10 @@ def _settled(
         # Growing leaves the middle of the word where it is.
         x = start[0] + shift[0] + (5 * len(letters) - 1) * (start[2] - size) / 2
         y = start[1] + shift[1] + 2.5 * (start[2] - size)
-        gap = sum(float(np.abs(_cells(cover, (x + 5 * size * place, y, size))
-                               - BITS[letter]).sum()) for place, letter in enumerate(letters))
+        gap = sum(
+            float(np.abs(_cells(cover, (x + 5 * size * place, y, size)) - BITS[letter]).sum())
+            for place, letter in enumerate(letters)
+        )
         if gap < least:
             best, least = (x, y, size), gap
     x, y, size = best

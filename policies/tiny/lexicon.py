@@ -7,8 +7,13 @@ from __future__ import annotations
 
 COLORS = ("red", "green", "blue", "yellow", "purple", "orange")
 SHAPES = ("circle", "square", "triangle", "star", "cross")
-PLURALS = {"circle": "circles", "square": "squares", "triangle": "triangles", "star": "stars",
-           "cross": "crosses"}
+PLURALS = {
+    "circle": "circles",
+    "square": "squares",
+    "triangle": "triangles",
+    "star": "stars",
+    "cross": "crosses",
+}
 SINGULARS = {plural: shape for shape, plural in PLURALS.items()}
 SIZES = ("small", "large")
 TEXTURES = ("striped", "dotted")
@@ -19,11 +24,25 @@ SCALES = ("larger than", "smaller than")
 NESTINGS = ("inside", "around")
 CORNERS = ("top left", "top right", "bottom left", "bottom right")
 STYLES = {"line drawing": "as a line drawing", "neon": "in neon", "mosaic": "as a mosaic"}
-COUNTRIES = ("france", "italy", "ireland", "germany", "russia", "austria", "poland", "ukraine",
-             "japan", "sweden")
+COUNTRIES = (
+    "france",
+    "italy",
+    "ireland",
+    "germany",
+    "russia",
+    "austria",
+    "poland",
+    "ukraine",
+    "japan",
+    "sweden",
+)
 STAGES = ("seed", "sprout", "bush", "flower")
-TIMES = {"morning": "in the morning", "noon": "at noon", "evening": "in the evening",
-         "night": "at night"}
+TIMES = {
+    "morning": "in the morning",
+    "noon": "at noon",
+    "evening": "in the evening",
+    "night": "at night",
+}
 PHASES = ("new", "crescent", "half", "full")
 LEVELS = ("cold", "warm", "hot")
 PETALS = ("three", "four", "five", "six")
@@ -42,7 +61,24 @@ _TALK = """what which color shape object objects how many is are there written ?
 stage time style phase level expression size larger smaller plain it has
 plant absent"""
 
-WORDS: tuple[str, ...] = tuple(sorted({
-    *COLORS, *SHAPES, *SINGULARS, *SIZES, *TEXTURES, *NUMBERS, *COUNTRIES, *STAGES, *TIMES,
-    *PHASES, *LEVELS, *EXPRESSIONS, *LETTERS, *_GLUE.split(), *_TALK.split(),
-}))
+WORDS: tuple[str, ...] = tuple(
+    sorted(
+        {
+            *COLORS,
+            *SHAPES,
+            *SINGULARS,
+            *SIZES,
+            *TEXTURES,
+            *NUMBERS,
+            *COUNTRIES,
+            *STAGES,
+            *TIMES,
+            *PHASES,
+            *LEVELS,
+            *EXPRESSIONS,
+            *LETTERS,
+            *_GLUE.split(),
+            *_TALK.split(),
+        }
+    )
+)

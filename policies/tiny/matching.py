@@ -64,8 +64,10 @@ def _half_other(toward: Array, energy: Array) -> bool:
         return False
     so_far = np.cumsum(energy)
     cut = int(np.searchsorted(so_far, so_far[-1] / 2)) + 1
-    return any(float(toward[half].sum()) > _SPLICED * float(energy[half].sum())
-               for half in (slice(0, cut), slice(cut, None)))
+    return any(
+        float(toward[half].sum()) > _SPLICED * float(energy[half].sum())
+        for half in (slice(0, cut), slice(cut, None))
+    )
 
 
 def read_trait(
@@ -97,8 +99,10 @@ def with_object(scene: Scene, place: int, it: Object) -> Scene:
 def read_color(sight: Sight, scene: Scene, place: int, kind: str) -> tuple[Scene, bool]:
     """`scene` with the seen color of one part of an object, and whether it is that all over."""
     index = COLORS.index(scene.objects[place].traits[kind])
-    variants = [render(with_trait(scene, place, kind, COLORS[(index + step) % 6])).astype(np.float32)
-                for step in (0, 1, 3)]
+    variants = [
+        render(with_trait(scene, place, kind, COLORS[(index + step) % 6])).astype(np.float32)
+        for step in (0, 1, 3)
+    ]
     part = np.ones(variants[0].shape[:2], bool)
     for other in variants[1:]:
         step = other - variants[0]
@@ -113,8 +117,10 @@ def read_color(sight: Sight, scene: Scene, place: int, kind: str) -> tuple[Scene
     pure = np.linalg.norm(pixels - PALETTE_ROWS[nearest], axis=1) < _PURE
     counts = np.bincount(nearest[pure], minlength=len(COLORS))
     best = int(counts.argmax())
-    return (with_trait(scene, place, kind, COLORS[best]),
-            bool(counts[best] >= max(0.75 * counts.sum(), 0.5 * len(pixels), 1)))
+    return (
+        with_trait(scene, place, kind, COLORS[best]),
+        bool(counts[best] >= max(0.75 * counts.sum(), 0.5 * len(pixels), 1)),
+    )
 
 
 def settled(sight: Sight, scene: Scene, place: int, rounds: int) -> Scene:
@@ -124,7 +130,9 @@ def settled(sight: Sight, scene: Scene, place: int, rounds: int) -> Scene:
         gap = sight.smooth - now
         # What is drawn otherwise than asked must not pull the rest out of place.
         near = _dots(gap, gap) < _PULL**2
-        moves = [(drawn(_moved(scene, place, *step)) - now)[near].ravel() for step in np.diag(_STEP)]
+        moves = [
+            (drawn(_moved(scene, place, *step)) - now)[near].ravel() for step in np.diag(_STEP)
+        ]
         basis = np.stack(moves)
         normal = basis @ basis.T + 1e3 * np.eye(3, dtype=np.float32)
         shift = np.clip(np.linalg.solve(normal, basis @ gap[near].ravel()), -3, 3) * _STEP

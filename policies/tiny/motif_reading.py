@@ -42,8 +42,13 @@ def _box(mask: Array) -> tuple[float, float, float, float]:
 
 
 _VALUES = {
-    "flag": tuple(FLAGS), "stage": lx.STAGES, "phase": lx.PHASES, "level": lx.LEVELS,
-    "petals": lx.PETALS, "expression": lx.EXPRESSIONS, "pole": ("pole", None),
+    "flag": tuple(FLAGS),
+    "stage": lx.STAGES,
+    "phase": lx.PHASES,
+    "level": lx.LEVELS,
+    "petals": lx.PETALS,
+    "expression": lx.EXPRESSIONS,
+    "pole": ("pole", None),
     "glasses": ("glasses", None),
 }
 
@@ -85,8 +90,11 @@ def _flag_at(sight: Sight, part: Array, item: dict[str, str]) -> _Reading:
 def _verdicts(reading: _Reading, prompt: Prompt, item: str) -> Verdicts:
     """The verdicts on the facts of one item, of which `reading` is the motif."""
     kinds = {fact: "pole" if fact.kind == "exists" else fact.kind for fact in prompt.facts}
-    return {fact: reading.holds(fact, kinds[fact]) for fact in prompt.facts
-            if fact.subject == item and kinds[fact] in reading.clear}
+    return {
+        fact: reading.holds(fact, kinds[fact])
+        for fact in prompt.facts
+        if fact.subject == item and kinds[fact] in reading.clear
+    }
 
 
 def read_flags(sight: Sight, prompt: Prompt) -> Verdicts:
@@ -105,12 +113,17 @@ def read_flags(sight: Sight, prompt: Prompt) -> Verdicts:
 
 
 def _count(prompt: Prompt, parts: list[Array]) -> Verdicts:
-    return {fact: len(parts) == lx.NUMBERS.index(fact.value) + 1
-            for fact in prompt.facts if fact.kind == "count"}
+    return {
+        fact: len(parts) == lx.NUMBERS.index(fact.value) + 1
+        for fact in prompt.facts
+        if fact.kind == "count"
+    }
 
 
 def _pair(
-    sight: Sight, parts: list[Array], prompt: Prompt,
+    sight: Sight,
+    parts: list[Array],
+    prompt: Prompt,
     read: Callable[[Sight, Array, dict[str, str]], _Reading],
 ) -> Verdicts:
     """Two motifs of a kind, each item assigned to a part so that most facts hold."""
@@ -152,8 +165,9 @@ def read_times(sight: Sight, prompt: Prompt) -> Verdicts:
     width = float(np.mean([row[-1] + 1 - row[0] for row in rows]))
     r = (width / 2 - 0.8) / 6.5 if stage else width / 24
     asked = prompt.value("time", "scene") or ""
-    it = Object("plant" if stage else "house", x, foot, min(max(r, 0.8), 1.25),
-                prompt.item("first"))
+    it = Object(
+        "plant" if stage else "house", x, foot, min(max(r, 0.8), 1.25), prompt.item("first")
+    )
     time, clear = _time(sight, Scene((it,), tuple(sight.paper), ground=True))
     it = replace(it, traits={**it.traits, "time": time})
     reading = _Reading(sight, Scene((it,), tuple(sight.paper), time=time, ground=True))
@@ -219,12 +233,13 @@ def read_thermometers(sight: Sight, prompt: Prompt) -> Verdicts:
         return holds
     if prompt.item("second"):
         return holds | _pair(sight, parts, prompt, _thermometer_at)
-    return holds | _verdicts(_thermometer_at(sight, parts[0], prompt.item("first")), prompt,
-                             "first")
+    return holds | _verdicts(
+        _thermometer_at(sight, parts[0], prompt.item("first")), prompt, "first"
+    )
 
 
 def read_flower(sight: Sight, prompt: Prompt) -> Verdicts:
-    brown = np.linalg.norm(sight.smooth - np.float32([92, 56, 36]), axis=2) < 70
+    brown = np.linalg.norm(sight.smooth - np.array([92, 56, 36], np.float32), axis=2) < 70
     parts = [part for part in components(brown) if part.sum() > 12]
     if not parts:
         return {}
@@ -243,7 +258,7 @@ def read_flower(sight: Sight, prompt: Prompt) -> Verdicts:
 
 
 def read_face(sight: Sight, prompt: Prompt) -> Verdicts:
-    skin = np.linalg.norm(sight.smooth - np.float32(SKIN), axis=2) < 44
+    skin = np.linalg.norm(sight.smooth - np.array(SKIN, np.float32), axis=2) < 44
     parts = [part for part in components(skin) if part.sum() >= 8]
     if not parts:
         return {}
@@ -265,8 +280,16 @@ def read_face(sight: Sight, prompt: Prompt) -> Verdicts:
 
 
 READERS: dict[str, Callable[[Sight, Prompt], Verdicts]] = {
-    "flag": read_flags, "flag and object": read_flags, "two flags": read_flags,
-    "stage": read_times, "time": read_times, "word": read_words, "sign": read_words,
-    "moon": read_moon, "thermometer": read_thermometers, "flower": read_flower,
-    "face": read_face, "accessories": read_face,
+    "flag": read_flags,
+    "flag and object": read_flags,
+    "two flags": read_flags,
+    "stage": read_times,
+    "time": read_times,
+    "word": read_words,
+    "sign": read_words,
+    "moon": read_moon,
+    "thermometer": read_thermometers,
+    "flower": read_flower,
+    "face": read_face,
+    "accessories": read_face,
 }

@@ -44,8 +44,10 @@ GLYPHS: dict[str, tuple[str, ...]] = {
     "t": ("####", "####", ".##.", ".##.", ".##."),
     "u": ("#..#", "#..#", "#..#", "#..#", "####"),
 }
-BITS = {name: np.array([[c == "#" for c in row] for row in rows], np.float32)
-         for name, rows in GLYPHS.items()}
+BITS = {
+    name: np.array([[c == "#" for c in row] for row in rows], np.float32)
+    for name, rows in GLYPHS.items()
+}
 SOIL, LEAF, BLOOM = (104, 66, 40), (62, 150, 60), (238, 96, 150)
 SKIN = (244, 204, 170)
 POLE = (114, 99, 88)
@@ -90,11 +92,16 @@ def plant(canvas: Canvas, it: Object) -> None:
         canvas.ellipse(x - 4 * s, top - 3 * s, 3.6 * s, 2.2 * s, LEAF)
         for turn in range(5):
             angle = 2 * math.pi * turn / 5
-            canvas.disc(x + 4.6 * s * math.sin(angle), top - 12 * s - 4.6 * s * math.cos(angle),
-                        3.6 * s, BLOOM)
+            canvas.disc(
+                x + 4.6 * s * math.sin(angle),
+                top - 12 * s - 4.6 * s * math.cos(angle),
+                3.6 * s,
+                BLOOM,
+            )
         canvas.disc(x, top - 12 * s, 2.8 * s, _Y)
-    canvas.polygon([(x - 9 * s, top), (x + 9 * s, top), (x + 6.5 * s, foot), (x - 6.5 * s, foot)],
-                   pot)
+    canvas.polygon(
+        [(x - 9 * s, top), (x + 9 * s, top), (x + 6.5 * s, foot), (x - 6.5 * s, foot)], pot
+    )
     canvas.box(x - 10 * s, top, x + 10 * s, top + 4 * s, mixed(pot, WHITE, 0.18))
     canvas.box(x - 8.5 * s, top - 1.2, x + 8.5 * s, top + 0.8, SOIL)
     if stage == "seed":
@@ -107,7 +114,9 @@ def house(canvas: Canvas, it: Object) -> None:
     wall, eaves = PALETTE[it.traits["color"]], foot - 16 * s
     canvas.box(x + 4 * s, eaves - 10 * s, x + 8 * s, eaves - 2 * s, (120, 84, 76))
     canvas.box(x - 12 * s, eaves, x + 12 * s, foot, wall)
-    canvas.polygon([(x - 14.5 * s, eaves), (x, eaves - 12 * s), (x + 14.5 * s, eaves)], (98, 70, 72))
+    canvas.polygon(
+        [(x - 14.5 * s, eaves), (x, eaves - 12 * s), (x + 14.5 * s, eaves)], (98, 70, 72)
+    )
     door = PALETTE[it.traits["door"]] if "door" in it.traits else (246, 240, 230)
     canvas.box(x - 8.5 * s, foot - 11 * s, x - 1.5 * s, foot, door)
     lit = _Y if it.traits.get("time") == "night" else (206, 232, 246)
@@ -182,5 +191,3 @@ def flower(canvas: Canvas, it: Object) -> None:
         angle = 2 * math.pi * turn / count
         canvas.disc(x + (r - size) * math.sin(angle), y - (r - size) * math.cos(angle), size, color)
     canvas.disc(x, y, r * 0.32, (92, 56, 36))
-
-

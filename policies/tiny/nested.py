@@ -56,8 +56,16 @@ def read_nested(sight: Sight) -> tuple[list[Blob], Blob | None]:
     nobody = np.zeros_like(whole)
     inner = [read_blob(around, part, nobody) for part in found]
     shape, x, y, r, misfit = fit_shape(blurred(whole.astype(np.float32)))
-    outer = replace(blobs[0], shape=shape, x=x, y=y, r=r, misfit=misfit,
-                    color=COLORS[int(counts.argmax())], purity=float(counts.max() / counts.sum()))
+    outer = replace(
+        blobs[0],
+        shape=shape,
+        x=x,
+        y=y,
+        r=r,
+        misfit=misfit,
+        color=COLORS[int(counts.argmax())],
+        purity=float(counts.max() / counts.sum()),
+    )
     return [outer, *inner], inner[0] if len(inner) == 1 else None
 
 
@@ -73,8 +81,10 @@ def read_layers(sight: Sight) -> tuple[list[Blob], Blob | None]:
         return [_upper(sight, color, part) for color, part in parts], None
     uppers = [_upper(sight, color, part) for color, part in parts]
     # The one in front is whole, so it fits its shape better than the one that is bitten into.
-    front = min((0, 1), key=lambda place: uppers[place].misfit * uppers[place].r
-                / _ROUGHNESS[uppers[place].shape])
+    front = min(
+        (0, 1),
+        key=lambda place: uppers[place].misfit * uppers[place].r / _ROUGHNESS[uppers[place].shape],
+    )
     upper, lower = uppers[front], _lower(*parts[1 - front], parts[front][1])
     gx, gy = coordinates((slice(0, SIDE), slice(0, SIDE)))
     behind = distance(lower.shape, gx - lower.x, gy - lower.y, lower.r) < 0
@@ -120,15 +130,22 @@ def _lower(color: int, part: Array, front: Array) -> Blob:
 
 
 def _search(
-    shape: str, part: Array, seen: Array, start: tuple[float, ...], steps: tuple[float, float],
-    reach: tuple[int, int], stride: int,
+    shape: str,
+    part: Array,
+    seen: Array,
+    start: tuple[float, ...],
+    steps: tuple[float, float],
+    reach: tuple[int, int],
+    stride: int,
 ) -> tuple[float, float, float, float]:
     """The best (x, y, r) on a grid around `start`, and its misfit."""
     x0, y0, r0 = start
     shifts = np.arange(-reach[0], reach[0] + 1) * steps[0]
     radii = r0 + np.arange(-reach[1], reach[1] + 1) * steps[1]
-    xs, ys, rs = (axis.reshape(-1, 1).astype(np.float32)
-                  for axis in np.meshgrid(x0 + shifts, y0 + shifts, radii))
+    xs, ys, rs = (
+        axis.reshape(-1, 1).astype(np.float32)
+        for axis in np.meshgrid(x0 + shifts, y0 + shifts, radii)
+    )
     gx, gy = coordinates((slice(0, SIDE, stride), slice(0, SIDE, stride)))
     use = seen[::stride, ::stride]
     gx, gy, shown = gx[use], gy[use], part[::stride, ::stride][use].astype(np.float32)

@@ -71,8 +71,14 @@ def assigned(
     prompt: Prompt, items: Sequence[str], blobs: Sequence[Blob], style: str = "plain"
 ) -> dict[str, list[Blob]]:
     """The blobs of each item."""
-    facts = {name: [fact for fact in prompt.facts if fact.subject == name
-                    and fact.kind in ("shape", "color", "texture", "size")] for name in items}
+    facts = {
+        name: [
+            fact
+            for fact in prompt.facts
+            if fact.subject == name and fact.kind in ("shape", "color", "texture", "size")
+        ]
+        for name in items
+    }
 
     def worth(name: str, blob: Blob) -> int:
         return sum(fits(fact, blob, style) for fact in facts[name])
@@ -87,7 +93,9 @@ def assigned(
     for chosen in permutations(padded[:8], len(items)):
         total = sum(worth(name, blob) for name, blob in zip(items, chosen, strict=True) if blob)
         if total > best[0]:
-            groups = {name: [blob] if blob else [] for name, blob in zip(items, chosen, strict=True)}
+            groups = {
+                name: [blob] if blob else [] for name, blob in zip(items, chosen, strict=True)
+            }
             best = (total, groups)
     return best[1]
 
@@ -105,8 +113,9 @@ def fits(fact: Fact, blob: Blob, style: str = "plain") -> bool:
         return (blob.r < _MIDDLE_SIZE) == (fact.value == "small")
     if fact.kind == "corner":
         down, across = fact.value.split()
-        return ((blob.y < SIDE / 2 - 2.5 if down == "top" else blob.y > SIDE / 2 + 2.5)
-                and (blob.x < SIDE / 2 - 2.5 if across == "left" else blob.x > SIDE / 2 + 2.5))
+        return (blob.y < SIDE / 2 - 2.5 if down == "top" else blob.y > SIDE / 2 + 2.5) and (
+            blob.x < SIDE / 2 - 2.5 if across == "left" else blob.x > SIDE / 2 + 2.5
+        )
     raise ValueError(f"'{fact.kind}' cannot be read from one object")
 
 
@@ -152,8 +161,11 @@ def seen_style(sight: Sight) -> str:
     if len(light) > 40 and len(dark) > 40 and light.mean() - dark.mean() > 22:
         return "mosaic"
     blobs = find_blobs(sight, "line drawing")
-    hollow = [float(np.linalg.norm(sight.raw[int(blob.y), int(blob.x)] - sight.paper)) < 60
-              for blob in blobs if math.isfinite(blob.x)]
+    hollow = [
+        float(np.linalg.norm(sight.raw[int(blob.y), int(blob.x)] - sight.paper)) < 60
+        for blob in blobs
+        if math.isfinite(blob.x)
+    ]
     return "line drawing" if hollow and all(hollow) else "plain"
 
 

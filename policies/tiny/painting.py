@@ -26,13 +26,21 @@ PERIOD = 8
 """Of stripes, dots and tiles: that of the image tokens, so that a texture is one token repeated."""
 
 _MOTIFS = {
-    "flag": motifs.flag, "plant": motifs.plant, "house": motifs.house, "letter": motifs.letter,
-    "sign": motifs.sign, "moon": motifs.moon, "thermometer": motifs.thermometer,
-    "flower": motifs.flower, "face": portrait.face,
+    "flag": motifs.flag,
+    "plant": motifs.plant,
+    "house": motifs.house,
+    "letter": motifs.letter,
+    "sign": motifs.sign,
+    "moon": motifs.moon,
+    "thermometer": motifs.thermometer,
+    "flower": motifs.flower,
+    "face": portrait.face,
 }
 SKIES: dict[str, tuple[Color, Color]] = {
-    "morning": ((255, 234, 192), (176, 206, 140)), "noon": ((160, 212, 246), (140, 196, 118)),
-    "evening": ((232, 184, 206), (134, 150, 122)), "night": ((26, 30, 66), (42, 62, 62)),
+    "morning": ((255, 234, 192), (176, 206, 140)),
+    "noon": ((160, 212, 246), (140, 196, 118)),
+    "evening": ((232, 184, 206), (134, 150, 122)),
+    "night": ((26, 30, 66), (42, 62, 62)),
 }
 """The colours of the sky and of the ground at each time of day."""
 

@@ -45,8 +45,10 @@ def scatter(
     around = sum(round_of(it) for it in objects)
     for _ in range(_TRIES):
         spots = rng.random((len(objects), 2))
-        placed = [replace(it, x=reach + edge + room * float(u), y=reach + edge + room * float(v))
-                  for it, reach, room, (u, v) in zip(objects, reaches, free, spots, strict=True)]
+        placed = [
+            replace(it, x=reach + edge + room * float(u), y=reach + edge + room * float(v))
+            for it, reach, room, (u, v) in zip(objects, reaches, free, spots, strict=True)
+        ]
         if len(placed) == 1:
             return placed
         one, other = placed

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor
+from torch.multiprocessing.spawn import spawn
 from torch.nn.utils import parametrize
 
 from policies.interface import Example, Picture
@@ -85,7 +85,9 @@ class Log:
         self.last = now
         left = (now - self.started) / (step + 1) * (self.steps - step - 1)
         told = " ".join(f"{name} {value:.4f}" for name, value in figures.items())
-        print(f"{self.phase} step {step + 1}/{self.steps} {told} {left / 60:.1f} min left", flush=True)
+        print(
+            f"{self.phase} step {step + 1}/{self.steps} {told} {left / 60:.1f} min left", flush=True
+        )
 
 
 def render_scenes(seed: int, count: int) -> tuple[list[lessons.Scene], np.ndarray]:
@@ -112,7 +114,9 @@ def train_vision(policy: TinyPolicy, pixels: np.ndarray, seed: int, steps: int, 
     vision.requires_grad_(False).eval()
 
 
-def encode(policy: TinyPolicy, scenes: list[lessons.Scene], pixels: np.ndarray) -> list[lessons.Scene]:
+def encode(
+    policy: TinyPolicy, scenes: list[lessons.Scene], pixels: np.ndarray
+) -> list[lessons.Scene]:
     """The scenes with their codes; their pixels are no longer needed."""
     codes = torch.cat([policy.vision.encode(part) for part in torch.from_numpy(pixels).split(256)])
     blank = np.zeros((0, 0, 3), np.uint8)
@@ -122,7 +126,9 @@ def encode(policy: TinyPolicy, scenes: list[lessons.Scene], pixels: np.ndarray) 
     ]
 
 
-def batches(scenes: list[lessons.Scene], seed: int, steps: int, batch: int) -> Iterator[list[Example]]:
+def batches(
+    scenes: list[lessons.Scene], seed: int, steps: int, batch: int
+) -> Iterator[list[Example]]:
     """Fixed shares of every kind; a kind's examples are of about one length."""
     for step in range(steps):
         rng = generator(seed, "lessons", dist.get_rank(), step)
@@ -162,8 +168,9 @@ def shared_digits(policy: TinyPolicy, seed: int) -> Iterator[None]:
     """Inside, the rows of image codes in embedding and head are sums over `Digits`."""
     tables = (policy.module.embed, policy.module.head)
     levels, offset = policy.vision.config.levels, policy.text.code_offset
+    width = policy.module.config.hidden_size
     for place, table in enumerate(tables):
-        digits = Digits(levels, offset, table.weight.shape[1], derive(seed, "digits", place))
+        digits = Digits(levels, offset, width, derive(seed, "digits", place))
         parametrize.register_parametrization(table, "weight", digits)
     yield
     for table in tables:
@@ -219,7 +226,9 @@ def work(rank: int, arguments: argparse.Namespace, meeting: str) -> None:
     )
     if rank == 0:
         policy.save_pretrained(arguments.out)
-        print(f"{arguments.out} written after {(time.time() - started) / 60:.1f} minutes", flush=True)
+        print(
+            f"{arguments.out} written after {(time.time() - started) / 60:.1f} minutes", flush=True
+        )
     dist.destroy_process_group()
 
 
@@ -236,7 +245,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=3e-3, help="the highest learning rate")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(work, (arguments, f"{folder}/meeting"), nprocs=arguments.workers)
+        spawn(work, (arguments, f"{folder}/meeting"), nprocs=arguments.workers)
 
 
 if __name__ == "__main__":

@@ -89,9 +89,25 @@ def _agreeing(text: str) -> str:
 
 
 _EXCHANGES: tuple[Sequence[str], ...] = (
-    lx.COLORS, lx.SHAPES, tuple(lx.SINGULARS), lx.SIZES, lx.TEXTURES, lx.NUMBERS, lx.SIDES,
-    lx.LAYERS, lx.SCALES, lx.NESTINGS, lx.CORNERS, tuple(lx.STYLES.values()), lx.COUNTRIES,
-    lx.STAGES, tuple(lx.TIMES.values()), lx.PHASES, lx.LEVELS, lx.EXPRESSIONS, lx.LETTERS,
+    lx.COLORS,
+    lx.SHAPES,
+    tuple(lx.SINGULARS),
+    lx.SIZES,
+    lx.TEXTURES,
+    lx.NUMBERS,
+    lx.SIDES,
+    lx.LAYERS,
+    lx.SCALES,
+    lx.NESTINGS,
+    lx.CORNERS,
+    tuple(lx.STYLES.values()),
+    lx.COUNTRIES,
+    lx.STAGES,
+    tuple(lx.TIMES.values()),
+    lx.PHASES,
+    lx.LEVELS,
+    lx.EXPRESSIONS,
+    lx.LETTERS,
 )
 
 

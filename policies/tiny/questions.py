@@ -56,8 +56,13 @@ def _clause(fact: Fact) -> str:
     if fact.kind == "count":
         noun = "object" if fact.value == "one" else "objects"
         return f"{fact.value} {noun}" if fact.subject == "scene" else fact.value
-    suffix = {"absent": "absent", "door": "door", "hair": "hair", "hat": "hat",
-              "petals": "petals"}.get(fact.kind)
+    suffix = {
+        "absent": "absent",
+        "door": "door",
+        "hair": "hair",
+        "hat": "hat",
+        "petals": "petals",
+    }.get(fact.kind)
     return f"{fact.value} {suffix}" if suffix else fact.value
 
 
@@ -85,7 +90,8 @@ def _choice(prompt: Prompt, thing: str, answer: str, others: Sequence[str], afte
 
 
 _OTHERS = {
-    **dict.fromkeys(lx.SIDES, lx.SIDES), **dict.fromkeys(lx.LAYERS, (*lx.LAYERS, "left of")),
+    **dict.fromkeys(lx.SIDES, lx.SIDES),
+    **dict.fromkeys(lx.LAYERS, (*lx.LAYERS, "left of")),
     **dict.fromkeys(lx.SCALES, (*lx.SCALES, "inside")),
     **dict.fromkeys(lx.NESTINGS, (*lx.NESTINGS, "behind")),
 }
@@ -95,14 +101,21 @@ def _about_objects(prompt: Prompt) -> Iterator[Question]:
     first, second = prompt.item("first"), prompt.item("second")
     alike = first["shape"] == second.get("shape")
     relation = first.get("relation")
-    things = [f"{item['color']} {item['shape']}" if alike else item["shape"]
-              for item in (first, second) if item]
+    things = [
+        f"{item['color']} {item['shape']}" if alike else item["shape"]
+        for item in (first, second)
+        if item
+    ]
     if relation:
         yield _choice(prompt, things[0], relation, _OTHERS[relation], f"the {things[1]} ")
     if alike:
         pair = f"{first['color']} and {second['color']}"
-        yield _open(f"what color are the {lx.PLURALS[first['shape']]}", pair,
-                    first["color"], second["color"])
+        yield _open(
+            f"what color are the {lx.PLURALS[first['shape']]}",
+            pair,
+            first["color"],
+            second["color"],
+        )
     for item, thing in zip((first, second), things, strict=False):
         if not alike:
             yield _color(thing, item["color"])
@@ -132,10 +145,12 @@ def _about_flags(prompt: Prompt) -> Iterator[Question]:
             yield _open("which shape is there", second["shape"])
             yield _color(second["shape"], second["color"])
         return
-    places = {"left of": ("left", "right"), "right of": ("right", "left")}
-    places = places.get(first["relation"], ("above", "below"))
-    if first["relation"] == "below":
-        places = ("below", "above")
+    places = {
+        "left of": ("left", "right"),
+        "right of": ("right", "left"),
+        "above": ("above", "below"),
+        "below": ("below", "above"),
+    }[first["relation"]]
     for item, place in zip((first, second), places, strict=True):
         yield _open(f"which country is {place}", item["flag"])
 
@@ -172,7 +187,7 @@ def _about_science(prompt: Prompt) -> Iterator[Question]:
         yield _open("how many petals are there", first["petals"])
         yield _color("flower", first["color"])
     else:
-        sides = ("",)
+        sides: tuple[str, ...] = ("",)
         if second:
             sides = ("left ", "right ") if first["relation"] == "left of" else ("right ", "left ")
         for item, side in zip((first, second), sides, strict=False):
@@ -196,18 +211,24 @@ def _about_counts(prompt: Prompt) -> Iterator[Question]:
     for item in items:
         # Always the plural, which does not give the number away.
         noun = lx.PLURALS[item["shape"]]
-        yield _open(f"how many {item['color'] + ' ' if alike else ''}{noun} are there",
-                    item["count"])
+        yield _open(
+            f"how many {item['color'] + ' ' if alike else ''}{noun} are there", item["count"]
+        )
         if not alike:
             several = item["count"] != "one"
-            yield _open(f"what color are the {noun}" if several
-                        else f"what color is the {item['shape']}", item["color"])
+            yield _open(
+                f"what color are the {noun}" if several else f"what color is the {item['shape']}",
+                item["color"],
+            )
     if len(items) == 1:
         yield _open("which shape is there", items[0]["shape"])
 
 
 _ASKERS: dict[str, Callable[[Prompt], Iterator[Question]]] = {
-    "general knowledge": _about_flags, "temporal reasoning": _about_times,
-    "text rendering": _about_words, "natural science": _about_science,
-    "portrait": _about_faces, "counting": _about_counts,
+    "general knowledge": _about_flags,
+    "temporal reasoning": _about_times,
+    "text rendering": _about_words,
+    "natural science": _about_science,
+    "portrait": _about_faces,
+    "counting": _about_counts,
 }

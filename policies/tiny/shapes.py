@@ -14,11 +14,19 @@ from policies.tiny.scene import SIDE, Color
 Array = np.ndarray
 
 PALETTE: dict[str, Color] = {
-    "red": (214, 36, 52), "green": (38, 158, 74), "blue": (38, 92, 224),
-    "yellow": (250, 212, 40), "purple": (150, 66, 190), "orange": (242, 124, 26),
+    "red": (214, 36, 52),
+    "green": (38, 158, 74),
+    "blue": (38, 92, 224),
+    "yellow": (250, 212, 40),
+    "purple": (150, 66, 190),
+    "orange": (242, 124, 26),
 }
 PAPERS: tuple[Color, ...] = (
-    (251, 249, 245), (236, 242, 250), (248, 241, 226), (234, 245, 236), (246, 236, 241),
+    (251, 249, 245),
+    (236, 242, 250),
+    (248, 241, 226),
+    (234, 245, 236),
+    (246, 236, 241),
 )
 INK: Color = (44, 42, 56)
 WHITE: Color = (252, 252, 250)
@@ -38,11 +46,19 @@ AREAS: dict[str, float] = {
 """Area of each shape with r = 1."""
 
 REACH: dict[str, float] = {
-    "circle": 1.0, "square": _SQUARE, "triangle": _TRIANGLE, "star": _STAR, "cross": _CROSS,
+    "circle": 1.0,
+    "square": _SQUARE,
+    "triangle": _TRIANGLE,
+    "star": _STAR,
+    "cross": _CROSS,
 }
 """How far each shape with r = 1 reaches from its centre along x or y."""
 ROUND: dict[str, float] = {
-    "circle": 1.0, "square": _SQUARE * 1.4142, "triangle": _TRIANGLE, "star": _STAR, "cross": 1.16,
+    "circle": 1.0,
+    "square": _SQUARE * 1.4142,
+    "triangle": _TRIANGLE,
+    "star": _STAR,
+    "cross": 1.16,
 }
 """The radius of the circle around each shape with r = 1."""
 
@@ -83,8 +99,10 @@ class Canvas:
 
     def window(self, x0: float, y0: float, x1: float, y1: float) -> tuple[slice, slice]:
         """The rows and columns that a box touches, with a pixel to spare."""
-        return (slice(max(int(y0) - 2, 0), max(min(int(y1) + 3, SIDE), 0)),
-                slice(max(int(x0) - 2, 0), max(min(int(x1) + 3, SIDE), 0)))
+        return (
+            slice(max(int(y0) - 2, 0), max(min(int(y1) + 3, SIDE), 0)),
+            slice(max(int(x0) - 2, 0), max(min(int(x1) + 3, SIDE), 0)),
+        )
 
     def around(self, x: float, y: float, reach: float) -> tuple[slice, slice]:
         return self.window(x - reach, y - reach, x + reach, y + reach)
@@ -111,8 +129,9 @@ class Canvas:
     def box(self, x0: float, y0: float, x1: float, y1: float, color: Color) -> None:
         where = self.window(x0, y0, x1, y1)
         gx, gy = coordinates(where)
-        d = np.maximum(np.abs(gx - (x0 + x1) / 2) - (x1 - x0) / 2,
-                       np.abs(gy - (y0 + y1) / 2) - (y1 - y0) / 2)
+        d = np.maximum(
+            np.abs(gx - (x0 + x1) / 2) - (x1 - x0) / 2, np.abs(gy - (y0 + y1) / 2) - (y1 - y0) / 2
+        )
         self.paint(where, d, color)
 
     def polygon(self, points: list[tuple[float, float]], color: Color) -> None:
@@ -145,6 +164,5 @@ def coordinates(where: tuple[slice, slice]) -> tuple[Array, Array]:
 
 def mixed(color: Color, other: Color, share: float) -> Color:
     """`color` with `share` of `other`."""
-    return tuple((1 - share) * a + share * b for a, b in zip(color, other, strict=True))
-
-
+    red, green, blue = ((1 - share) * a + share * b for a, b in zip(color, other, strict=True))
+    return red, green, blue

@@ -21,9 +21,18 @@ from policies.tiny.scene import SIDE, Fact, Image, Object, Prompt, Scene
 Rng = np.random.Generator
 
 _VALUES: dict[str, tuple[str, ...]] = {
-    "color": lx.COLORS, "shape": lx.SHAPES, "texture": lx.TEXTURES, "flag": tuple(FLAGS),
-    "stage": lx.STAGES, "letter": tuple(GLYPHS), "phase": lx.PHASES, "level": lx.LEVELS,
-    "petals": lx.PETALS, "expression": lx.EXPRESSIONS, "hair": lx.COLORS, "hat": lx.COLORS,
+    "color": lx.COLORS,
+    "shape": lx.SHAPES,
+    "texture": lx.TEXTURES,
+    "flag": tuple(FLAGS),
+    "stage": lx.STAGES,
+    "letter": tuple(GLYPHS),
+    "phase": lx.PHASES,
+    "level": lx.LEVELS,
+    "petals": lx.PETALS,
+    "expression": lx.EXPRESSIONS,
+    "hair": lx.COLORS,
+    "hat": lx.COLORS,
     "door": lx.COLORS,
 }
 """The facts that can be half one thing and half another."""
@@ -70,7 +79,12 @@ def _half(scene: Scene, fact: Fact, prompt: Prompt, rng: Rng) -> Image | None:
     # Half an object is also smaller, and one that hides another uncovers it.
     sized = prompt.value("size", fact.subject) or prompt.subcategory == "comparison"
     # Half a triangle can be a smaller triangle.
-    if place is None or sized or fact.value == "triangle" or prompt.subcategory in ("occlusion", "interaction"):
+    if (
+        place is None
+        or sized
+        or fact.value == "triangle"
+        or prompt.subcategory in ("occlusion", "interaction")
+    ):
         return None
     objects = scene.objects[:place] + scene.objects[place + 1 :]
     return _spliced(scene, replace(scene, objects=objects), rng)
@@ -81,8 +95,11 @@ def _miscount(scene: Scene, fact: Fact, prompt: Prompt, rng: Rng) -> Image | Non
     if "relation" in (asked.kind for asked in prompt.facts) or prompt.value("corner"):
         return None
     several = prompt.value("count", fact.subject) not in (None, "one") and fact.subject != "scene"
-    mine = [place for place, it in enumerate(scene.objects)
-            if it.kind in lx.SHAPES and fact.subject in ("scene", it.item)]
+    mine = [
+        place
+        for place, it in enumerate(scene.objects)
+        if it.kind in lx.SHAPES and fact.subject in ("scene", it.item)
+    ]
     if not mine:
         return None
     place = pick(rng, mine)
@@ -109,7 +126,9 @@ def _ink(scene: Scene, fact: Fact, prompt: Prompt, rng: Rng) -> Image | None:
 
 
 _SPOILERS: dict[str, Callable[[Scene, Fact, Prompt, Rng], Image | None]] = {
-    "count": _miscount, "absent": _forbidden, "ink": _ink,
+    "count": _miscount,
+    "absent": _forbidden,
+    "ink": _ink,
 }
 
 
@@ -129,8 +148,10 @@ def _room_for(it: Object, scene: Scene, rng: Rng) -> Object | None:
         it = replace(it, r=max(it.r * 0.99, 5.2))
         reach = reach_of(it)
         x, y = (uniform(rng, reach + 1, SIDE - reach - 1) for _ in range(2))
-        if all(math.hypot(x - other.x, y - other.y) > round_of(it) + _extent(other) + 2.5
-               for other in scene.objects):
+        if all(
+            math.hypot(x - other.x, y - other.y) > round_of(it) + _extent(other) + 2.5
+            for other in scene.objects
+        ):
             return replace(it, x=x, y=y)
     return None
 

@@ -128,5 +128,3 @@ def _rollout(text: str, skill: float, *key: int) -> Rollout:
     if rng.random() < 0.04:
         judgement = Judgement("", None, 3)
     return Rollout(derive("rollout", *key), 1.0, 1.0, picture, judgement)
-
-

@@ -73,32 +73,22 @@ def test_lines_are_seconds_apart_but_an_end_is_never_lost(run: Watched) -> None:
     assert any("trained 100/100 steps | loss 1.000" in line for line in lines)
 
 
-def test_publishing_is_a_line(run: Watched) -> None:
-    run.progress.published(0, 0.25)
-    run.wait(61)
-    run.progress.published(1, 1.5)
-    assert run.lines() == [
-        "[    0s] base | weights v0 published in 0.2s",
-        "[ 1m01s] round 1/3 | weights v1 published in 1.5s",
-    ]
-
-
 def test_scores_stand_beside_those_of_the_base(run: Watched) -> None:
-    base = {"drawing/all_right": 0.41, "judge/auroc": 0.8, "drawing/all_right/counting": 0.1}
+    base = {"drawing/all_right": 41.0, "judge/auroc": 0.8, "drawing/all_right/counting": 0.1}
     run.progress.measured(0, base)
     assert run.lines() == [
         "[    0s] base | scores of weights v0",
         "         score                    v0",
-        "         drawing/all_right     0.410",
-        "         judge/auroc           0.800",
+        "         drawing/all_right     41.00",
+        "         judge/auroc            0.80",
     ]
     run.wait(100)
-    run.progress.measured(1, {"drawing/all_right": 0.52, "diversity": 0.3})
+    run.progress.measured(1, {"drawing/all_right": 52.0, "diversity": 0.3})
     assert run.lines() == [
         "[ 1m40s] round 1/3 done | scores of weights v1",
         "         score                  base        v1    change",
-        "         drawing/all_right     0.410     0.520    +0.110",
-        "         diversity                       0.300",
+        "         drawing/all_right     41.00     52.00    +11.00",
+        "         diversity                        0.30",
     ]
 
 

@@ -107,8 +107,10 @@ def test_every_category_is_shown_before_and_after(page):
 
 def test_records_can_be_traced(page, folder):
     for group in [shown.group for each in read_run(folder).rounds for shown in each.shown]:
-        assert (f"round {group.round} · prompt {group.index} · drawn by v{group.weight_version} "
-                f"· judged by v{group.judge_version} · prompt seed {group.prompt_seed}") in page.text
+        assert (
+            f"round {group.round} · prompt {group.index} · drawn by v{group.weight_version} "
+            f"· judged by v{group.judge_version} · prompt seed {group.prompt_seed}"
+        ) in page.text
         assert all(f"seed {rollout.seed}" in page.text for rollout in group.rollouts)
 
 

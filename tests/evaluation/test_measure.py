@@ -64,7 +64,9 @@ class Rules:
         return [self.known[picture.pixels.tobytes()] for picture in pictures]
 
     def answer(self, task: Task, asked: list[tuple[Picture, str]]) -> list[str]:
-        return [self.told(self.known.get(picture.pixels.tobytes()), text) for picture, text in asked]
+        return [
+            self.told(self.known.get(picture.pixels.tobytes()), text) for picture, text in asked
+        ]
 
     def told(self, prompt: str | None, text: str) -> str:
         if prompt is None:
@@ -140,7 +142,9 @@ def test_samples_are_paired_and_say_how_to_draw_them_again(measured):
 def test_other_settings_are_refused(measured):
     settings, _, _ = measured
     other = replace(settings, evaluation=replace(EVALUATION, prompts=24))
-    with pytest.raises(MeasureError, match=r"version-00000\.json was measured with evaluation.prompts 25"):
+    with pytest.raises(
+        MeasureError, match=r"version-00000\.json was measured with evaluation.prompts 25"
+    ):
         asyncio.run(measure(0, other, SUITE, *_no_pools(settings)))
 
 
@@ -150,7 +154,9 @@ def test_a_damaged_measurement_is_named(ray_cluster, tmp_path):
     file.parent.mkdir(parents=True)
     for content in ('{"version": 0', json.dumps({"version": 0})):
         file.write_text(content)
-        with pytest.raises(MeasureError, match=r"version-00000\.json is not a measurement .*delete"):
+        with pytest.raises(
+            MeasureError, match=r"version-00000\.json is not a measurement .*delete"
+        ):
             asyncio.run(measure(0, settings, SUITE, *_no_pools(settings)))
 
 

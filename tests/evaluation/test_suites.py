@@ -20,7 +20,9 @@ SUITE = load_suite("tiny_world")
 
 
 def test_an_unknown_suite_is_refused_by_name():
-    with pytest.raises(ConfigError, match=r"evaluation\.suite is 'geneval': it must be one of .*tiny"):
+    with pytest.raises(
+        ConfigError, match=r"evaluation\.suite is 'geneval': it must be one of .*tiny"
+    ):
         load_suite("geneval")
 
 

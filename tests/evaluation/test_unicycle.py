@@ -58,7 +58,9 @@ def test_final_scores_are_means_over_prompts_times_100():
     assert unicycle.final([unicycle.hard(p) for p in prompts]) == pytest.approx(100 / 3)
 
 
-@pytest.mark.parametrize("answer", ["C", "c.", "to the right", "C to the right", "(c) To the Right"])
+@pytest.mark.parametrize(
+    "answer", ["C", "c.", "to the right", "C to the right", "(c) To the Right"]
+)
 def test_a_choice_may_be_answered_by_letter_or_text(answer):
     assert unicycle.mark(PLATE, answer) == 1.0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 from pathlib import Path
 
@@ -197,6 +198,21 @@ def test_a_checkpoint_of_another_model_is_refused_in_one_sentence(learner, tmp_p
     wider = TinyPolicy.create(WORDS, 0, VISION, **(SIZES | {"hidden_size": 64}))
     with pytest.raises(CheckpointError, match=r"does not fit this policy .*started with"):
         checkpoint.restore(checkpoint.latest(tmp_path), Learner(wider, TRAINER))
+
+
+def test_a_disk_that_takes_no_more_is_named_and_harms_no_older_checkpoint(
+    learner, tmp_path
+) -> None:
+    older = save(tmp_path, learner, Cursor(1, 1, 1, 1, 0))
+    allowed = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, allowed[1]))
+    try:
+        with pytest.raises(CheckpointError, match=r"could not be written \(.*\): make room"):
+            save(tmp_path, learner, Cursor(1, 1, 2, 2, 0))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, allowed)
+    assert checkpoint.latest(tmp_path).path == older
+    assert checkpoint.latest(save(tmp_path, learner, Cursor(1, 1, 2, 2, 0)).parent).cursor.step == 2
 
 
 def test_a_folder_that_cannot_be_written_is_named(learner, tmp_path) -> None:
