@@ -9,16 +9,25 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+
+from policies.errors import UserError
+
+ADDRESS = "RAY_ADDRESS"
+ANSWER_S = 10.0
+
+
+class RayUnavailable(UserError):
+    """No Ray to work on; the message says where it was looked for."""
 
 
 def settle() -> None:
     """Ray's environment, where the person has not set it; comes before anything imports ray,
     which reads it then."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a run reports to nobody
-    if not os.environ.get("RAY_ADDRESS"):
+    if not os.environ.get(ADDRESS):
         # Ray's own default for a new cluster, without its warning. Others on this network could
         # else run code here; RAY_AUTH_MODE=disabled turns it off.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -26,13 +35,14 @@ def settle() -> None:
 
 @contextmanager
 def connected() -> Iterator[None]:
+    """Raises RayUnavailable."""
     import ray
 
-    own: dict[str, Any] = {}
-    if not os.environ.get("RAY_ADDRESS"):
-        # The dashboard costs half of what an idle Ray takes; `ray start --head` brings it.
-        own = {"address": "local", "include_dashboard": False}
-    ray.init(log_to_driver=False, logging_level=logging.WARNING, **own)
+    if address := os.environ.get(ADDRESS):
+        _require_answer(address)
+        ray.init(log_to_driver=False, logging_level=logging.WARNING)
+    else:
+        _start()
     # What a cluster or a container sends to end a command is to it like Ctrl-C; Ray's own handler
     # would end the process with a dump of addresses.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -40,3 +50,37 @@ def connected() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _start() -> None:
+    import ray
+
+    try:
+        # The dashboard costs half of what an idle Ray takes; `ray start --head` brings it.
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+        )
+    except Exception as error:
+        if "timed out during startup" not in str(error):
+            raise
+        raise RayUnavailable(
+            "Ray did not come up on this machine within its 30 s: something else keeps the "
+            "processors busy; run again when it has ended"
+        ) from error
+
+
+def _require_answer(address: str) -> None:
+    """Ray itself would knock at a wrong address for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        return  # such as auto: for Ray to find
+    try:
+        socket.create_connection((host, int(port)), ANSWER_S).close()
+    except OSError as error:
+        raise RayUnavailable(
+            f"no Ray answers at {address}, which {ADDRESS} names ({error}); start that cluster, or "
+            f"unset {ADDRESS} to run on this machine"
+        ) from error

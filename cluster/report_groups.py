@@ -38,7 +38,7 @@ class Lesson:
     def used(self) -> str:
         if self.times is None:
             return "waits for the round's end"
-        return f"learned {self.times} times" if self.times else "not drawn into a batch"
+        return f"learned {_times(self.times)}" if self.times else "not drawn into a batch"
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def _drawing(group: JudgedGroup, number: int, mark: str, suite: Suite) -> Drawin
         mark=mark,
         analysis=rollout.judgement.analysis,
         origin=f"seed {rollout.seed}, temperature {rollout.temperature:g}, "
-        f"guidance {rollout.guidance:g}, {rollout.judgement.attempts} judge attempt(s)",
+        f"guidance {rollout.guidance:g}, asked {_times(rollout.judgement.attempts)}",
     )
 
 
@@ -139,6 +139,10 @@ def _origin(group: JudgedGroup) -> str:
         f"round {group.round} · prompt {group.index} · drawn by v{group.weight_version} · judged "
         f"by v{group.judge_version} · prompt seed {group.prompt_seed}{outside}"
     )
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _lesson(example: Example, times: int | None) -> Lesson:

@@ -33,12 +33,14 @@ def ray_cluster() -> Iterator[str]:
     import ray
 
     folder = tempfile.mkdtemp(prefix="ur-")  # short: Ray's socket paths must fit 107 bytes
-    # Workers are nice 15 by default: on a busy machine they take minutes to start.
-    ray.init(
-        address="local", num_cpus=4, include_dashboard=False, object_store_memory=300 * 10**6,
-        namespace="tests", log_to_driver=False, _temp_dir=folder,
-        _system_config={"worker_niceness": 0},
-    )  # fmt: skip
-    yield ray.get_runtime_context().gcs_address
-    ray.shutdown()
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        # Workers are nice 15 by default: on a busy machine they take minutes to start.
+        ray.init(
+            address="local", num_cpus=4, include_dashboard=False, object_store_memory=300 * 10**6,
+            namespace="tests", log_to_driver=False, _temp_dir=folder,
+            _system_config={"worker_niceness": 0},
+        )  # fmt: skip
+        yield ray.get_runtime_context().gcs_address
+    finally:
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)

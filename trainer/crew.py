@@ -145,7 +145,7 @@ class Crew:
             await self._publish(version, kept_policy.weights())
 
     async def _publish(self, version: int, weights: Mapping[str, np.ndarray]) -> None:
-        refs = weight_store.put(weights, self.store)
+        refs = await asyncio.to_thread(weight_store.put, weights, self.store)
         taken = self.store.publish.remote(version, refs, weight_store.digest(weights))
         await self.within(taken, f"the weight store to take v{version}")
 
@@ -155,7 +155,8 @@ class Crew:
         if version == 0 or path.exists():
             return
         refs, _ = await self.within(self.store.get.remote(version), f"weights v{version}")
-        arrays = await self.within(refs[0], f"the arrays of weights v{version}")
+        parts = await self.within(asyncio.gather(*refs), f"the arrays of weights v{version}")
+        arrays = {name: array for part in parts for name, array in part.items()}
         await asyncio.to_thread(self._write, path, arrays)
 
     def _write(self, path: Path, arrays: Mapping[str, np.ndarray]) -> None:

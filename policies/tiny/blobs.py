@@ -7,6 +7,7 @@ and area differs least from it, and `misfit` is that difference as a share of th
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -182,18 +183,21 @@ def color_of(pixels: Array, paper: Array) -> tuple[str, float]:
     return COLORS[best], float(counts[best] / max(counts.sum(), 1))
 
 
-def colors_on(pixels: Array, paper: Array) -> tuple[Array, Array]:
+def colors_on(
+    pixels: Array, paper: Array, among: Sequence[int] = range(len(COLORS))
+) -> tuple[Array, Array]:
     """The index in COLORS of each pixel's color, and how much of it is color rather than paper.
 
     A soft edge or a pale stripe lies between a color and the paper, where other colors may be
     nearer; so each pixel is compared with the whole way from the paper to each color.
     """
     flat = pixels.reshape(-1, 3)
-    ways = PALETTE_ROWS - paper
+    ways = PALETTE_ROWS[list(among)] - paper
     share = np.clip((flat - paper) @ ways.T / np.square(ways).sum(axis=1), 0.5, 1.1)
     off = np.square(flat[:, None] - paper - share[..., None] * ways).sum(axis=2)
     nearest = off.argmin(axis=1)
     strength = share[np.arange(len(flat)), nearest]
+    nearest = np.asarray(among)[nearest]
     return nearest.reshape(pixels.shape[:-1]), strength.reshape(pixels.shape[:-1])
 
 

@@ -22,7 +22,6 @@ from policies.tiny.matching import drawn, is_nearest, read_color, read_trait, se
 from policies.tiny.motif_layout import FLAG_PAPER, NIGHT
 from policies.tiny.motifs import FLAGS
 from policies.tiny.objects_reading import read_items, side_of
-from policies.tiny.portrait import SKIN
 from policies.tiny.scene import Fact, Object, Prompt, Scene
 
 Array = np.ndarray
@@ -258,12 +257,16 @@ def read_flower(sight: Sight, prompt: Prompt) -> Verdicts:
 
 
 def read_face(sight: Sight, prompt: Prompt) -> Verdicts:
-    skin = np.linalg.norm(sight.smooth - np.array(SKIN, np.float32), axis=2) < 44
-    parts = [part for part in components(skin) if part.sum() >= 8]
+    parts = parts_of(sight)
     if not parts:
         return {}
-    # Hair, glasses and hat cover the skin alike on both sides.
-    middle = float(np.nonzero(np.any(parts, axis=0))[1].mean()) + 0.5
+    # Hair and hat stand out alike on both sides; the shoulders may be cut off at one.
+    head = parts[0].copy()
+    head[36:] = False
+    if not head.any():
+        return {}
+    left, _, right, _ = _box(head)
+    middle = (left + right) / 2
     it = Object("face", middle, 26.2, 12.6, prompt.item("first"))
     reading = _Reading(sight, Scene((it,), tuple(sight.paper)), 2)
     reading.color("hair")

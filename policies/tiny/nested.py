@@ -94,14 +94,21 @@ def read_layers(sight: Sight) -> tuple[list[Blob], Blob | None]:
 
 def _by_color(sight: Sight, whole: Array) -> list[tuple[int, Array]]:
     """The parts of `whole` that have one color each, without the thin seams between them."""
-    labels, _ = colors_on(sight.smooth, sight.paper)
-    parts = []
-    for color in range(len(COLORS)):
-        for part in components((labels == color) & whole):
-            solid = eroded(eroded(part))
-            if solid.sum() >= 10:
-                parts.append((color, filled(part)))
-    return parts
+    parts = _solid(colors_on(sight.smooth, sight.paper)[0], whole)
+    among = sorted({color for color, _ in parts})
+    if len(among) == 2:
+        # Shaded edges and seams look like a third color; they belong to one of the two.
+        parts = _solid(colors_on(sight.smooth, sight.paper, among)[0], whole)
+    return [(color, filled(part)) for color, part in parts]
+
+
+def _solid(labels: Array, whole: Array) -> list[tuple[int, Array]]:
+    return [
+        (color, part)
+        for color in range(len(COLORS))
+        for part in components((labels == color) & whole)
+        if eroded(eroded(part)).sum() >= 10
+    ]
 
 
 def _upper(sight: Sight, color: int, part: Array) -> Blob:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,17 +15,22 @@ ROOT = Path(__file__).resolve().parents[2]
 TINY = str(ROOT / "configs" / "tiny.yaml")
 
 
-def unicorn(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+def unicorn(*words: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
     """The real program, as a person starts it."""
     program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import cluster.cli as c; sys.exit(c.main())"
     return subprocess.run(
-        [sys.executable, "-c", program, *words], cwd=cwd, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", program, *words],
+        cwd=cwd,
+        env=os.environ | env,
+        capture_output=True,
+        text=True,
+        timeout=300,  # a limit for a hang, not for a busy machine
     )
 
 
-def refused(*words: str, cwd: Path) -> str:
+def refused(*words: str, cwd: Path, **env: str) -> str:
     """The one sentence with which the program ends with exit code 2."""
-    done = unicorn(*words, cwd=cwd)
+    done = unicorn(*words, cwd=cwd, **env)
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("unicorn-ray: ") and done.stderr.count("\n") == 1, done.stderr
     return done.stderr
@@ -115,6 +122,15 @@ def test_another_runs_folder_is_refused_before_anything_starts(tmp_path: Path) -
     recipe.claim_folder(recipe.load(TINY, [weights, f"folder={folder}", "trainer.lr=0.01"]))
     sentence = refused("run", TINY, weights, cwd=tmp_path)
     assert "trainer.lr is 0.01 there and 0.0001 here" in sentence
+
+
+def test_a_cluster_that_does_not_answer_is_named(tmp_path: Path) -> None:
+    checkpoint(tmp_path / "checkpoint")
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{held.getsockname()[1]}"  # bound, but nobody listens
+        sentence = refused("evaluate", "checkpoint", cwd=tmp_path, RAY_ADDRESS=address)
+    assert f"no Ray answers at {address}, which RAY_ADDRESS names" in sentence
 
 
 def test_words_that_no_command_takes_are_refused() -> None:
