@@ -165,4 +165,5 @@ def _selfplay(config: RunConfig) -> None:
     folder = Path(config.folder).absolute()
     with own_ray.connected():
         selfplay.run(replace(config, folder=str(folder)), progress)
-    progress.finished(report.write(folder / config.name))
+    written = report.write(folder / config.name)
+    progress.finished(Path(config.folder) / config.name / written.name)

@@ -31,6 +31,8 @@ def settle() -> None:
         # Ray's own default for a new cluster, without its warning. Others on this network could
         # else run code here; RAY_AUTH_MODE=disabled turns it off.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
+        # Ray warns at four times as many processes, for it knows nothing of roles that take turns.
+        os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "4")
 
 
 @contextmanager

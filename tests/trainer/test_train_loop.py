@@ -88,7 +88,7 @@ class Outside:
             self._pass()
 
     def finished(self, version: int, row: Mapping[str, Any]) -> None:
-        assert row["round"] == version or not any(g.accepted for g in self.rounds[version])
+        assert row.get("round", version) == version  # {} where no step was left
 
 
 def train(folder: Path, outside: Outside, config: RunConfig = CONFIG) -> Learner:
