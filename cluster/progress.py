@@ -30,6 +30,7 @@ class Progress:
         self._seconds: list[float] = []  # of each round that was done and measured here
         self._worked: set[int] = set()
         self._last: dict[str, float] = {}
+        self._shown: dict[str, tuple[int, int]] = {}
         self._ended: set[tuple[str, int]] = set()
         self._first: dict[int, tuple[float, int]] = {}
         self._base: dict[str, float] = {}
@@ -57,7 +58,7 @@ class Progress:
         since, before = self._first.setdefault(round_, (now, images))
         if images > before:
             self._worked.add(round_)
-        if not self._due("sampling", round_, done >= total):
+        if not self._due("sampling", round_, done, done >= total):
             return
         parts = [f"drawn {done}/{total} prompts"]
         if images > before and now > since:
@@ -69,7 +70,7 @@ class Progress:
     def training(self, round_: int, step: int, steps: int, loss: float) -> None:
         """`steps` is what the round will have, as far as it is known."""
         self._worked.add(round_)
-        if self._due("training", round_, step >= steps):
+        if self._due("training", round_, step, step >= steps):
             what = f"trained {step}/{_count(steps, 'step')}"
             self._line(self._round(round_), what, f"loss {loss:.3f}", self._left())
 
@@ -97,16 +98,16 @@ class Progress:
     def _round(self, round_: int) -> str:
         return f"round {round_}/{self._rounds}"
 
-    def _due(self, kind: str, round_: int, ended: bool) -> bool:
-        """Whether news of this kind may be a line now: always at the end, but only once."""
+    def _due(self, kind: str, round_: int, place: int, ended: bool) -> bool:
+        """Whether this is news and may be a line now; the end of a stage always is, but once."""
         now = self._clock()
-        if (kind, round_) in self._ended:
+        if (kind, round_) in self._ended or self._shown.get(kind) == (round_, place):
             return False
         if not ended and now - self._last.get(kind, float("-inf")) < self._every:
             return False
         if ended:
             self._ended.add((kind, round_))
-        self._last[kind] = now
+        self._last[kind], self._shown[kind] = now, (round_, place)
         return True
 
     def _left(self) -> str:

@@ -12,11 +12,11 @@ import numpy as np
 from evaluation.suites import Verdict
 from policies.interface import Picture
 from policies.seeds import generator
-from policies.tiny import oracle
-from policies.tiny.language import CATEGORIES, is_held_out, parse, sample_prompt
-from policies.tiny.questions import Question, questions
-from policies.tiny.render import render, sample_scene
-from policies.tiny.scene import Prompt
+from policies.tiny.world import oracle
+from policies.tiny.world.language import CATEGORIES, is_held_out, parse, sample_prompt
+from policies.tiny.world.questions import Question, questions
+from policies.tiny.world.render import render, sample_scene
+from policies.tiny.world.scene import Prompt
 
 EXHAUSTED = 300
 """Held-out draws without a new prompt after which a category starts to repeat itself."""

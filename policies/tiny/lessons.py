@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from policies.interface import Context, Example, Picture
-from policies.tiny import language, questions, render
+from policies.tiny.world import language, questions, render
 
 # How many facts of a drawing's caption are wrong: none, one, two.
 LOOSENESS = (0.55, 0.3, 0.15)

@@ -26,9 +26,9 @@ from torch.nn.utils import parametrize
 from policies.interface import Example, Picture
 from policies.seeds import derive, generator
 from policies.tiny import lessons
-from policies.tiny.language import CATEGORIES, WORDS
 from policies.tiny.policy import TinyPolicy
 from policies.tiny.text import IMAGE
+from policies.tiny.world.language import CATEGORIES, WORDS
 
 INSTRUCTIONS = ("propose", "like", "rate", "judge", "describe", "answer", ",", ".")
 CLIP = 1.0

@@ -12,7 +12,7 @@ from actors.templates import DATA, FIELDS, load_templates
 from policies.config import ConfigError, PolicyConfig
 from policies.interface import Picture
 from policies.registry import load_policy
-from policies.tiny.language import CATEGORIES
+from policies.tiny.world.language import CATEGORIES
 
 PICTURE = Picture(np.zeros((8, 8, 3), np.uint8))
 TINY = DATA / "templates" / "tiny.yaml"

@@ -23,9 +23,9 @@ from evaluation.metrics import append_metrics
 from evaluation.suites import load_suite
 from policies.interface import PATTERNS, Picture
 from policies.seeds import derive, generator
-from policies.tiny.language import CATEGORIES, corrupt, parse, sample_prompt
-from policies.tiny.questions import analysis, judge_score
-from policies.tiny.render import render, sample_scene
+from policies.tiny.world.language import CATEGORIES, corrupt, parse, sample_prompt
+from policies.tiny.world.questions import analysis, judge_score
+from policies.tiny.world.render import render, sample_scene
 from trainer.config import RunConfig
 
 SUITE = load_suite("tiny_world")

@@ -17,8 +17,8 @@ from evaluation.metrics import read_metrics
 from evaluation.suites import load_suite
 from policies.interface import Picture
 from policies.seeds import generator
-from policies.tiny.language import parse
-from policies.tiny.render import render, sample_scene
+from policies.tiny.world.language import parse
+from policies.tiny.world.render import render, sample_scene
 
 SUITE = load_suite("tiny_world")
 PROMPT = "three red circles"

@@ -20,8 +20,8 @@ from evaluation.metrics import read_metrics
 from evaluation.suites import load_suite
 from policies.interface import Picture
 from policies.seeds import derive, generator
-from policies.tiny.language import corrupt, parse
-from policies.tiny.render import render, sample_scene
+from policies.tiny.world.language import corrupt, parse
+from policies.tiny.world.render import render, sample_scene
 
 SUITE = load_suite("tiny_world")
 EVALUATION = EvaluationConfig(prompts=25, scenes=7, prompts_per_task=10)

@@ -12,9 +12,9 @@ from evaluation.suites import load_suite
 from policies.config import ConfigError
 from policies.interface import Picture
 from policies.seeds import generator
-from policies.tiny import oracle
-from policies.tiny.language import CATEGORIES, is_held_out, parse
-from policies.tiny.render import render, sample_scene
+from policies.tiny.world import oracle
+from policies.tiny.world.language import CATEGORIES, is_held_out, parse
+from policies.tiny.world.render import render, sample_scene
 
 SUITE = load_suite("tiny_world")
 

@@ -10,8 +10,8 @@ from functools import cache
 import numpy as np
 import pytest
 
-from policies.tiny import oracle
-from policies.tiny.language import (
+from policies.tiny.world import oracle
+from policies.tiny.world.language import (
     CATEGORIES,
     WORDS,
     Prompt,
@@ -20,8 +20,8 @@ from policies.tiny.language import (
     parse,
     sample_prompt,
 )
-from policies.tiny.questions import NONE, analysis, judge_score, questions
-from policies.tiny.render import render, sample_malformed, sample_scene
+from policies.tiny.world.questions import NONE, analysis, judge_score, questions
+from policies.tiny.world.render import render, sample_malformed, sample_scene
 
 SCENES = 1500
 SPOILT = 600

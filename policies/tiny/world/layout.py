@@ -13,12 +13,12 @@ from dataclasses import replace
 import numpy as np
 
 from policies.seeds import generator
-from policies.tiny import lexicon as lx
-from policies.tiny.motif_layout import MOTIF_LAYOUTS
-from policies.tiny.painting import NEON_DARK
-from policies.tiny.placing import along, pick, scatter, uniform
-from policies.tiny.scene import SIDE, Color, Object, Prompt, Scene
-from policies.tiny.shapes import PAPERS, REACH, ROUND, coordinates, distance
+from policies.tiny.world import lexicon as lx
+from policies.tiny.world.motif_layout import MOTIF_LAYOUTS
+from policies.tiny.world.painting import NEON_DARK
+from policies.tiny.world.placing import along, pick, scatter, uniform
+from policies.tiny.world.scene import SIDE, Color, Object, Prompt, Scene
+from policies.tiny.world.shapes import PAPERS, REACH, ROUND, coordinates, distance
 
 Rng = np.random.Generator
 

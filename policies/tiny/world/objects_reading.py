@@ -12,10 +12,10 @@ from itertools import permutations
 
 import numpy as np
 
-from policies.tiny.blobs import Blob, Sight, find_blobs
-from policies.tiny.lexicon import NUMBERS, SIDES
-from policies.tiny.nested import read_layers, read_nested
-from policies.tiny.scene import SIDE, Fact, Prompt
+from policies.tiny.world.blobs import Blob, Sight, find_blobs
+from policies.tiny.world.lexicon import NUMBERS, SIDES
+from policies.tiny.world.nested import read_layers, read_nested
+from policies.tiny.world.scene import SIDE, Fact, Prompt
 
 # Misfit grows with the length of the edge over the area, so limits are for r = 1 pixel.
 _LIMITS: dict[str, dict[str, float]] = {

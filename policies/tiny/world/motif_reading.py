@@ -10,19 +10,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from policies.tiny import lexicon as lx
-from policies.tiny.blobs import (
+from policies.tiny.world import lexicon as lx
+from policies.tiny.world.blobs import (
     Sight,
     components,
     filled,
     read_blob,
 )
-from policies.tiny.letter_reading import read_words
-from policies.tiny.matching import drawn, is_nearest, read_color, read_trait, settled
-from policies.tiny.motif_layout import FLAG_PAPER, NIGHT
-from policies.tiny.motifs import FLAGS
-from policies.tiny.objects_reading import read_items, side_of
-from policies.tiny.scene import Fact, Object, Prompt, Scene
+from policies.tiny.world.letter_reading import read_words
+from policies.tiny.world.matching import drawn, is_nearest, read_color, read_trait, settled
+from policies.tiny.world.motif_layout import FLAG_PAPER, NIGHT
+from policies.tiny.world.motifs import FLAGS
+from policies.tiny.world.objects_reading import read_items, side_of
+from policies.tiny.world.scene import Fact, Object, Prompt, Scene
 
 Array = np.ndarray
 Verdicts = dict[Fact, bool]

@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
-from policies.tiny import grammar as objects
-from policies.tiny import lexicon as lx
-from policies.tiny import motif_grammar as motifs
-from policies.tiny.grammar import Words
-from policies.tiny.scene import Prompt
+from policies.tiny.world import grammar as objects
+from policies.tiny.world import lexicon as lx
+from policies.tiny.world import motif_grammar as motifs
+from policies.tiny.world.grammar import Words
+from policies.tiny.world.scene import Prompt
 
 CATEGORIES: dict[str, tuple[str, ...]] = {
     "general object": ("single", "multiple", "texture"),

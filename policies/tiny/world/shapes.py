@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from policies.tiny.scene import SIDE, Color
+from policies.tiny.world.scene import SIDE, Color
 
 Array = np.ndarray
 

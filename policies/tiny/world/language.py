@@ -6,10 +6,10 @@ corrupted here parses back to the very same prompt.
 
 from __future__ import annotations
 
-from policies.tiny.lexicon import WORDS
-from policies.tiny.parser import CATEGORIES, is_held_out, parse
-from policies.tiny.prompts import corrupt, sample_prompt
-from policies.tiny.scene import Fact, Prompt
+from policies.tiny.world.lexicon import WORDS
+from policies.tiny.world.parser import CATEGORIES, is_held_out, parse
+from policies.tiny.world.prompts import corrupt, sample_prompt
+from policies.tiny.world.scene import Fact, Prompt
 
 __all__ = [
     "CATEGORIES",

@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 
-from policies.tiny.scene import Object
-from policies.tiny.shapes import INK, PALETTE, WHITE, Canvas, coordinates, mixed
+from policies.tiny.world.scene import Object
+from policies.tiny.world.shapes import INK, PALETTE, WHITE, Canvas, coordinates, mixed
 
 GROUND = 41
 """The row at which the ground begins under plants and houses."""

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from policies.tiny.scene import Object
-from policies.tiny.shapes import INK, PALETTE, Canvas, coordinates, mixed
+from policies.tiny.world.scene import Object
+from policies.tiny.world.shapes import INK, PALETTE, Canvas, coordinates, mixed
 
 SKIN = (244, 204, 170)
 _LENS, _MOUTH, _SHIRT = (196, 228, 244), (150, 40, 48), (96, 112, 138)

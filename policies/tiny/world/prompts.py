@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from policies.tiny import lexicon as lx
-from policies.tiny.parser import CATEGORIES, parse
-from policies.tiny.scene import Fact, Prompt
+from policies.tiny.world import lexicon as lx
+from policies.tiny.world.parser import CATEGORIES, parse
+from policies.tiny.world.scene import Fact, Prompt
 
 Rng = np.random.Generator
 

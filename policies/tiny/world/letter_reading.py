@@ -10,12 +10,12 @@ from itertools import product
 
 import numpy as np
 
-from policies.tiny.blobs import Sight, color_of, components
-from policies.tiny.matching import drawn, is_nearest
-from policies.tiny.motif_layout import FLAG_PAPER
-from policies.tiny.motifs import BITS, overlap
-from policies.tiny.scene import SIDE, Fact, Object, Prompt, Scene
-from policies.tiny.shapes import WHITE
+from policies.tiny.world.blobs import Sight, color_of, components
+from policies.tiny.world.matching import drawn, is_nearest
+from policies.tiny.world.motif_layout import FLAG_PAPER
+from policies.tiny.world.motifs import BITS, overlap
+from policies.tiny.world.scene import SIDE, Fact, Object, Prompt, Scene
+from policies.tiny.world.shapes import WHITE
 
 Array = np.ndarray
 _HALF_WAY, _FAR = 0.36, 0.3

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from policies.tiny.blobs import (
+from policies.tiny.world.blobs import (
     Blob,
     Sight,
     blurred,
@@ -26,9 +26,9 @@ from policies.tiny.blobs import (
     nearest_color,
     read_blob,
 )
-from policies.tiny.lexicon import COLORS, SHAPES
-from policies.tiny.scene import SIDE
-from policies.tiny.shapes import coordinates, distance
+from policies.tiny.world.lexicon import COLORS, SHAPES
+from policies.tiny.world.scene import SIDE
+from policies.tiny.world.shapes import coordinates, distance
 
 Array = np.ndarray
 _LEAST_AREA = 22

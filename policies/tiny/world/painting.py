@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from policies.tiny import motifs, portrait
-from policies.tiny.scene import SIDE, Image, Object, Scene
-from policies.tiny.shapes import (
+from policies.tiny.world import motifs, portrait
+from policies.tiny.world.scene import SIDE, Image, Object, Scene
+from policies.tiny.world.shapes import (
     INK,
     PALETTE,
     REACH,

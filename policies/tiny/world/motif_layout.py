@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from policies.tiny import lexicon as lx
-from policies.tiny.placing import along, pick, scatter, uniform
-from policies.tiny.scene import SIDE, Color, Object, Prompt, Scene
-from policies.tiny.shapes import PAPERS
+from policies.tiny.world import lexicon as lx
+from policies.tiny.world.placing import along, pick, scatter, uniform
+from policies.tiny.world.scene import SIDE, Color, Object, Prompt, Scene
+from policies.tiny.world.shapes import PAPERS
 
 Rng = np.random.Generator
 

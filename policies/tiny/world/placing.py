@@ -12,8 +12,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from policies.tiny.scene import SIDE, Object
-from policies.tiny.shapes import REACH, ROUND
+from policies.tiny.world.scene import SIDE, Object
+from policies.tiny.world.shapes import REACH, ROUND
 
 T = TypeVar("T")
 _EDGE, _GAP = 1.0, 3.0

@@ -11,10 +11,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from policies.tiny.blobs import PALETTE_ROWS, Sight, blurred, eroded, nearest_color
-from policies.tiny.lexicon import COLORS
-from policies.tiny.painting import render
-from policies.tiny.scene import Object, Scene
+from policies.tiny.world.blobs import PALETTE_ROWS, Sight, blurred, eroded, nearest_color
+from policies.tiny.world.lexicon import COLORS
+from policies.tiny.world.painting import render
+from policies.tiny.world.scene import Object, Scene
 
 Array = np.ndarray
 

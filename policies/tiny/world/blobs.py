@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from policies.tiny.lexicon import COLORS, SHAPES
-from policies.tiny.scene import Color
-from policies.tiny.shapes import AREAS, PALETTE, WHITE, coordinates, distance
+from policies.tiny.world.lexicon import COLORS, SHAPES
+from policies.tiny.world.scene import Color
+from policies.tiny.world.shapes import AREAS, PALETTE, WHITE, coordinates, distance
 
 Array = np.ndarray
 

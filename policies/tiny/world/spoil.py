@@ -11,12 +11,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from policies.tiny import lexicon as lx
-from policies.tiny.layout import sample_scene
-from policies.tiny.motifs import FLAGS, GLYPHS
-from policies.tiny.painting import render
-from policies.tiny.placing import pick, reach_of, round_of, uniform
-from policies.tiny.scene import SIDE, Fact, Image, Object, Prompt, Scene
+from policies.tiny.world import lexicon as lx
+from policies.tiny.world.layout import sample_scene
+from policies.tiny.world.motifs import FLAGS, GLYPHS
+from policies.tiny.world.painting import render
+from policies.tiny.world.placing import pick, reach_of, round_of, uniform
+from policies.tiny.world.scene import SIDE, Fact, Image, Object, Prompt, Scene
 
 Rng = np.random.Generator
 

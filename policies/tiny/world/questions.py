@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from policies.tiny import lexicon as lx
-from policies.tiny.scene import Fact, Prompt
+from policies.tiny.world import lexicon as lx
+from policies.tiny.world.scene import Fact, Prompt
 
 NONE = "none of above"
 

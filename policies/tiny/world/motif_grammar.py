@@ -5,9 +5,9 @@ Invariant: as in `grammar`, a phrase adds its facts in the order of its words.
 
 from __future__ import annotations
 
-from policies.tiny import lexicon as lx
-from policies.tiny.grammar import PLACES, Words, noun
-from policies.tiny.scene import Fact
+from policies.tiny.world import lexicon as lx
+from policies.tiny.world.grammar import PLACES, Words, noun
+from policies.tiny.world.scene import Fact
 
 
 def flags(words: Words) -> tuple[str, str]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from policies.tiny.blobs import Sight
-from policies.tiny.motif_reading import READERS
-from policies.tiny.objects_reading import read_objects
-from policies.tiny.scene import SIDE, Prompt
+from policies.tiny.world.blobs import Sight
+from policies.tiny.world.motif_reading import READERS
+from policies.tiny.world.objects_reading import read_objects
+from policies.tiny.world.scene import SIDE, Prompt
 
 
 def read_facts(pixels: np.ndarray, prompt: Prompt) -> list[bool]:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from policies.tiny import lexicon as lx
-from policies.tiny.scene import Fact
+from policies.tiny.world import lexicon as lx
+from policies.tiny.world.scene import Fact
 
 MOST = 6
 PLACES = ("first", "second", "third")
