@@ -56,6 +56,18 @@ class Block(nn.Module):
         return x + self.mix(F.silu(self.near(F.silu(self.norm(x)))))
 
 
+class Point(nn.Module):
+    """A residual step at each place alone, over float [n, channels, height, width]."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.up = nn.Conv2d(channels, channels, 1)
+        self.down = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.down(F.silu(self.up(x)))
+
+
 class Quantiser(nn.Module):
     """Rounds each of len(levels) numbers to its grid; gradients pass as if it had not."""
 
@@ -97,14 +109,14 @@ class ImageTokenizer(nn.Module):
         dims = len(config.levels)
         self.quantiser = Quantiser(config.levels)
         # Whole 4x4 patches first: convolutions at full resolution would cost most and see least.
+        # A code sees its own patch and nothing else: the same thing in the same place is then the
+        # same code whatever is beside it, which is what makes codes easy to predict.
         self.encoder = nn.Sequential(
-            nn.PixelUnshuffle(4),
-            nn.Conv2d(48, mid, 3, padding=1),
-            Block(mid),
-            nn.Conv2d(mid, high, 3, stride=2, padding=1),
-            *(Block(high) for _ in range(config.blocks)),
+            nn.PixelUnshuffle(8),
+            nn.Conv2d(192, 256, 1),
+            *(Point(256) for _ in range(config.blocks)),
             nn.SiLU(),
-            nn.Conv2d(high, dims, 1),
+            nn.Conv2d(256, dims, 1),
         )
         self.decoder = nn.Sequential(
             nn.Conv2d(dims, high, 3, padding=1),
