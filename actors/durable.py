@@ -35,12 +35,12 @@ def write(path: Path, data: bytes) -> None:
     try:
         with FILES.open_output_stream(str(aside)) as stream:
             stream.write(data)
-        _sync(aside)
+        sync(aside)
         FILES.move(str(aside), str(path))
     except OSError:
         aside.unlink(missing_ok=True)
         raise
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def read(path: Path) -> bytes:
@@ -54,7 +54,7 @@ def make_folder(path: Path) -> None:
         return
     make_folder(path.parent)
     FILES.create_dir(str(path), recursive=False)
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def files(folder: Path) -> list[Path]:
@@ -63,7 +63,8 @@ def files(folder: Path) -> list[Path]:
     return sorted(Path(info.path) for info in found if info.type == fs.FileType.File)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Returns once what `path`, a file or a folder, holds would outlive a power failure."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

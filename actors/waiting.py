@@ -1,4 +1,4 @@
-"""Waiting for something to become true inside an async actor.
+"""Waiting with a deadline, inside async actors and in the driver.
 
 Invariant: nobody waits without a deadline, and a wait that fails says what it waited for.
 """
@@ -6,7 +6,10 @@ Invariant: nobody waits without a deadline, and a wait that fails says what it w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class Signal:
@@ -29,3 +32,11 @@ class Signal:
                     await self._changed.wait()
         except TimeoutError:
             raise TimeoutError(f"waited {deadline_s:g} s for {describe()}") from None
+
+
+async def within(wait: Awaitable[T], seconds: float, what: str) -> T:
+    """What `wait` gives, or a TimeoutError that names what was waited for."""
+    try:
+        return await asyncio.wait_for(wait, seconds)
+    except TimeoutError:
+        raise TimeoutError(f"waited {seconds:g} s for {what} (actors.task_deadline)") from None

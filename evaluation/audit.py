@@ -10,7 +10,7 @@ import asyncio
 import math
 import re
 from collections import Counter
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -18,9 +18,11 @@ from typing import Protocol
 import numpy as np
 import ray
 
-from actors.config import ActorsConfig, JudgeConfig
+from actors.config import JudgeConfig
 from actors.records import JudgedGroup
 from actors.segments import read_segment, round_folder
+from actors.waiting import within
+from evaluation.config import RunSettings
 from evaluation.diversity import diversity
 from evaluation.metrics import Gauges, append_metrics, read_metrics
 from evaluation.suites import NEVER_RIGHT, Suite
@@ -31,17 +33,9 @@ TASKS = 2
 _NUMBER = re.compile(r"\s*\b\d+(\.\d+)?\b")
 
 
-class Settings(Protocol):
+class Settings(RunSettings, Protocol):
     """What an audit needs of a run's configuration."""
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def folder(self) -> str: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def actors(self) -> ActorsConfig: ...
     @property
     def judge(self) -> JudgeConfig: ...
 
@@ -142,7 +136,9 @@ async def _count(folder: Path, round_: int, config: Settings, suite: Suite) -> T
     async def count(part: list[Path]) -> Tally:
         async with places:
             wait = _tally.remote(part, held, config.judge.accept_at)
-            return await _within(wait, round_, config.actors.task_deadline)
+            return await within(
+                wait, config.actors.task_deadline, f"the oracle's audit of round {round_}"
+            )
 
     async with asyncio.TaskGroup() as tasks:
         counts = [tasks.create_task(count(files[at : at + SEGMENTS_PER_TASK]))
@@ -171,15 +167,6 @@ def _tally(files: Sequence[Path], suite: Suite, accept_at: float) -> Tally:
     for file in files:
         tally.merge(audit_groups(read_segment(file), suite, accept_at))
     return tally
-
-
-async def _within(wait: Awaitable[Tally], round_: int, seconds: float) -> Tally:
-    try:
-        return await asyncio.wait_for(wait, seconds)
-    except TimeoutError:
-        raise TimeoutError(
-            f"waited {seconds:g} s for the oracle's audit of round {round_} (actors.task_deadline)"
-        ) from None
 
 
 def _correlation(pairs: Sequence[tuple[float, float]]) -> float | None:

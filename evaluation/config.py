@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
+from actors.config import ActorsConfig
 from policies.config import require
 
 
@@ -25,3 +27,16 @@ class EvaluationConfig:
                 getattr(self, name) >= 1, f"evaluation.{name}", getattr(self, name), "1 or more"
             )
         require(self.temperature >= 0, "evaluation.temperature", self.temperature, "0 or more")
+
+
+class RunSettings(Protocol):
+    """What every measurement needs of a run's configuration."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def folder(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def actors(self) -> ActorsConfig: ...

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -17,11 +17,11 @@ from typing import Any, Protocol, TypeVar
 import ray
 
 from actors import durable
-from actors.config import ActorsConfig
 from actors.pool import Pool
 from actors.records import Task
+from actors.waiting import within
 from evaluation import grading
-from evaluation.config import EvaluationConfig
+from evaluation.config import EvaluationConfig, RunSettings
 from evaluation.grading import Asked, Drawn, Item, Seen
 from evaluation.metrics import Gauges, append_metrics
 from evaluation.suites import Suite
@@ -41,17 +41,9 @@ class MeasureError(UserError):
     """A kept measurement that cannot be used; the message names the file and the fix."""
 
 
-class Settings(Protocol):
+class Settings(RunSettings, Protocol):
     """What measuring needs of a run's configuration."""
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def folder(self) -> str: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def actors(self) -> ActorsConfig: ...
     @property
     def evaluation(self) -> EvaluationConfig: ...
 
@@ -136,7 +128,7 @@ class _Bench:
         answers = await self.judges.run(task, "answer", asked)
         async with self.oracles:
             grade = _grade_drawings.remote(self.suite, items, pictures, answers)
-            return await self._within(grade, f"the oracle's marks for {task}")
+            return await within(grade, self.deadline, f"the oracle's marks for {task}")
 
     async def _understand(self) -> list[Seen]:
         """Lets the Judge read scenes that are right by construction."""
@@ -160,18 +152,10 @@ class _Bench:
         answers = await self.judges.run(task, "answer", asked)
         async with self.oracles:
             grade = _grade_scenes.remote(self.suite, scenes, captions, answers)
-            return await self._within(grade, f"the marks for understanding, {task}")
+            return await within(grade, self.deadline, f"the marks for understanding, {task}")
 
     def _task(self, index: int) -> Task:
         return Task(0, "evaluator", index, self.version)
-
-    async def _within(self, wait: Awaitable[T], what: str) -> T:
-        try:
-            return await asyncio.wait_for(wait, self.deadline)
-        except TimeoutError:
-            raise TimeoutError(
-                f"waited {self.deadline:g} s for {what} (actors.task_deadline)"
-            ) from None
 
 
 @ray.remote(num_cpus=0)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import warnings
@@ -156,7 +155,7 @@ def _finish(aside: Path, path: Path, cursor: Cursor, settings: Mapping[str, Any]
     text = json.dumps(body | {"sha256": _body_hash(body)}, indent=2) + "\n"
     durable.write(aside / MANIFEST, text.encode())
     aside.rename(path)
-    _sync(path.parent)
+    durable.sync(path.parent)
 
 
 def _prune(folder: Path, kept: int) -> None:
@@ -223,14 +222,6 @@ def _fault(file: Path, stated: str | None) -> str:
 def _sha256(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _barrier() -> None:

@@ -24,6 +24,7 @@ from actors.pool import Pool
 from actors.records import Role
 from actors.replay_buffer import ReplayBufferActor
 from actors.replica import Part, role_pool
+from actors.waiting import within
 from actors.weight_store import WeightStoreActor
 from evaluation.metrics import append_metrics
 from evaluation.suites import Suite, load_suite
@@ -91,11 +92,7 @@ class Crew:
 
     async def within(self, answer: Any, what: str) -> Any:
         """`answer` of one of the stores, or a TimeoutError that names what was waited for."""
-        seconds = self.config.actors.task_deadline
-        try:
-            return await asyncio.wait_for(answer, seconds)
-        except TimeoutError:
-            raise TimeoutError(f"waited {seconds:g} s for {what} (actors.task_deadline)") from None
+        return await within(answer, self.config.actors.task_deadline, what)
 
     async def version_ready(self, version: int) -> None:
         """Returns once `version` is published and durable."""
