@@ -22,7 +22,7 @@ class VisionConfig:
     """
 
     size: int = 48
-    levels: tuple[int, ...] = (8, 5, 5, 5)
+    levels: tuple[int, ...] = (8, 8, 6, 5)
     channels: tuple[int, int, int] = (32, 64, 96)
     blocks: int = 2
 

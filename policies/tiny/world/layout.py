@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 
@@ -16,13 +17,14 @@ from policies.seeds import generator
 from policies.tiny.world import lexicon as lx
 from policies.tiny.world.motif_layout import MOTIF_LAYOUTS
 from policies.tiny.world.painting import NEON_DARK
-from policies.tiny.world.placing import along, pick, scatter, uniform
+from policies.tiny.world.placing import LATTICE, along, pick, reach_of, scatter, spots
 from policies.tiny.world.scene import SIDE, Color, Object, Prompt, Scene
 from policies.tiny.world.shapes import PAPERS, REACH, ROUND, coordinates, distance
 
 Rng = np.random.Generator
 
-SMALL, LARGE = (5.5, 6.5), (9.5, 10.6)
+SMALL, MEDIUM, LARGE, HUGE = 6.0, 8.0, 10.0, 12.0
+"""The radii of plain objects, in pixels."""
 _STYLE_PAPERS: dict[str, Color] = {
     "line drawing": (252, 251, 248),
     "neon": NEON_DARK,
@@ -30,9 +32,9 @@ _STYLE_PAPERS: dict[str, Color] = {
 }
 
 
-ARRANGEMENTS = 4
-"""Of places, sizes and paper, for each kind of prompt and its shapes. Few, so that two CPU cores
-can learn the world in half an hour."""
+ARRANGEMENTS = 8
+"""Of places, sizes and paper, for each kind of prompt and its shapes: few, so that two CPU cores
+can learn the world within the hour."""
 
 
 def sample_scene(prompt: Prompt, rng: Rng) -> Scene:
@@ -62,49 +64,45 @@ def wanted(prompt: Prompt) -> list[Object]:
     return found
 
 
-def _radius(prompt: Prompt, it: Object, rng: Rng, free: tuple[float, float]) -> float:
+def _radius(prompt: Prompt, it: Object, rng: Rng) -> float:
     size = prompt.value("size", it.item)
-    if size == "small":
-        return uniform(rng, *SMALL)
-    if size == "large" or "texture" in it.traits:
-        return uniform(rng, *LARGE)
-    return uniform(rng, *free)
+    if size == "large" or (size is None and "texture" in it.traits):
+        return LARGE
+    return SMALL if size == "small" else pick(rng, (SMALL, MEDIUM))
 
 
 def _one(prompt: Prompt, rng: Rng) -> list[Object]:
-    free = (11.0, 14.0) if prompt.category == "stylization" else (6.2, 11.0)
     it = wanted(prompt)[0]
-    # Outlines stick out of their shapes.
-    edge = 3.5 if prompt.category == "stylization" else 1.0
-    return scatter([replace(it, r=_radius(prompt, it, rng, free))], rng, edge=edge)
+    if prompt.category == "stylization":
+        return [replace(it, r=HUGE, x=pick(rng, (20, 28)), y=pick(rng, (20, 28)))]
+    return scatter([replace(it, r=_radius(prompt, it, rng))], rng)
 
 
 def _two(prompt: Prompt, rng: Rng) -> list[Object]:
-    sized = []
-    for it in wanted(prompt):
-        if prompt.category == "stylization":
-            sized.append(replace(it, r=min(uniform(rng, 8.4, 10.0), 10.4 / ROUND[it.kind])))
-        else:
-            most = min(9.5, 11 / REACH[it.kind])
-            sized.append(replace(it, r=_radius(prompt, it, rng, (6.0, most))))
-    return (
-        scatter(sized, rng, 7.0, 3.5) if prompt.category == "stylization" else scatter(sized, rng)
-    )
+    if prompt.category == "stylization":
+        # Outlines stick out of their shapes.
+        sized = [replace(it, r=9.0 if ROUND[it.kind] < 1.2 else MEDIUM) for it in wanted(prompt)]
+        return scatter(sized, rng, 7.0, 3.5, offset=LATTICE)
+    return scatter([replace(it, r=_radius(prompt, it, rng)) for it in wanted(prompt)], rng)
+
+
+_HOLDER, _HIDDEN, _CROWDED = 15.0, 11.0, 5.2
+"""The radii of what holds another thing, of what is partly hidden, of pointed shapes among six."""
 
 
 def _negation(prompt: Prompt, rng: Rng) -> list[Object]:
     it = wanted(prompt)[0]
-    found = [replace(it, r=_radius(prompt, it, rng, (6.2, 9.5)))]
+    found = [replace(it, r=_radius(prompt, it, rng))]
     if rng.random() < 0.5:
         avoided = (it.kind, prompt.value("absent", "scene"))
         shape = pick(rng, [shape for shape in lx.SHAPES if shape not in avoided])
         color = pick(rng, [color for color in lx.COLORS if color != it.traits["color"]])
-        found.append(Object(shape, 0, 0, uniform(rng, 6.0, 8.0), {"color": color}))
+        found.append(Object(shape, 0, 0, pick(rng, (SMALL, MEDIUM)), {"color": color}))
     return scatter(found, rng)
 
 
 def _comparison(prompt: Prompt, rng: Rng) -> list[Object]:
-    radii = [uniform(rng, 9.8, 11.5), uniform(rng, 5.5, 6.2)]
+    radii = [LARGE, SMALL]
     if prompt.value("relation") == "smaller than":
         radii.reverse()
     return scatter([replace(it, r=r) for it, r in zip(wanted(prompt), radii, strict=True)], rng)
@@ -114,18 +112,12 @@ def _interaction(prompt: Prompt, rng: Rng) -> list[Object]:
     inner, outer = wanted(prompt)
     if prompt.value("relation") == "around":
         inner, outer = outer, inner
-    inner = replace(inner, r=uniform(rng, 5.8, 6.8))
-    spare = 6.0 if outer.kind == "square" else 6.5
-    low = (REACH[inner.kind] * inner.r + spare) / REACH[outer.kind]
-    (outer,) = scatter([replace(outer, r=uniform(rng, low, max(low + 0.5, 17.5)))], rng)
-    dx, dy = rng.uniform(-1.5, 1.5, 2)
-    return [outer, replace(inner, x=outer.x + dx, y=outer.y + dy)]
+    (outer,) = scatter([replace(outer, r=_HOLDER)], rng)
+    return [outer, replace(inner, x=outer.x, y=outer.y, r=SMALL)]
 
 
 def _position(prompt: Prompt, rng: Rng) -> list[Object]:
-    sized = [
-        replace(it, r=uniform(rng, 6.0, min(9.5, 10.2 / REACH[it.kind]))) for it in wanted(prompt)
-    ]
+    sized = [replace(it, r=pick(rng, (SMALL, MEDIUM))) for it in wanted(prompt)]
     reaches = [REACH[it.kind] * it.r for it in sized]
     return along(sized, reaches, prompt.value("relation") or "", rng)
 
@@ -136,29 +128,36 @@ def _occlusion(prompt: Prompt, rng: Rng) -> list[Object]:
         front, back = back, front
     # The hidden share is what tells the layers apart; too much of it would hide the shape.
     gx, gy = coordinates((slice(0, SIDE), slice(0, SIDE)))
-    while True:
-        front = replace(front, r=uniform(rng, 7.6, 9.0))
-        back = replace(back, r=uniform(rng, 10.0, 12.0))
-        (back,) = scatter([back], rng)
-        angle, apart = uniform(rng, 0, 2 * math.pi), uniform(rng, 0.55, 0.8) * (front.r + back.r)
-        x, y = back.x + apart * math.cos(angle), back.y + apart * math.sin(angle)
-        reach = REACH[front.kind] * front.r + 1
-        if not (reach <= x <= SIDE - reach and reach <= y <= SIDE - reach):
-            continue
-        behind = distance(back.kind, gx - back.x, gy - back.y, back.r) < 0
+    front = replace(front, r=9.0 if front.kind == "star" else MEDIUM)
+    (back,) = scatter([replace(back, r=_HIDDEN)], rng)
+    behind = distance(back.kind, gx - back.x, gy - back.y, back.r) < 0
+
+    def overlaps(x: float, y: float) -> bool:
         hidden = behind & (distance(front.kind, gx - x, gy - y, front.r) < 0)
-        if 0.14 <= hidden.sum() / behind.sum() <= 0.36:
+        apart = math.hypot(x - back.x, y - back.y) / (front.r + back.r)
+        return 0.14 <= hidden.sum() / behind.sum() <= 0.36 and 0.5 <= apart <= 0.8
+
+    reach = reach_of(front) + 1
+    # Some pairs overlap as they should only between the points of the lattice.
+    for step in (LATTICE, LATTICE // 2, 1):
+        free = spots(reach, SIDE - reach, step)
+        if places := [(x, y) for x, y in product(free, free) if overlaps(x, y)]:
+            x, y = pick(rng, places)
             return [back, replace(front, x=x, y=y)]
+    raise AssertionError(f"no place for {front.kind} in front of {back.kind}")
 
 
 def _corner(prompt: Prompt, rng: Rng) -> list[Object]:
     it = wanted(prompt)[0]
-    r = _radius(prompt, it, rng, (6.0, 8.5))
+    r = _radius(prompt, it, rng)
+    spot = spots(REACH[it.kind] * r + 1, SIDE / 2)[0]
     down, across = (prompt.value("corner") or "").split()
-    x, y = (REACH[it.kind] * r + uniform(rng, 1.0, 3.5) for _ in range(2))
     return [
         replace(
-            it, r=r, x=SIDE - x if across == "right" else x, y=SIDE - y if down == "bottom" else y
+            it,
+            r=r,
+            x=SIDE - spot if across == "right" else spot,
+            y=SIDE - spot if down == "bottom" else spot,
         )
     ]
 
@@ -166,24 +165,20 @@ def _corner(prompt: Prompt, rng: Rng) -> list[Object]:
 def _counted(prompt: Prompt, rng: Rng) -> list[Object]:
     group = wanted(prompt)
     if len(group) <= 2:
-        return scatter([replace(it, r=uniform(rng, 6.2, 8.8)) for it in group], rng)
+        return scatter([replace(it, r=pick(rng, (SMALL, MEDIUM))) for it in group], rng)
     columns, rows = (2, 2) if len(group) <= 4 else pick(rng, [(3, 2), (2, 3)])
     order = rng.permutation(columns * rows)[: len(group)]
     cell_x, cell_y = SIDE / columns, SIDE / rows
     placed = []
     for it, cell in zip(group, order, strict=True):
-        most = (min(cell_x, cell_y) / 2 - 1.4) / REACH[it.kind]
-        r = uniform(rng, 0.93, 1.0) * min(most, 7.8 if len(group) <= 4 else 6.0)
+        r = MEDIUM if len(group) <= 4 else SMALL if REACH[it.kind] < 1.1 else _CROWDED
+        middle_x, middle_y = (cell % columns + 0.5) * cell_x, (cell // columns + 0.5) * cell_y
         free_x, free_y = (cell / 2 - REACH[it.kind] * r - 1.3 for cell in (cell_x, cell_y))
-        shift_x, shift_y = (min(free, 4.0) * uniform(rng, -1, 1) for free in (free_x, free_y))
-        placed.append(
-            replace(
-                it,
-                r=r,
-                x=(cell % columns + 0.5) * cell_x + shift_x,
-                y=(cell // columns + 0.5) * cell_y + shift_y,
-            )
+        x, y = (
+            pick(rng, spots(middle - free, middle + free)) if free > LATTICE else middle
+            for middle, free in ((middle_x, free_x), (middle_y, free_y))
         )
+        placed.append(replace(it, r=r, x=x, y=y))
     return placed
 
 

@@ -1,6 +1,6 @@
 """Where motifs are put: flags, plants, houses, words, moons, thermometers, flowers, faces.
 
-Invariant: a motif's scene has one shape for each subcategory; only place, scale and paper vary.
+Invariant: a motif's scene has one shape for each subcategory; only place and paper vary.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from policies.tiny.world import lexicon as lx
-from policies.tiny.world.placing import along, pick, scatter, uniform
+from policies.tiny.world.placing import LATTICE, along, pick, scatter, spots
 from policies.tiny.world.scene import SIDE, Color, Object, Prompt, Scene
 from policies.tiny.world.shapes import PAPERS
 
@@ -21,41 +21,30 @@ FLAG_PAPER: Color = (206, 226, 240)
 """Under flags and signs, whose white parts need a paper that is not white."""
 
 
+def _about(rng: Rng, middle: float = SIDE / 2) -> float:
+    """At `middle` or a step to either side."""
+    return pick(rng, spots(middle - LATTICE, middle + LATTICE))
+
+
 def _flag(prompt: Prompt, rng: Rng) -> Scene:
     traits = {"flag": prompt.value("flag") or ""}
     if prompt.value("exists"):
-        traits["pole"] = "pole"
-        r = uniform(rng, 12.5, 15.5)
-        it = Object(
-            "flag", uniform(rng, r + 7, 47 - r), 0.66 * r + uniform(rng, 4, 8), r, traits, "first"
-        )
+        it = Object("flag", _about(rng, 28), 16, 14, {**traits, "pole": "pole"}, "first")
     else:
-        r = uniform(rng, 13, 18)
-        it = Object(
-            "flag",
-            uniform(rng, r + 3, 45 - r),
-            uniform(rng, 0.66 * r + 3, 45 - 0.66 * r),
-            r,
-            traits,
-            "first",
-        )
+        it = Object("flag", _about(rng), pick(rng, spots(16, 32)), 16, traits, "first")
     return Scene((it,), FLAG_PAPER)
 
 
 def _flag_and_object(prompt: Prompt, rng: Rng) -> Scene:
-    flag = Object(
-        "flag", 0, 0, uniform(rng, 10.5, 11.5), {"flag": prompt.value("flag") or ""}, "first"
-    )
+    flag = Object("flag", 0, 0, 11, {"flag": prompt.value("flag") or ""}, "first")
     item = prompt.item("second")
-    it = Object(item["shape"], 0, 0, uniform(rng, 6.0, 7.2), {"color": item["color"]}, "second")
+    it = Object(item["shape"], 0, 0, 6, {"color": item["color"]}, "second")
     return Scene(tuple(scatter([flag, it], rng, 1.5)), FLAG_PAPER)
 
 
 def _two_flags(prompt: Prompt, rng: Rng) -> Scene:
     flags = [
-        Object(
-            "flag", 0, 0, uniform(rng, 8.9, 9.3), {"flag": prompt.value("flag", name) or ""}, name
-        )
+        Object("flag", 0, 0, 9, {"flag": prompt.value("flag", name) or ""}, name)
         for name in ("first", "second")
     ]
     relation = prompt.value("relation") or ""
@@ -66,51 +55,35 @@ def _two_flags(prompt: Prompt, rng: Rng) -> Scene:
 
 
 def _plant(prompt: Prompt, rng: Rng) -> Scene:
-    it = Object(
-        "plant",
-        SIDE / 2 + uniform(rng, -5, 5),
-        uniform(rng, 44, 46),
-        uniform(rng, 0.95, 1.1),
-        prompt.item("first"),
-        "first",
-    )
+    it = Object("plant", _about(rng), 45, 1, prompt.item("first"), "first")
     return Scene((it,), pick(rng, PAPERS), time=prompt.value("time", "scene") or "", ground=True)
 
 
 def _house(prompt: Prompt, rng: Rng) -> Scene:
     time = prompt.value("time", "scene") or ""
-    it = Object(
-        "house",
-        SIDE / 2 + uniform(rng, -5, 5),
-        uniform(rng, 43, 45.5),
-        uniform(rng, 0.95, 1.1),
-        {**prompt.item("first"), "time": time},
-        "first",
-    )
+    it = Object("house", _about(rng), 44, 1, {**prompt.item("first"), "time": time}, "first")
     return Scene((it,), PAPERS[0], time=time, ground=True)
+
+
+CELL = 3.2
+"""The side of a glyph's cell: a letter and its gap are then two image tokens wide."""
 
 
 def _word(prompt: Prompt, rng: Rng) -> Scene:
     asked = (prompt.value("letter", place) for place in ("first", "second", "third"))
     letters = [letter for letter in asked if letter]
     signed = prompt.value("exists", "scene") == "sign"
-    if len(letters) == 3:
-        size = uniform(rng, 2.82, 2.95) if signed else uniform(rng, 2.85, 3.1)
-    else:
-        size = uniform(rng, 3.0, 3.5)
-    length = (5 * len(letters) - 1) * size
-    slack = SIDE / 2 - length / 2 - (2.8 if signed else 1.5)
-    left = SIDE / 2 - length / 2 + uniform(rng, -1, 1) * min(slack, 5)
-    middle = uniform(rng, 16, 22) if signed else SIDE / 2 + uniform(rng, -8, 8)
+    left = CELL / 2 + (0 if len(letters) == 3 else pick(rng, (0, 8, 16)))
+    middle = pick(rng, (16, 24) if signed else (16, 24, 32))
     ink = {"color": prompt.value("ink", "scene") or ""}
-    objects = [Object("sign", SIDE / 2, middle, 2.5 * size + 3)] if signed else []
+    objects = [Object("sign", SIDE / 2, middle, 2.5 * CELL + 3)] if signed else []
     for place, letter in enumerate(letters):
         objects.append(
             Object(
                 "letter",
-                left + 5 * size * place,
-                middle - 2.5 * size,
-                size,
+                left + 5 * CELL * place,
+                middle - 2.5 * CELL,
+                CELL,
                 {**ink, "letter": letter},
                 ("first", "second", "third")[place],
             )
@@ -119,73 +92,38 @@ def _word(prompt: Prompt, rng: Rng) -> Scene:
 
 
 def _moon(prompt: Prompt, rng: Rng) -> Scene:
-    r = uniform(rng, 9.0, 10.5)
     moon = Object(
-        "moon",
-        uniform(rng, r + 2, SIDE - r - 2),
-        uniform(rng, r + 2, r + 4.5),
-        r,
-        {"phase": prompt.value("phase") or ""},
-        "first",
+        "moon", pick(rng, spots(12, 36)), 12, 10, {"phase": prompt.value("phase") or ""}, "first"
     )
     number = lx.NUMBERS.index(prompt.value("count", "second") or "") + 1
-    objects = [moon]
-    for slot in sorted(rng.permutation(3)[:number]):
-        objects.append(
-            Object(
-                "star",
-                9 + 15 * int(slot) + uniform(rng, -1, 1),
-                uniform(rng, 34.5, 39.5),
-                uniform(rng, 4.8, 5.1),
-                {"color": prompt.value("color", "second") or ""},
-                "second",
-            )
-        )
-    return Scene(tuple(objects), NIGHT)
+    color = {"color": prompt.value("color", "second") or ""}
+    stars = [
+        Object("star", 8 + 16 * int(slot), 36, 5, color, "second")
+        for slot in sorted(rng.permutation(3)[:number])
+    ]
+    return Scene((moon, *stars), NIGHT)
 
 
 def _thermometer(prompt: Prompt, rng: Rng) -> Scene:
-    names = ["first", "second"] if prompt.value("level", "second") else ["first"]
-    spots = [SIDE / 2 + uniform(rng, -8, 8)]
-    if len(names) == 2:
-        spots = [13 + uniform(rng, -2, 2), 35 + uniform(rng, -2, 2)]
+    names, places = ["first"], [pick(rng, spots(16, 32))]
+    if prompt.value("level", "second"):
+        names, places = ["first", "second"], [12, 36]
         if prompt.value("relation") == "right of":
-            spots.reverse()
+            places.reverse()
     objects = [
-        Object(
-            "thermometer",
-            x,
-            uniform(rng, 36.5, 38),
-            uniform(rng, 0.93, 1.05),
-            prompt.item(name),
-            name,
-        )
-        for x, name in zip(spots, names, strict=True)
+        Object("thermometer", x, 37, 1, prompt.item(name), name)
+        for x, name in zip(places, names, strict=True)
     ]
     return Scene(tuple(objects), pick(rng, PAPERS))
 
 
 def _flower(prompt: Prompt, rng: Rng) -> Scene:
-    it = Object(
-        "flower",
-        SIDE / 2 + uniform(rng, -4, 4),
-        uniform(rng, 18, 21),
-        uniform(rng, 14.5, 16.5),
-        prompt.item("first"),
-        "first",
-    )
+    it = Object("flower", _about(rng), 20, 16, prompt.item("first"), "first")
     return Scene((it,), pick(rng, PAPERS))
 
 
 def _face(prompt: Prompt, rng: Rng) -> Scene:
-    it = Object(
-        "face",
-        SIDE / 2 + uniform(rng, -3, 3),
-        uniform(rng, 25, 27.5),
-        uniform(rng, 12, 13.2),
-        prompt.item("first"),
-        "first",
-    )
+    it = Object("face", _about(rng), 26, 12.6, prompt.item("first"), "first")
     return Scene((it,), pick(rng, PAPERS))
 
 

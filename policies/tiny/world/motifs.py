@@ -144,8 +144,8 @@ def overlap(at: np.ndarray, size: float, cells: int) -> np.ndarray:
 def sign(canvas: Canvas, it: Object) -> None:
     """(x, y) is the middle of the board, which is as wide as the drawing; `r` is half its height."""
     canvas.box(it.x - 2.5, it.y, it.x + 2.5, 48, POLE)
-    canvas.box(0.5, it.y - it.r - 2.5, 47.5, it.y + it.r + 2.5, POLE)
-    canvas.box(2.2, it.y - it.r, 45.8, it.y + it.r, WHITE)
+    canvas.box(-1, it.y - it.r - 2.5, 49, it.y + it.r + 2.5, POLE)
+    canvas.box(-1, it.y - it.r, 49, it.y + it.r, WHITE)
 
 
 def moon(canvas: Canvas, it: Object) -> None:

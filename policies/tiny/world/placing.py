@@ -1,6 +1,8 @@
 """Putting objects into the square without touching each other.
 
-Invariant: every object lies wholly in the drawing, and two of them are at least a gap apart.
+Invariant: every object lies wholly in the drawing, two of them are at least a gap apart, and
+centres lie on a lattice, so that the same thing looks the same to an 8-pixel image token at many
+places.
 """
 
 from __future__ import annotations
@@ -16,12 +18,10 @@ from policies.tiny.world.scene import SIDE, Object
 from policies.tiny.world.shapes import REACH, ROUND
 
 T = TypeVar("T")
+LATTICE, DETAILED = 4, 9.5
+"""Pixels from one possible centre to the next, and the radius from which they are twice as far."""
 _EDGE, _GAP = 1.0, 3.0
 _TRIES = 60
-
-
-def uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    return low + (high - low) * float(rng.random())
 
 
 def pick(rng: np.random.Generator, options: Sequence[T]) -> T:
@@ -36,27 +36,43 @@ def round_of(it: Object) -> float:
     return 1.2 * it.r + 2 if it.kind == "flag" else ROUND[it.kind] * it.r
 
 
+def spots(low: float, high: float, step: int = LATTICE, offset: int = 0) -> list[float]:
+    """The multiples of `step`, plus `offset`, from `low` to `high`; their middle if there is none."""
+    first, last = math.ceil((low - offset) / step), math.floor((high - offset) / step)
+    return [float(step * place + offset) for place in range(first, last + 1)] or [(low + high) / 2]
+
+
+def anywhere(rng: np.random.Generator, reach: float, step: int = LATTICE, offset: int = 0) -> float:
+    """A place along one axis for something that reaches `reach` to both sides."""
+    return pick(rng, spots(reach, SIDE - reach, step, offset))
+
+
 def scatter(
-    objects: Sequence[Object], rng: np.random.Generator, gap: float = 2.5, edge: float = _EDGE
+    objects: Sequence[Object],
+    rng: np.random.Generator,
+    gap: float = 2.5,
+    edge: float = _EDGE,
+    offset: int = 0,
 ) -> list[Object]:
-    """One or two objects anywhere."""
-    reaches = [reach_of(it) for it in objects]
-    free = [max(SIDE - 2 * (reach + edge), 0.0) for reach in reaches]
+    """One or two objects anywhere; an `offset` moves a lattice that is twice as coarse."""
+    reaches = [reach_of(it) + edge for it in objects]
     around = sum(round_of(it) for it in objects)
-    for _ in range(_TRIES):
-        spots = rng.random((len(objects), 2))
+    for turn in range(_TRIES):
+        # What has more detail lies on a coarser lattice. Large pairs fit only on a finer one.
+        coarse = LATTICE if turn < _TRIES // 2 else LATTICE // 2
+        steps = [2 * coarse if offset or it.r >= DETAILED else coarse for it in objects]
         placed = [
-            replace(it, x=reach + edge + room * float(u), y=reach + edge + room * float(v))
-            for it, reach, room, (u, v) in zip(objects, reaches, free, spots, strict=True)
+            replace(it, x=anywhere(rng, reach, step, offset), y=anywhere(rng, reach, step, offset))
+            for it, reach, step in zip(objects, reaches, steps, strict=True)
         ]
         if len(placed) == 1:
             return placed
         one, other = placed
         if math.hypot(one.x - other.x, one.y - other.y) >= around + gap:
             return placed
-    # Large pairs fit only in opposite corners.
+    # The largest pairs fit only in opposite corners.
     up = rng.random() < 0.5
-    near, far = (reach + edge for reach in reaches)
+    near, far = reaches
     ys = (near, SIDE - far) if up else (SIDE - near, far)
     return [replace(objects[0], x=near, y=ys[0]), replace(objects[1], x=SIDE - far, y=ys[1])]
 
@@ -75,15 +91,15 @@ def along(
     swapped = relation in ("right of", "below")
     order = (1, 0) if swapped else (0, 1)
     near, far = (reaches[place] for place in order)
-    spare = SIDE - 2 * (near + far + _EDGE) - _GAP
-    start, extra = spare * float(rng.random()), float(rng.random())
-    first = _EDGE + start + near
-    second = first + near + far + _GAP + (spare - start) * extra
-    level = SIDE / 2 + uniform(rng, -7, 7)
+    apart = near + far + _GAP
+    first = pick(rng, spots(near + _EDGE, SIDE - far - _EDGE - apart))
+    second = pick(rng, spots(first + apart, SIDE - far - _EDGE))
+    level = pick(rng, spots(SIDE / 2 - 8, SIDE / 2 + 8))
     placed = list(objects)
     for place, spot in zip(order, (first, second), strict=True):
         reach = (across or reaches)[place] + _EDGE
-        cross = min(max(level + uniform(rng, -3.5, 3.5), reach), SIDE - reach)
+        free = spots(reach, SIDE - reach)
+        cross = min(max(level + LATTICE * int(rng.integers(2)), free[0]), free[-1])
         x, y = (spot, cross) if relation in ("left of", "right of") else (cross, spot)
         placed[place] = replace(placed[place], x=x, y=y)
     return placed

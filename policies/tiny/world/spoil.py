@@ -12,10 +12,10 @@ from dataclasses import replace
 import numpy as np
 
 from policies.tiny.world import lexicon as lx
-from policies.tiny.world.layout import sample_scene
+from policies.tiny.world.layout import MEDIUM, SMALL, sample_scene
 from policies.tiny.world.motifs import FLAGS, GLYPHS
 from policies.tiny.world.painting import render
-from policies.tiny.world.placing import pick, reach_of, round_of, uniform
+from policies.tiny.world.placing import anywhere, pick, reach_of, round_of
 from policies.tiny.world.scene import SIDE, Fact, Image, Object, Prompt, Scene
 
 Rng = np.random.Generator
@@ -112,7 +112,7 @@ def _miscount(scene: Scene, fact: Fact, prompt: Prompt, rng: Rng) -> Image | Non
 
 def _forbidden(scene: Scene, fact: Fact, prompt: Prompt, rng: Rng) -> Image | None:
     """The very thing that the prompt rules out."""
-    it = Object(fact.value, 0, 0, uniform(rng, 6, 8), {"color": pick(rng, lx.COLORS)})
+    it = Object(fact.value, 0, 0, pick(rng, (SMALL, MEDIUM)), {"color": pick(rng, lx.COLORS)})
     extra = _room_for(it, scene, rng)
     return None if extra is None else render(replace(scene, objects=(*scene.objects, extra)))
 
@@ -146,8 +146,7 @@ def _room_for(it: Object, scene: Scene, rng: Rng) -> Object | None:
     """`it` at a free place, made smaller where that helps; None if there is no room."""
     for _ in range(60):
         it = replace(it, r=max(it.r * 0.99, 5.2))
-        reach = reach_of(it)
-        x, y = (uniform(rng, reach + 1, SIDE - reach - 1) for _ in range(2))
+        x, y = (anywhere(rng, reach_of(it) + 1) for _ in range(2))
         if all(
             math.hypot(x - other.x, y - other.y) > round_of(it) + _extent(other) + 2.5
             for other in scene.objects
