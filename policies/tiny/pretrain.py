@@ -13,7 +13,7 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -29,11 +29,13 @@ from policies.seeds import derive, generator
 from policies.tiny import lessons
 from policies.tiny.policy import TinyPolicy
 from policies.tiny.text import PAD
+from policies.tiny.transformer import Transformer
 from policies.tiny.world.language import CATEGORIES, WORDS
 
 INSTRUCTIONS = ("propose", "like", "rate", "judge", "describe", "answer", ",", ".")
 CLIP = 1.0
 SPOILT_EVERY = 6
+SAVE_EVERY = 500
 
 
 def vocabulary() -> list[str]:
@@ -81,14 +83,12 @@ class Log:
 
     def __call__(self, step: int, **figures: float) -> None:
         now = time.time()
-        if dist.get_rank() or (now - self.last < 10 and step + 1 < self.steps):
+        if dist.get_rank() or (now - self.last < 10 and step < self.steps):
             return
         self.last = now
-        left = (now - self.started) / (step + 1) * (self.steps - step - 1)
+        left = (now - self.started) / step * (self.steps - step)
         told = " ".join(f"{name} {value:.4f}" for name, value in figures.items())
-        print(
-            f"{self.phase} step {step + 1}/{self.steps} {told} {left / 60:.1f} min left", flush=True
-        )
+        print(f"{self.phase} step {step}/{self.steps} {told} {left / 60:.1f} min left", flush=True)
 
 
 def render_scenes(seed: int, count: int) -> tuple[list[lessons.Scene], np.ndarray]:
@@ -104,7 +104,7 @@ def train_vision(policy: TinyPolicy, pixels: np.ndarray, seed: int, steps: int, 
     vision, log = policy.vision, Log("tokenizer", steps)
     vision.requires_grad_(True).train()
     optimizer = Optimizer(list(vision.parameters()), 2e-3, steps)
-    for step in range(steps):
+    for step in range(1, steps + 1):
         rng = generator(seed, "vision", dist.get_rank(), step)
         seen = torch.from_numpy(pixels[rng.integers(len(pixels), size=batch)]).float() / 255
         wrong = vision(seen) - seen
@@ -164,22 +164,26 @@ class Digits(torch.nn.Module):
         return own + self.onehot @ self.parts
 
 
-@contextmanager
-def shared_digits(policy: TinyPolicy, seed: int) -> Iterator[None]:
-    """Inside, the rows of image codes in embedding and head are sums over `Digits`."""
+def share_digits(policy: TinyPolicy, seed: int) -> None:
+    """From now on, the rows of image codes in embedding and head are sums over `Digits`."""
     tables = (policy.module.embed, policy.module.head)
     levels, offset = policy.vision.config.levels, policy.text.code_offset
     width = policy.module.config.hidden_size
     for place, table in enumerate(tables):
         digits = Digits(levels, offset, width, derive(seed, "digits", place))
         parametrize.register_parametrization(table, "weight", digits)
-    yield
-    for table in tables:
-        parametrize.remove_parametrizations(table, "weight", leave_parametrized=True)
+
+
+def plain(policy: TinyPolicy) -> TinyPolicy:
+    """The policy as it is now, with those sums in place of their parts."""
+    module = Transformer(policy.module.config)
+    names = module.state_dict()
+    module.load_state_dict({name: attrgetter(name)(policy.module).detach() for name in names})
+    return TinyPolicy(module, policy.vision, policy.text)
 
 
 def train_transformer(
-    policy: TinyPolicy, scenes: list[lessons.Scene], seed: int, steps: int, batch: int, peak: float
+    policy: TinyPolicy, scenes: list[lessons.Scene], arguments: argparse.Namespace, batch: int
 ) -> None:
     def nats(ids: Tensor, places: Tensor, following: Tensor) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
@@ -187,13 +191,16 @@ def train_transformer(
         return F.cross_entropy(logits.float(), following, reduction="none")
 
     policy.module.requires_grad_(True).train()
-    with shared_digits(policy, seed):
-        optimizer = Optimizer(list(policy.module.parameters()), peak, steps)
-        log, compiled = Log("model", steps), torch.compile(nats, dynamic=True)
-        for step, examples in enumerate(batches(scenes, seed, steps, batch)):
-            log(step, **learn(policy, compiled, examples))
-            optimizer.step()
-    policy.module.requires_grad_(False).eval()
+    share_digits(policy, arguments.seed)
+    optimizer = Optimizer(list(policy.module.parameters()), arguments.rate, arguments.steps)
+    log, compiled = Log("model", arguments.steps), torch.compile(nats, dynamic=True)
+    for step, examples in enumerate(batches(scenes, arguments.seed, arguments.steps, batch), 1):
+        figures = learn(policy, compiled, examples)
+        optimizer.step()
+        log(step, **figures)
+        # Also along the way: what is interrupted should leave something to look at.
+        if dist.get_rank() == 0 and (step % SAVE_EVERY == 0 or step == arguments.steps):
+            plain(policy).save_pretrained(arguments.out)
 
 
 PARTS = 4
@@ -247,15 +254,12 @@ def work(rank: int, arguments: argparse.Namespace, meeting: str) -> None:
         train_vision(policy, pixels, seed, arguments.vision_steps, 64 // arguments.workers)
     if rank == 0:
         policy.save_pretrained(arguments.out)
-    scenes = encode(policy, scenes, pixels)
     train_transformer(
-        policy, scenes, seed, arguments.steps, arguments.batch // arguments.workers, arguments.rate
+        policy, encode(policy, scenes, pixels), arguments, arguments.batch // arguments.workers
     )
     if rank == 0:
-        policy.save_pretrained(arguments.out)
-        print(
-            f"{arguments.out} written after {(time.time() - started) / 60:.1f} minutes", flush=True
-        )
+        minutes = (time.time() - started) / 60
+        print(f"{arguments.out} written after {minutes:.1f} minutes", flush=True)
     dist.destroy_process_group()
 
 
@@ -264,11 +268,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the checkpoint folder to write")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
-    parser.add_argument("--scenes", type=int, default=100_000)
-    parser.add_argument("--vision-steps", type=int, default=1500)
+    parser.add_argument("--scenes", type=int, default=200_000)
+    parser.add_argument("--vision-steps", type=int, default=8000)
     parser.add_argument("--vision", type=Path, help="take the image tokenizer of this checkpoint")
-    parser.add_argument("--steps", type=int, default=1100)
-    parser.add_argument("--batch", type=int, default=64, help="sequences a step, of all workers")
+    parser.add_argument("--steps", type=int, default=7000)
+    parser.add_argument("--batch", type=int, default=256, help="sequences a step, of all workers")
     parser.add_argument("--rate", type=float, default=3e-3, help="the highest learning rate")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -165,12 +165,25 @@ def test_the_copy_outlives_its_publisher(store: Any, start: Start) -> None:
     assert wait(replica.load.remote(7)) == 7.5
 
 
+def await_lost(refs: Any) -> None:
+    """A kill takes effect a little later, and so does the loss of what the dead owned."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            ray.get(refs, timeout=PATIENCE)
+        except ray.exceptions.ObjectLostError:
+            return
+        time.sleep(0.1)
+    raise AssertionError("the copy outlived its owner")
+
+
 def test_a_lost_copy_is_replaced_when_published_again(store: Any, start: Start) -> None:
     (replica,) = start(1)
     owner = WeightStoreActor.remote(kept_versions=2)
     arrays = weights(3)
     wait(store.publish.remote(3, put(arrays, owner), digest(arrays)))
     ray.kill(owner)
+    await_lost(wait(store.get.remote(3))[0])
     with pytest.raises(ray.exceptions.ObjectLostError):
         wait(replica.load.remote(3))
     publish(store, 3)
