@@ -138,9 +138,10 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 def _preflight(config: RunConfig) -> None:
     from cluster import preflight
+    from policies.registry import checkpoint_folder
 
     room = preflight.room(Path(config.folder) / config.name)
-    preflight.check(config, _cpus(), room, preflight.checkpoint_folder(config))
+    preflight.check(config, _cpus(), room, checkpoint_folder(config.policy))
 
 
 def _cpus() -> float:

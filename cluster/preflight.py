@@ -12,7 +12,6 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-import policies
 from policies.config import ConfigError
 from trainer.config import RunConfig
 
@@ -73,13 +72,6 @@ def table(config: RunConfig, available_cpus: float) -> str:
         verdict = f"of {available_cpus:g} here: too few, a run would be refused"
     rows.append(f"{'total':<40}{total:>7g}  {verdict}")
     return "\n".join(rows)
-
-
-def checkpoint_folder(config: RunConfig) -> Path:
-    """Where the run's version 0 is read from."""
-    if config.policy.path == "base":
-        return Path(policies.__file__ or "").parent / config.policy.family / "base"
-    return Path(config.policy.path)
 
 
 def machine_cpus() -> float:

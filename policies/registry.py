@@ -17,18 +17,23 @@ FAMILIES = {"tiny": ("policies.tiny.policy", "TinyPolicy")}
 
 
 def load_policy(config: PolicyConfig) -> Policy:
-    """The policy in the checkpoint folder `config.path`; "base" is the one that ships beside its
-    family's code. Raises ConfigError for an unknown family, CheckpointError for a bad folder."""
+    """The policy in `checkpoint_folder(config)`. Raises ConfigError for an unknown family,
+    CheckpointError for a bad folder."""
+    folder = checkpoint_folder(config)
+    where, name = FAMILIES[config.family]
+    policy: Policy = getattr(importlib.import_module(where), name).from_pretrained(folder)
+    return policy
+
+
+def checkpoint_folder(config: PolicyConfig) -> Path:
+    """`config.path`, or for "base" the checkpoint that ships beside the family's code. Raises
+    ConfigError for an unknown family."""
     if config.family not in FAMILIES:
         near = difflib.get_close_matches(config.family, FAMILIES, n=1, cutoff=0.0)[0]
         raise ConfigError(
             f"policy.family is {config.family!r}: it must be one of {', '.join(FAMILIES)} "
             f"(the nearest is {near!r})"
         )
-    where, name = FAMILIES[config.family]
-    module = importlib.import_module(where)
-    shipped = Path(str(module.__file__)).parent / "base"
-    policy: Policy = getattr(module, name).from_pretrained(
-        shipped if config.path == "base" else config.path
-    )
-    return policy
+    if config.path != "base":
+        return Path(config.path)
+    return Path(__file__).parent / config.family / "base"

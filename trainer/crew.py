@@ -11,6 +11,7 @@ import asyncio
 import json
 import shutil
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -18,7 +19,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 import ray
 
-from actors import weight_store
+from actors import durable, weight_store
 from actors.config import JudgeConfig, ProposerConfig, SolverConfig
 from actors.pool import Pool
 from actors.records import Role
@@ -123,6 +124,12 @@ class Crew:
         loss = sum(losses) / max(1, len(losses))
         self.progress.training(round_, done, max(steps, done), loss)
 
+    @cached_property
+    def measured_by(self) -> frozenset[str]:
+        """The prompts that the run is measured by, which it must not learn from."""
+        settings = self.config.evaluation
+        return frozenset(text for text, _ in self.suite.prompts(settings.prompts, settings.seed))
+
     def _pools(self) -> tuple[Pool, Pool, Pool]:
         return self.proposers, self.solvers, self.judges
 
@@ -162,4 +169,7 @@ class Crew:
         aside.mkdir(parents=True)
         self._policy.load_weights(arrays)
         self._policy.save_pretrained(aside)
+        for written in (*aside.iterdir(), aside):
+            durable.sync(written)
         aside.rename(path)
+        durable.sync(path.parent)

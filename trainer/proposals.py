@@ -22,12 +22,11 @@ async def propose(crew: Crew, round_: int, version: int) -> list[list[Proposal]]
     settings = crew.config.proposer
     library, fates = Library(settings.similarity), Counter[str]()
     shown: dict[str, list[str]] = {}
-    measured_by = _measured_by(crew)
     requests = _requests(crew, settings.prompts)
     for block, at in enumerate(range(0, len(requests), settings.reseed_every)):
         asked = requests[at : at + settings.reseed_every]
         for proposal in await _write(crew, round_, version, at, asked, shown):
-            fates[_fate(proposal, library, measured_by)] += 1
+            fates[_fate(proposal, library, crew.measured_by)] += 1
         if at + settings.reseed_every < len(requests):
             shown = await _reseed(crew, round_, version, block, library, shown)
     crew.note("proposals", round_, {f"proposals/{fate}": float(n) for fate, n in fates.items()})
@@ -39,11 +38,6 @@ def _requests(crew: Crew, count: int) -> list[Request]:
     """Prompt j is of category j, and each category goes through its subcategories in turn."""
     templates = load_templates(crew.config.actors.templates)
     return [templates.request(number) for number in range(count)]
-
-
-def _measured_by(crew: Crew) -> set[str]:
-    settings = crew.config.evaluation
-    return {prompt for prompt, _ in crew.suite.prompts(settings.prompts, settings.seed)}
 
 
 async def _write(
@@ -65,7 +59,7 @@ async def _write(
     return [proposal for part in parts for proposal in part]
 
 
-def _fate(proposal: Proposal | None, library: Library, measured_by: set[str]) -> str:
+def _fate(proposal: Proposal | None, library: Library, measured_by: frozenset[str]) -> str:
     """What becomes of a proposal, after keeping it in the library if it is to be kept."""
     if proposal is None:
         return "unparsable"

@@ -7,6 +7,7 @@ import pytest
 
 from cluster import preflight
 from policies.config import ConfigError
+from policies.registry import checkpoint_folder
 from trainer.config import RunConfig
 
 PLENTY = 10**15
@@ -95,17 +96,16 @@ def test_what_a_run_holds_already_counts_as_room(tmp_path: Path) -> None:
 
 
 def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
-    run = dataclasses.replace(
-        RunConfig(), policy=dataclasses.replace(RunConfig().policy, path=str(tmp_path))
-    )
-    assert preflight.checkpoint_folder(run) == tmp_path
+    policy = dataclasses.replace(RunConfig().policy, path=str(tmp_path))
+    assert checkpoint_folder(policy) == tmp_path
     with pytest.raises(ConfigError, match=str(tmp_path)):
-        preflight.check(run, 4, PLENTY, tmp_path)
+        preflight.check(dataclasses.replace(RunConfig(), policy=policy), 4, PLENTY, tmp_path)
 
 
 def test_base_is_the_checkpoint_that_ships_with_the_family() -> None:
-    folder = preflight.checkpoint_folder(RunConfig())
+    folder = checkpoint_folder(RunConfig().policy)
     assert folder.parts[-3:] == ("policies", "tiny", "base")
+    assert list(folder.glob("*.safetensors"))
 
 
 def test_the_table_has_all_actors_and_a_verdict() -> None:
