@@ -18,8 +18,6 @@ from policies.tiny.world import language, questions, render
 
 # How many facts of a drawing's caption are wrong: none, one, two.
 LOOSENESS = (0.5, 0.33, 0.17)
-# Of the drawings, those that are learned without a caption: what guidance steers away from.
-UNPROMPTED = 0.05
 # The same for a prompt that a drawing is judged by; half of all judgements are of right ones.
 JUDGED_WRONG = (0.5, 0.32, 0.12, 0.06)
 Lesson = tuple[Context, str | Picture]
@@ -27,11 +25,15 @@ Lesson = tuple[Context, str | Picture]
 
 @dataclass(frozen=True)
 class Scene:
-    """A rendered scene: its clean prompt, its image codes, and the facts that do not hold in it."""
+    """A rendered scene: its clean prompt, its image codes, and the facts that do not hold in it.
+
+    Of a `wordless` scene only the picture is ever shown.
+    """
 
     prompt: language.Prompt
     picture: Picture
     spoilt: frozenset[language.Fact] = frozenset()
+    wordless: bool = False
 
 
 def seen_prompt(rng: np.random.Generator) -> language.Prompt:
@@ -52,8 +54,6 @@ def loosened(
 
 
 def drawing(scene: Scene, rng: np.random.Generator) -> Lesson:
-    if rng.random() < UNPROMPTED:
-        return ("",), scene.picture
     return (loosened(scene.prompt, LOOSENESS, rng).text,), scene.picture
 
 
@@ -123,6 +123,8 @@ SEEN: tuple[tuple[float, Callable[[Scene, np.random.Generator], Lesson]], ...] =
 
 def lesson(scene: Scene, rng: np.random.Generator) -> Example:
     """One thing to learn from `scene`; a spoilt scene only ever teaches the Judge."""
+    if scene.wordless:
+        return Example(("",), scene.picture, "generation")
     if scene.spoilt:
         context, target = judgement(scene, rng)
         return Example(context, target, "judgement")
@@ -137,12 +139,15 @@ def spoken(rng: np.random.Generator) -> Example:
     return Example(context, target, "caption")
 
 
-def scene_pixels(
-    rng: np.random.Generator, spoilt: bool
-) -> tuple[language.Prompt, np.ndarray, frozenset[language.Fact]]:
-    """A prompt that is not held out, pixels uint8 [48, 48, 3], and the facts spoilt in them."""
-    prompt = seen_prompt(rng)
-    if spoilt:
+def scene(rng: np.random.Generator, kind: str) -> Scene:
+    """A scene of a prompt that is not held out, still without codes.
+
+    `kind` is "clean", "spoilt", or "wordless": that may show anything, for on the web there are
+    more pictures than captions.
+    """
+    prompt = language.sample_prompt(rng) if kind == "wordless" else seen_prompt(rng)
+    if kind == "spoilt":
         pixels, fact = render.sample_malformed(prompt, rng)
-        return prompt, pixels, frozenset([fact])
-    return prompt, render.render(render.sample_scene(prompt, rng)), frozenset()
+        return Scene(prompt, Picture(pixels), frozenset([fact]))
+    pixels = render.render(render.sample_scene(prompt, rng))
+    return Scene(prompt, Picture(pixels), wordless=kind == "wordless")

@@ -13,6 +13,7 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
 
@@ -34,7 +35,9 @@ from policies.tiny.world.language import CATEGORIES, WORDS
 
 INSTRUCTIONS = ("propose", "like", "rate", "judge", "describe", "answer", ",", ".")
 CLIP = 1.0
-SPOILT_EVERY = 6
+# Scenes take turns.
+KINDS = ("spoilt", "clean", "clean", "clean", "clean", "clean", "spoilt", "wordless", "clean",
+         "clean", "clean", "clean")  # fmt: skip
 SAVE_EVERY = 500
 
 
@@ -91,22 +94,22 @@ class Log:
         print(f"{self.phase} step {step}/{self.steps} {told} {left / 60:.1f} min left", flush=True)
 
 
-def render_scenes(seed: int, count: int) -> tuple[list[lessons.Scene], np.ndarray]:
-    """`count` scenes of this worker, still without codes, and pixels uint8 [count, 48, 48, 3]."""
+def render_scenes(seed: int, count: int) -> list[lessons.Scene]:
+    """`count` scenes of this worker, still without codes."""
     rng = generator(seed, "scenes", dist.get_rank())
-    drawn = [lessons.scene_pixels(rng, i % SPOILT_EVERY == 0) for i in range(count)]
-    pixels = np.stack([image for _, image, _ in drawn])
-    blank = Picture(pixels[0])
-    return [lessons.Scene(prompt, blank, spoilt) for prompt, _, spoilt in drawn], pixels
+    return [lessons.scene(rng, KINDS[i % len(KINDS)]) for i in range(count)]
 
 
-def train_vision(policy: TinyPolicy, pixels: np.ndarray, seed: int, steps: int, batch: int) -> None:
+def train_vision(
+    policy: TinyPolicy, scenes: list[lessons.Scene], seed: int, steps: int, batch: int
+) -> None:
     vision, log = policy.vision, Log("tokenizer", steps)
     vision.requires_grad_(True).train()
     optimizer = Optimizer(list(vision.parameters()), 2e-3, steps)
     for step in range(1, steps + 1):
         rng = generator(seed, "vision", dist.get_rank(), step)
-        seen = torch.from_numpy(pixels[rng.integers(len(pixels), size=batch)]).float() / 255
+        chosen = [scenes[i].picture.pixels for i in rng.integers(len(scenes), size=batch)]
+        seen = torch.from_numpy(np.stack(chosen)).float() / 255
         wrong = vision(seen) - seen
         loss = wrong.abs().mean() + 2 * wrong.square().mean()
         loss.backward()
@@ -115,15 +118,14 @@ def train_vision(policy: TinyPolicy, pixels: np.ndarray, seed: int, steps: int, 
     vision.requires_grad_(False).eval()
 
 
-def encode(
-    policy: TinyPolicy, scenes: list[lessons.Scene], pixels: np.ndarray
-) -> list[lessons.Scene]:
+def encode(policy: TinyPolicy, scenes: list[lessons.Scene]) -> list[lessons.Scene]:
     """The scenes with their codes; their pixels are no longer needed."""
-    codes = torch.cat([policy.vision.encode(part) for part in torch.from_numpy(pixels).split(256)])
+    pixels = torch.from_numpy(np.stack([scene.picture.pixels for scene in scenes]))
+    codes = torch.cat([policy.vision.encode(part) for part in pixels.split(256)]).int().numpy()
     blank = np.zeros((0, 0, 3), np.uint8)
     return [
-        lessons.Scene(scene.prompt, Picture(blank, code), scene.spoilt)
-        for scene, code in zip(scenes, codes.int().numpy(), strict=True)
+        replace(scene, picture=Picture(blank, code))
+        for scene, code in zip(scenes, codes, strict=True)
     ]
 
 
@@ -247,15 +249,15 @@ def work(rank: int, arguments: argparse.Namespace, meeting: str) -> None:
     )
     seed, started = arguments.seed, time.time()
     policy = TinyPolicy.create(vocabulary(), seed=derive(seed, "base"))
-    scenes, pixels = render_scenes(seed, arguments.scenes // arguments.workers)
+    scenes = render_scenes(seed, arguments.scenes // arguments.workers)
     if arguments.vision:
         policy.vision = TinyPolicy.from_pretrained(arguments.vision).vision
     else:
-        train_vision(policy, pixels, seed, arguments.vision_steps, 64 // arguments.workers)
+        train_vision(policy, scenes, seed, arguments.vision_steps, 64 // arguments.workers)
     if rank == 0:
         policy.save_pretrained(arguments.out)
     train_transformer(
-        policy, encode(policy, scenes, pixels), arguments, arguments.batch // arguments.workers
+        policy, encode(policy, scenes), arguments, arguments.batch // arguments.workers
     )
     if rank == 0:
         minutes = (time.time() - started) / 60

@@ -17,7 +17,17 @@ from policies.seeds import generator
 from policies.tiny.world import lexicon as lx
 from policies.tiny.world.motif_layout import MOTIF_LAYOUTS
 from policies.tiny.world.painting import NEON_DARK
-from policies.tiny.world.placing import LATTICE, along, pick, reach_of, scatter, spots
+from policies.tiny.world.placing import (
+    LATTICE,
+    WIDEST,
+    along,
+    opposite,
+    pick,
+    reach_of,
+    room_of,
+    scatter,
+    spots,
+)
 from policies.tiny.world.scene import SIDE, Color, Object, Prompt, Scene
 from policies.tiny.world.shapes import PAPERS, REACH, ROUND, coordinates, distance
 
@@ -65,10 +75,10 @@ def wanted(prompt: Prompt) -> list[Object]:
 
 
 def _radius(prompt: Prompt, it: Object, rng: Rng) -> float:
-    size = prompt.value("size", it.item)
+    size, free = prompt.value("size", it.item), pick(rng, (SMALL, MEDIUM))
     if size == "large" or (size is None and "texture" in it.traits):
         return LARGE
-    return SMALL if size == "small" else pick(rng, (SMALL, MEDIUM))
+    return SMALL if size == "small" else free
 
 
 def _one(prompt: Prompt, rng: Rng) -> list[Object]:
@@ -80,9 +90,9 @@ def _one(prompt: Prompt, rng: Rng) -> list[Object]:
 
 def _two(prompt: Prompt, rng: Rng) -> list[Object]:
     if prompt.category == "stylization":
-        # Outlines stick out of their shapes.
         sized = [replace(it, r=9.0 if ROUND[it.kind] < 1.2 else MEDIUM) for it in wanted(prompt)]
-        return scatter(sized, rng, 7.0, 3.5, offset=LATTICE)
+        # Outlines stick out of their shapes.
+        return opposite(sized, [reach_of(it) + 3.5 for it in sized], rng)
     return scatter([replace(it, r=_radius(prompt, it, rng)) for it in wanted(prompt)], rng)
 
 
@@ -112,14 +122,13 @@ def _interaction(prompt: Prompt, rng: Rng) -> list[Object]:
     inner, outer = wanted(prompt)
     if prompt.value("relation") == "around":
         inner, outer = outer, inner
-    (outer,) = scatter([replace(outer, r=_HOLDER)], rng)
-    return [outer, replace(inner, x=outer.x, y=outer.y, r=SMALL)]
+    x, y = (pick(rng, spots(16, 32, 2 * LATTICE)) for _ in range(2))
+    return [replace(outer, x=x, y=y, r=_HOLDER), replace(inner, x=x, y=y, r=SMALL)]
 
 
 def _position(prompt: Prompt, rng: Rng) -> list[Object]:
     sized = [replace(it, r=pick(rng, (SMALL, MEDIUM))) for it in wanted(prompt)]
-    reaches = [REACH[it.kind] * it.r for it in sized]
-    return along(sized, reaches, prompt.value("relation") or "", rng)
+    return along(sized, [room_of(it) for it in sized], prompt.value("relation") or "", rng)
 
 
 def _occlusion(prompt: Prompt, rng: Rng) -> list[Object]:
@@ -137,12 +146,13 @@ def _occlusion(prompt: Prompt, rng: Rng) -> list[Object]:
         apart = math.hypot(x - back.x, y - back.y) / (front.r + back.r)
         return 0.14 <= hidden.sum() / behind.sum() <= 0.36 and 0.5 <= apart <= 0.8
 
-    reach = reach_of(front) + 1
+    reach, turn = reach_of(front) + 1, 2 * math.pi * float(rng.random())
+    aim = back.x + 13 * math.cos(turn), back.y + 13 * math.sin(turn)
     # Some pairs overlap as they should only between the points of the lattice.
     for step in (LATTICE, LATTICE // 2, 1):
         free = spots(reach, SIDE - reach, step)
         if places := [(x, y) for x, y in product(free, free) if overlaps(x, y)]:
-            x, y = pick(rng, places)
+            x, y = min(places, key=lambda place: math.dist(place, aim))
             return [back, replace(front, x=x, y=y)]
     raise AssertionError(f"no place for {front.kind} in front of {back.kind}")
 
@@ -150,7 +160,7 @@ def _occlusion(prompt: Prompt, rng: Rng) -> list[Object]:
 def _corner(prompt: Prompt, rng: Rng) -> list[Object]:
     it = wanted(prompt)[0]
     r = _radius(prompt, it, rng)
-    spot = spots(REACH[it.kind] * r + 1, SIDE / 2)[0]
+    spot = spots(WIDEST * r + 1, SIDE / 2)[0]
     down, across = (prompt.value("corner") or "").split()
     return [
         replace(
@@ -172,12 +182,7 @@ def _counted(prompt: Prompt, rng: Rng) -> list[Object]:
     placed = []
     for it, cell in zip(group, order, strict=True):
         r = MEDIUM if len(group) <= 4 else SMALL if REACH[it.kind] < 1.1 else _CROWDED
-        middle_x, middle_y = (cell % columns + 0.5) * cell_x, (cell // columns + 0.5) * cell_y
-        free_x, free_y = (cell / 2 - REACH[it.kind] * r - 1.3 for cell in (cell_x, cell_y))
-        x, y = (
-            pick(rng, spots(middle - free, middle + free)) if free > LATTICE else middle
-            for middle, free in ((middle_x, free_x), (middle_y, free_y))
-        )
+        x, y = (cell % columns + 0.5) * cell_x, (cell // columns + 0.5) * cell_y
         placed.append(replace(it, r=r, x=x, y=y))
     return placed
 

@@ -20,6 +20,7 @@ from policies.tiny.world.shapes import REACH, ROUND
 T = TypeVar("T")
 LATTICE, DETAILED = 4, 9.5
 """Pixels from one possible centre to the next, and the radius from which they are twice as far."""
+WIDEST = max(ROUND.values())
 _EDGE, _GAP = 1.0, 3.0
 _TRIES = 60
 
@@ -32,37 +33,36 @@ def reach_of(it: Object) -> float:
     return it.r + 1.4 if it.kind == "flag" else REACH[it.kind] * it.r
 
 
+def room_of(it: Object) -> float:
+    """How far `it`, whatever its shape, could reach in any direction."""
+    return round_of(it) if it.kind == "flag" else WIDEST * it.r
+
+
 def round_of(it: Object) -> float:
     return 1.2 * it.r + 2 if it.kind == "flag" else ROUND[it.kind] * it.r
 
 
-def spots(low: float, high: float, step: int = LATTICE, offset: int = 0) -> list[float]:
-    """The multiples of `step`, plus `offset`, from `low` to `high`; their middle if there is none."""
-    first, last = math.ceil((low - offset) / step), math.floor((high - offset) / step)
-    return [float(step * place + offset) for place in range(first, last + 1)] or [(low + high) / 2]
+def spots(low: float, high: float, step: int = LATTICE) -> list[float]:
+    """The multiples of `step` from `low` to `high`; their middle if there is none."""
+    first, last = math.ceil(low / step), math.floor(high / step)
+    return [float(step * place) for place in range(first, last + 1)] or [(low + high) / 2]
 
 
-def anywhere(rng: np.random.Generator, reach: float, step: int = LATTICE, offset: int = 0) -> float:
+def anywhere(rng: np.random.Generator, reach: float, step: int = LATTICE) -> float:
     """A place along one axis for something that reaches `reach` to both sides."""
-    return pick(rng, spots(reach, SIDE - reach, step, offset))
+    return pick(rng, spots(reach, SIDE - reach, step))
 
 
-def scatter(
-    objects: Sequence[Object],
-    rng: np.random.Generator,
-    gap: float = 2.5,
-    edge: float = _EDGE,
-    offset: int = 0,
-) -> list[Object]:
-    """One or two objects anywhere; an `offset` moves a lattice that is twice as coarse."""
-    reaches = [reach_of(it) + edge for it in objects]
-    around = sum(round_of(it) for it in objects)
+def scatter(objects: Sequence[Object], rng: np.random.Generator, gap: float = 2.5) -> list[Object]:
+    """One or two objects anywhere: where depends on their radii, not on what they are."""
+    reaches = [(reach_of(it) if it.kind == "flag" else room_of(it)) + _EDGE for it in objects]
+    around = sum(room_of(it) for it in objects)
     for turn in range(_TRIES):
         # What has more detail lies on a coarser lattice. Large pairs fit only on a finer one.
         coarse = LATTICE if turn < _TRIES // 2 else LATTICE // 2
-        steps = [2 * coarse if offset or it.r >= DETAILED else coarse for it in objects]
+        steps = [2 * coarse if it.r >= DETAILED else coarse for it in objects]
         placed = [
-            replace(it, x=anywhere(rng, reach, step, offset), y=anywhere(rng, reach, step, offset))
+            replace(it, x=anywhere(rng, reach, step), y=anywhere(rng, reach, step))
             for it, reach, step in zip(objects, reaches, steps, strict=True)
         ]
         if len(placed) == 1:
@@ -70,11 +70,19 @@ def scatter(
         one, other = placed
         if math.hypot(one.x - other.x, one.y - other.y) >= around + gap:
             return placed
-    # The largest pairs fit only in opposite corners.
-    up = rng.random() < 0.5
+    return opposite(objects, reaches, rng)
+
+
+def opposite(
+    objects: Sequence[Object], reaches: Sequence[float], rng: np.random.Generator
+) -> list[Object]:
+    """Two objects in opposite corners, the first one at the left."""
     near, far = reaches
-    ys = (near, SIDE - far) if up else (SIDE - near, far)
-    return [replace(objects[0], x=near, y=ys[0]), replace(objects[1], x=SIDE - far, y=ys[1])]
+    ys = (near, SIDE - far) if rng.random() < 0.5 else (SIDE - near, far)
+    return [
+        replace(objects[0], x=near, y=ys[0]),
+        replace(objects[1], x=SIDE - far, y=ys[1]),
+    ]
 
 
 def along(
