@@ -47,10 +47,17 @@ def seen_prompt(rng: np.random.Generator) -> language.Prompt:
 def loosened(
     prompt: language.Prompt, shares: tuple[float, ...], rng: np.random.Generator
 ) -> language.Prompt:
-    """`prompt` with as many attributes replaced as the draw from `shares` says."""
-    for _ in range(int(rng.choice(len(shares), p=shares))):
-        prompt, _ = language.corrupt(prompt, rng)
-    return prompt
+    """`prompt` with as many attributes replaced as the draw from `shares` says.
+
+    Never a held-out one: it would be shown with wrong pictures only, and be learned so.
+    """
+    wrong = int(rng.choice(len(shares), p=shares))
+    while True:
+        told = prompt
+        for _ in range(wrong):
+            told, _ = language.corrupt(told, rng)
+        if not language.is_held_out(told.text):
+            return told
 
 
 def drawing(scene: Scene, rng: np.random.Generator) -> Lesson:
@@ -71,7 +78,7 @@ def judgement(scene: Scene, rng: np.random.Generator) -> Lesson:
     shares = (0.7, 0.2, 0.07, 0.03) if scene.spoilt else JUDGED_WRONG
     asked = loosened(scene.prompt, shares, rng)
     if rng.random() < 0.05 and not scene.spoilt:
-        asked = language.sample_prompt(rng)
+        asked = seen_prompt(rng)
     true = set(scene.prompt.facts) - scene.spoilt
     verdicts = [fact in true for fact in asked.facts]
     score = questions.judge_score(verdicts)

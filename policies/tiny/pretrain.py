@@ -160,7 +160,7 @@ class Digits(torch.nn.Module):
         onehot = torch.cat([torch.zeros(offset, sum(levels)), torch.cat(parts, 1).float()])
         self.register_buffer("onehot", onehot)
         start = torch.Generator().manual_seed(seed)
-        self.parts = torch.nn.Parameter(torch.randn(sum(levels), width, generator=start) * 0.02)
+        self.parts = torch.nn.Parameter(torch.randn(sum(levels), width, generator=start) * 0.01)
 
     def forward(self, own: Tensor) -> Tensor:
         return own + self.onehot @ self.parts
@@ -248,11 +248,11 @@ def work(rank: int, arguments: argparse.Namespace, meeting: str) -> None:
         "gloo", init_method=f"file://{meeting}", rank=rank, world_size=arguments.workers
     )
     seed, started = arguments.seed, time.time()
-    policy = TinyPolicy.create(vocabulary(), seed=derive(seed, "base"))
     scenes = render_scenes(seed, arguments.scenes // arguments.workers)
-    if arguments.vision:
-        policy.vision = TinyPolicy.from_pretrained(arguments.vision).vision
+    if arguments.start:
+        policy = TinyPolicy.from_pretrained(arguments.start)
     else:
+        policy = TinyPolicy.create(vocabulary(), seed=derive(seed, "base"))
         train_vision(policy, scenes, seed, arguments.vision_steps, 64 // arguments.workers)
     if rank == 0:
         policy.save_pretrained(arguments.out)
@@ -272,7 +272,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
     parser.add_argument("--scenes", type=int, default=200_000)
     parser.add_argument("--vision-steps", type=int, default=8000)
-    parser.add_argument("--vision", type=Path, help="take the image tokenizer of this checkpoint")
+    parser.add_argument(
+        "--start", type=Path, help="go on with this checkpoint and keep its image tokenizer"
+    )
     parser.add_argument("--steps", type=int, default=7000)
     parser.add_argument("--batch", type=int, default=256, help="sequences a step, of all workers")
     parser.add_argument("--rate", type=float, default=3e-3, help="the highest learning rate")

@@ -79,10 +79,14 @@ def test_a_finished_run_that_is_run_again_changes_nothing(calm: tuple[Path, str]
     assert (log_digest(run / "replay"), final_weights(run), read_metrics(run)) == before
 
 
-def test_one_solver_gives_the_same_log_and_weights(calm: tuple[Path, str]) -> None:
+@pytest.mark.parametrize("solvers", [1, 3])
+def test_the_number_of_solvers_changes_neither_log_nor_weights(
+    calm: tuple[Path, str], solvers: int
+) -> None:
     run, _ = calm
-    finish(start(run.parent, "alone", "solver.replicas=1"))
-    other = run.parent / "alone"
+    name = f"solvers-{solvers}"
+    finish(start(run.parent, name, f"solver.replicas={solvers}", "solver.cpus=0.2"))
+    other = run.parent / name
     assert log_digest(other / "replay") == log_digest(run / "replay")
     assert final_weights(other) == final_weights(run)
 
