@@ -32,7 +32,7 @@ def settle() -> None:
         # else run code here; RAY_AUTH_MODE=disabled turns it off.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         # Ray warns at four times as many processes, for it knows nothing of roles that take turns.
-        os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "4")
+        os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "8")
         # At Ray's own 15, a run does not even start within Ray's 30 s beside a busy process.
         os.environ.setdefault("RAY_worker_niceness", "0")
 
