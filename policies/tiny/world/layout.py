@@ -43,7 +43,7 @@ _STYLE_PAPERS: dict[str, Color] = {
 
 
 ARRANGEMENTS = 8
-"""Of places, sizes and paper, for each kind of prompt and its shapes: few, so that two CPU cores
+"""Of places, sizes and paper, for each kind of prompt: few, so that two CPU cores
 can learn the world within the hour."""
 
 
