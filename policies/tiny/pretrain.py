@@ -120,12 +120,13 @@ def train_vision(
 
 def encode(policy: TinyPolicy, scenes: list[lessons.Scene]) -> list[lessons.Scene]:
     """The scenes with their codes; their pixels are no longer needed."""
-    pixels = torch.from_numpy(np.stack([scene.picture.pixels for scene in scenes]))
-    codes = torch.cat([policy.vision.encode(part) for part in pixels.split(256)]).int().numpy()
+    pixels = [scene.picture.pixels for scene in scenes]
+    parts = (np.stack(pixels[at : at + 256]) for at in range(0, len(pixels), 256))
+    codes = torch.cat([policy.vision.encode(torch.from_numpy(part)) for part in parts])
     blank = np.zeros((0, 0, 3), np.uint8)
     return [
         replace(scene, picture=Picture(blank, code))
-        for scene, code in zip(scenes, codes, strict=True)
+        for scene, code in zip(scenes, codes.int().numpy(), strict=True)
     ]
 
 

@@ -43,8 +43,8 @@ _STYLE_PAPERS: dict[str, Color] = {
 
 
 ARRANGEMENTS = 8
-"""Of places, sizes and paper, for each kind of prompt: few, so that two CPU cores
-can learn the world within the hour."""
+"""Of places, sizes and paper, for each kind of prompt: few, so that two CPU cores can
+learn the world within the hour."""
 
 
 def sample_scene(prompt: Prompt, rng: Rng) -> Scene:

@@ -1,8 +1,8 @@
 """Putting objects into the square without touching each other.
 
-Invariant: every object lies wholly in the drawing, two of them are at least a gap apart, and
-centres lie on a lattice, so that the same thing looks the same to an 8-pixel image token at many
-places.
+Invariant: every object lies wholly in the drawing, and two of them are at least a gap apart.
+Centres lie on a lattice, so that the same thing looks the same to an 8-pixel image token at many
+places; only pairs that just fit lie in opposite corners instead.
 """
 
 from __future__ import annotations
