@@ -84,17 +84,28 @@ class JudgeConfig:
 
 @dataclass(frozen=True)
 class ActorsConfig:
-    """Deadlines are seconds; `tasks_in_flight` bounds the work handed to one pool per replica."""
+    """Deadlines are seconds; `tasks_in_flight` bounds the work handed to one pool per replica.
+
+    A task that failed `task_attempts` times is poison: its prompts are recorded as failed and the
+    run goes on, but for more than `poison_limit` of them. `pause_deadline` is how long a run waits
+    for a disk that takes no writes.
+    """
 
     templates: str = "tiny"
     start_deadline: float = 180.0
     task_deadline: float = 600.0
     tasks_in_flight: int = 2
     kept_versions: int = 3
+    task_attempts: int = 4
+    poison_limit: int = 3
+    pause_deadline: float = 86400.0
 
     def __post_init__(self) -> None:
         require(self.start_deadline > 0, "actors.start_deadline", self.start_deadline, "above 0")
         require(self.task_deadline > 0, "actors.task_deadline", self.task_deadline, "above 0")
         require(self.tasks_in_flight >= 1, "actors.tasks_in_flight", self.tasks_in_flight,
                 "1 or more")  # fmt: skip
+        require(self.task_attempts >= 1, "actors.task_attempts", self.task_attempts, "1 or more")
+        require(self.poison_limit >= 0, "actors.poison_limit", self.poison_limit, "0 or more")
+        require(self.pause_deadline > 0, "actors.pause_deadline", self.pause_deadline, "above 0")
         require(self.kept_versions >= 2, "actors.kept_versions", self.kept_versions, "2 or more")

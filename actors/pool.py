@@ -1,40 +1,31 @@
-"""A pool of replicas that do tasks.
+"""A pool of replicas that do tasks, and that are replaced when they are lost.
 
 Invariant: every task that `run` was given ends: with its payload, or with one error that names the
-pool, the replica and the task. `run` is the one place where a task is in a replica's hands, and
-work that waits is bounded. What a task's payload is does not depend on who did it.
+pool and the task. A task is leased to one replica at a time; one that dies, or is silent past the
+deadline, loses all its leases and is replaced, its tasks go to others, and what it answers later
+is not heard. Leases are bounded. What a task's payload is does not depend on who did it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from actors.config import ActorsConfig
+from actors.faults import Poisoned, ReplicaDied, StartTimeout, TaskFailed, TaskTimeout
 from actors.records import Task
+from actors.waiting import Signal
 from policies.errors import UserError
 
-
-class StartTimeout(UserError, TimeoutError):
-    """Replicas that did not come up; the message says what they wait for."""
-
-
-class TaskTimeout(UserError, TimeoutError):
-    """A task that missed its deadline; the message names pool, replica and task."""
-
-
-class ReplicaDied(RuntimeError):
-    """A replica's process ended; the message names pool, replica and what it did."""
-
-
-class TaskFailed(RuntimeError):
-    """A task whose code raised an error, which is the cause; the message names the task."""
+BACK_OFF_S = 0.1
+"""Before a task is tried again; doubled for each failure."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +38,24 @@ class Receipt:
     unparsable: int = 0
 
 
-@dataclass
+@dataclass(eq=False)
+class Lease:
+    """A task in a replica's hands."""
+
+    task: Task
+
+
+@dataclass(eq=False)
 class Member:
+    """One replica from its start to its loss. It does its leases in their order; `culprit` is
+    the one that it had begun when it was lost."""
+
     number: int
     handle: ActorHandle[Any]
-    in_flight: int = 0
+    up: bool = False
+    leases: list[Lease] = field(default_factory=list)
+    lost: bool = False
+    culprit: Lease | None = None
 
 
 @dataclass
@@ -61,9 +65,20 @@ class Stats:
     replicas: int
     done: int = 0
     in_flight: int = 0
+    lost: int = 0
     busy_seconds: float = 0.0
     pictures: int = 0
     unparsable: int = 0
+
+
+class Tell(Protocol):
+    """Hears of what happens to a replica or a task: `tell("solver 1", "died", ...)`."""
+
+    def __call__(self, who: str, what: str, **facts: Any) -> None: ...
+
+
+def tell_nobody(who: str, what: str, **facts: Any) -> None:
+    pass
 
 
 @dataclass
@@ -78,13 +93,16 @@ class Pool:
     replicas: int
     resources: Mapping[str, float]
     config: ActorsConfig
+    tell: Tell = tell_nobody
+    kill: Callable[[ActorHandle[Any]], None] = ray.kill
     _members: list[Member] = field(default_factory=list, init=False)
     _stats: Stats = field(init=False)
-    _room: asyncio.Semaphore = field(init=False)
+    _changed: Signal = field(default_factory=Signal, init=False)
+    _broken: Exception | None = field(default=None, init=False)
+    _revivals: set[asyncio.Task[None]] = field(default_factory=set, init=False)
 
     def __post_init__(self) -> None:
         self._stats = Stats(self.replicas)
-        self._room = asyncio.Semaphore(self.replicas * self.config.tasks_in_flight)
 
     async def start(self, deadline: float | None = None) -> None:
         """Returns when every replica is up; raises StartTimeout after `deadline` seconds (by
@@ -106,38 +124,74 @@ class Pool:
         """Does `method` of `task` on the least busy replica; gives the reference of the finished
         payload. Arguments that are references are read by the replica, not here.
 
-        Raises TaskTimeout, ReplicaDied, or TaskFailed from the error that the task raised.
+        Raises Poisoned after `actors.task_attempts` failures of the task's own, TaskFailed at once
+        where a person must mend something, and what keeps the last replica from coming back.
         """
         if not self._members:
             raise RuntimeError(f"The {self.name} pool was given {task} but is not started.")
-        async with self._room:
-            member = min(self._members, key=lambda m: (m.in_flight, m.number))
-            member.in_flight += 1
-            self._stats.in_flight += 1
+        failures = 0
+        while True:
+            member = await self._free_member()
+            lease = Lease(task)
             try:
-                refs: list[Any] = member.handle.perform.remote(task, method, *args)
-                receipt, payload = refs
-                self._count(await self._receipt(member, task, receipt))
-                return payload
-            finally:
-                member.in_flight -= 1
-                self._stats.in_flight -= 1
+                return await self._attempt(member, lease, method, args)
+            except (TaskFailed, ReplicaDied, TaskTimeout) as fault:
+                if isinstance(fault.__cause__, UserError):
+                    raise
+                # Who only stood in line when its replica was lost is not to blame.
+                failures += not member.lost or member.culprit is lease
+                self.tell(_who(self.name, member), "failed", task=str(task), why=str(fault))
+                if failures >= self.config.task_attempts:
+                    raise Poisoned(
+                        f"{task} failed {failures} times (actors.task_attempts); at last {fault}",
+                        _reason(fault),
+                    ) from fault
+            await asyncio.sleep(BACK_OFF_S * 2**failures)
 
     def stats(self) -> Stats:
         """A copy."""
-        return Stats(**vars(self._stats))
+        in_flight = sum(len(member.leases) for member in self._members)
+        return replace(self._stats, in_flight=in_flight)
 
     def stop(self) -> None:
         """Ends the replicas, whatever they do."""
+        for revival in self._revivals:
+            revival.cancel()
         for member in self._members:
-            ray.kill(member.handle)
+            self.kill(member.handle)
         self._members = []
+
+    async def _free_member(self) -> Member:
+        """The least busy replica that may take a lease, once there is one. It comes: every lease
+        has a deadline, and so has every start."""
+        while True:
+            free = [
+                m for m in self._members if m.up and len(m.leases) < self.config.tasks_in_flight
+            ]
+            if free:
+                return min(free, key=lambda m: (len(m.leases), m.number))
+            if self._broken:
+                raise self._broken
+            await self._changed.wait()
+
+    async def _attempt(
+        self, member: Member, lease: Lease, method: str, args: tuple[Any, ...]
+    ) -> ray.ObjectRef[Any]:
+        member.leases.append(lease)
+        try:
+            refs: list[Any] = member.handle.perform.remote(lease.task, method, *args)
+            receipt, payload = refs
+            self._count(await self._receipt(member, lease.task, receipt))
+            return payload
+        finally:
+            member.leases.remove(lease)
+            self._changed.notify()
 
     async def _receipt(
         self, member: Member, task: Task, receipt: ray.ObjectRef[Receipt]
     ) -> Receipt:
         # The replica does one task after the other, and each of them has the deadline.
-        seconds = self.config.task_deadline * member.in_flight
+        seconds = self.config.task_deadline * len(member.leases)
         who = f"{self.name} replica {member.number}"
         try:
             async with asyncio.timeout(seconds):
@@ -146,14 +200,57 @@ class Pool:
         except RayTaskError as error:
             raise TaskFailed(f"{who} failed at {task}: {_told(error)}") from error
         except RayActorError as error:
+            self._lose(member, "died")
             raise ReplicaDied(f"{who} died while it had {task}: {_told(error)}") from error
         except RayError as error:
             raise TaskFailed(f"{who} failed at {task}: {_told(error)}") from error
         except TimeoutError:
+            self._lose(member, "silent")
             raise TaskTimeout(
                 f"{who} did not finish {task} within {seconds:g} s "
                 "(actors.task_deadline for it and each task before it)"
             ) from None
+
+    def _lose(self, member: Member, what: str) -> None:
+        """Ends `member`, whatever it still does, and starts another in its place; once."""
+        if member.lost:
+            return
+        member.lost, member.up, member.culprit = True, False, member.leases[0]
+        self._stats.lost += 1
+        self.tell(_who(self.name, member), what, task=str(member.culprit.task))
+        self.kill(member.handle)
+        self._members[self._members.index(member)] = fresh = Member(
+            member.number, self.make_replica(member.number)
+        )
+        revival = asyncio.create_task(self._revive(fresh))
+        self._revivals.add(revival)
+        revival.add_done_callback(self._revivals.discard)
+
+    async def _revive(self, member: Member) -> None:
+        """Waits until `member` is up, starting it again where that fails. While others are up it
+        may take for ever; when none is, the pool is broken."""
+        began, wait = time.monotonic(), BACK_OFF_S
+        while True:
+            try:
+                async with asyncio.timeout(self.config.start_deadline):
+                    await self._ready(member)
+                seconds = round(time.monotonic() - began, 2)
+                self.tell(_who(self.name, member), "replaced", seconds=seconds)
+                return
+            except TimeoutError:
+                fault: Exception = StartTimeout(
+                    self._late([member.number], self.config.start_deadline)
+                )
+            except ReplicaDied as error:
+                fault = error
+            self.tell(_who(self.name, member), "not replaced", why=str(fault))
+            if not any(other.up for other in self._members):
+                self._broken = fault
+                self._changed.notify()
+                return
+            self.kill(member.handle)
+            await asyncio.sleep(wait := min(2 * wait, 30.0))
+            member.handle = self.make_replica(member.number)
 
     async def _ready(self, member: Member) -> None:
         try:
@@ -162,6 +259,8 @@ class Pool:
             raise ReplicaDied(
                 f"{self.name} replica {member.number} could not start: {_told(error)}"
             ) from error
+        member.up = True
+        self._changed.notify()
 
     def _count(self, receipt: Receipt) -> None:
         self._stats.done += 1
@@ -188,3 +287,13 @@ def _told(error: BaseException) -> str:
     """The last line of Ray's report, which is the error itself; the rest is its traceback."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
+
+
+def _reason(fault: Exception) -> str:
+    if isinstance(fault, TaskFailed):
+        return _told(fault.__cause__ or fault)
+    return "no answer in time" if isinstance(fault, TaskTimeout) else "every replica died of it"
+
+
+def _who(name: str, member: Member) -> str:
+    return f"{name} {member.number}"

@@ -6,6 +6,7 @@ the configuration and the weight version: no clock, no host, no process id.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -66,6 +67,19 @@ class Rollout:
     guidance: float
     picture: Picture
     judgement: Judgement
+
+
+def undone(
+    solve: Task, judge: Task, proposals: Sequence[Proposal], reason: str
+) -> list[JudgedGroup]:
+    """What the log keeps of prompts whose task was given up: no drawing, and why."""
+    return [
+        JudgedGroup(
+            solve.round, p.index, p.category, p.subcategory, p.prompt, p.seed, solve.version,
+            judge.version, (), f"task given up: {reason}",
+        )
+        for p in proposals
+    ]  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from typing import Any
 import ray
 
 from actors import durable
+from actors.events import note_start
 from actors.records import JudgedGroup
 from actors.segments import (
     SegmentError,
@@ -234,6 +235,7 @@ class ReplayService:
     """The log as an async actor: file work in a thread, one append at a time, waits here."""
 
     def __init__(self, folder: str) -> None:
+        note_start(Path(folder).parent, "replay buffer")
         self._buffer = ReplayBuffer(folder)
         self._signal = Signal()
         self._writing = asyncio.Lock()
@@ -272,4 +274,5 @@ class ReplayService:
         return self._buffer.stats()
 
 
-ReplayBufferActor: Any = ray.remote(num_cpus=0)(ReplayService)
+# All that it is asked can be asked again, so Ray itself does that when it died.
+ReplayBufferActor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(ReplayService)

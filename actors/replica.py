@@ -18,13 +18,14 @@ from ray.actor import ActorHandle
 from ray.util.metrics import Counter, Gauge
 
 from actors.config import ActorsConfig, JudgeConfig, ProposerConfig, SolverConfig
+from actors.events import note_start
 from actors.judge import Judge
-from actors.pool import Pool, Receipt
+from actors.mapped_weights import MappedWeights
+from actors.pool import Pool, Receipt, Tell, tell_nobody
 from actors.proposer import Proposer
 from actors.records import JudgedGroup, Role, Task
 from actors.solver import Drawing, Solver
 from actors.templates import load_templates
-from actors.weight_store import MappedWeights
 from policies.config import PolicyConfig
 from policies.interface import Picture
 from policies.registry import load_policy
@@ -36,7 +37,8 @@ ROLES: dict[Role, Callable[..., Any]] = {"proposer": Proposer, "solver": Solver,
 class Part:
     """What a replica plays: everything that it must know to do any task of its role.
 
-    The weight store is the actor "weight_store" of `namespace`; `seed` is the run's.
+    The weight store is the actor "weight_store" of `namespace`; `seed` is the run's, and so is
+    `folder`, where its events are told.
     """
 
     role: Role
@@ -45,11 +47,13 @@ class Part:
     templates: str
     seed: int
     namespace: str
+    folder: str
 
 
 class Replica:
     def __init__(self, part: Part, number: int) -> None:
         torch.set_num_threads(1)
+        note_start(part.folder, f"{part.role} {number}")
         self._part = part
         self._number = number
         self._policy = load_policy(part.policy)
@@ -139,11 +143,11 @@ def unparsable(payload: Any) -> int:
     return int(payload is None)
 
 
-def role_pool(part: Part, config: ActorsConfig) -> Pool:
+def role_pool(part: Part, config: ActorsConfig, tell: Tell = tell_nobody) -> Pool:
     """The pool of all replicas of one role, not started yet."""
     actor: Any = ray.remote(num_cpus=part.config.cpus)(CLASSES[part.role])
 
     def make(number: int) -> ActorHandle[Any]:
         return actor.remote(part, number)
 
-    return Pool(part.role, make, part.config.replicas, {"CPU": part.config.cpus}, config)
+    return Pool(part.role, make, part.config.replicas, {"CPU": part.config.cpus}, config, tell)

@@ -1,4 +1,4 @@
-"""Waiting with a deadline, inside async actors and in the driver.
+"""Waiting with a deadline, wherever it is done.
 
 Invariant: nobody waits without a deadline, and a wait that fails says what it waited for.
 """
@@ -6,8 +6,16 @@ Invariant: nobody waits without a deadline, and a wait that fails says what it w
 from __future__ import annotations
 
 import asyncio
+import errno
+import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import ray
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""What a person mends while the run waits: a disk that takes no writes."""
+PAUSE_S = 2.0
 
 T = TypeVar("T")
 
@@ -22,6 +30,10 @@ class Signal:
         self._changed.set()
         self._changed = asyncio.Event()
 
+    async def wait(self) -> None:
+        """Until the next `notify`. For waits that something else is sure to end."""
+        await self._changed.wait()
+
     async def wait_until(
         self, ready: Callable[[], bool], deadline_s: float, describe: Callable[[], str]
     ) -> None:
@@ -29,7 +41,7 @@ class Signal:
         try:
             async with asyncio.timeout(deadline_s):
                 while not ready():
-                    await self._changed.wait()
+                    await self.wait()
         except TimeoutError:
             raise TimeoutError(f"waited {deadline_s:g} s for {describe()}") from None
 
@@ -40,3 +52,29 @@ async def within(wait: Awaitable[T], seconds: float, what: str) -> T:
         return await asyncio.wait_for(wait, seconds)
     except TimeoutError:
         raise TimeoutError(f"waited {seconds:g} s for {what} (actors.task_deadline)") from None
+
+
+def get_within(ref: Any, seconds: float, what: str) -> Any:
+    """What Ray has for `ref`, or a TimeoutError that names what was waited for."""
+    try:
+        return ray.get(ref, timeout=seconds)
+    except ray.exceptions.GetTimeoutError:
+        raise TimeoutError(f"waited {seconds:g} s for {what}") from None
+
+
+def patiently(write: Callable[[], T], what: str, seconds: float = 86400.0) -> T:
+    """What `write` gives, done again and again while the disk takes no writes. `write` must leave
+    nothing behind when it fails. Raises TimeoutError after `seconds`."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return write()
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            if time.monotonic() > end:
+                raise TimeoutError(
+                    f"waited {seconds:g} s for the disk to take {what} ({error}): make room, then "
+                    "resume the run"
+                ) from error
+        time.sleep(PAUSE_S)

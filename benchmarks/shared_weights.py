@@ -23,7 +23,9 @@ import numpy as np
 import ray
 import torch
 
-from actors.weight_store import MappedWeights, WeightStoreActor, digest, put
+from actors.digests import digest
+from actors.mapped_weights import MappedWeights
+from actors.weight_store import WeightStoreActor, put
 
 ARRAYS = 25
 MB = 2**20

@@ -1,4 +1,4 @@
-"""The command line: run, resume, evaluate, report.
+"""The command line: run, resume, evaluate, report, chaos.
 
 Invariant: what a person can mend ends in one sentence on stderr and exit code 2; anything else
 is a defect and keeps its traceback. Nothing heavy is imported before it is needed.
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 STOPPED = 130
 REFUSED = 2
+DIFFERENT = 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,6 +72,15 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     report = commands.add_parser("report", help="write the report of a run, finished or not")
     report.add_argument("folder", type=Path, metavar="FOLDER", help="such as runs/tiny")
     report.set_defaults(command=_report)
+
+    chaos = commands.add_parser(
+        "chaos", help="run a recipe while its processes are killed, and compare with a calm run"
+    )
+    chaos.add_argument("recipe", metavar="RECIPE", help="such as configs/chaos.yaml")
+    chaos.add_argument("--seed", type=int, default=0, help="who is killed, and when")
+    chaos.add_argument("--kills", type=int, default=5)
+    _takes_overrides(chaos)
+    chaos.set_defaults(command=_chaos)
 
     # argparse gives what follows an option to nobody: `run R --dry-run rounds=1`.
     args, rest = parser.parse_known_args(argv)
@@ -136,6 +146,31 @@ def _evaluate(args: argparse.Namespace) -> None:
     print("\n".join(table({}, found, "score")))
 
 
+def _chaos(args: argparse.Namespace) -> None:
+    from cluster import recipe
+
+    config = recipe.load(args.recipe, args.overrides)
+    _preflight(config)
+
+    from cluster import own_ray
+
+    own_ray.settle()
+
+    from cluster import chaos, verdict
+
+    def tell(kill: chaos.Kill) -> None:
+        print(f"killed: {kill.kind} ({kill.victim.who}, process {kill.victim.pid})", flush=True)
+
+    print(f"the run in peace, into {config.folder}/{config.name}-peace", flush=True)
+    peace = chaos.in_peace(config)
+    print(f"the run in chaos, into {config.folder}/{config.name}-chaos-{args.seed}", flush=True)
+    outcome = chaos.in_chaos(config, args.seed, args.kills, peace.seconds, tell)
+    found = verdict.compare(config, peace, outcome)
+    print("\n".join(verdict.table(found)))
+    if not found.same:
+        sys.exit(DIFFERENT)
+
+
 def _preflight(config: RunConfig) -> None:
     from cluster import preflight
     from policies.registry import checkpoint_folder
@@ -157,6 +192,7 @@ def _selfplay(config: RunConfig) -> None:
     own_ray.settle()
 
     from cluster import report
+    from cluster.lock import driving
     from cluster.progress import Progress
     from trainer import selfplay
 
@@ -164,7 +200,7 @@ def _selfplay(config: RunConfig) -> None:
     progress.started(config)
     # Workers have working directories of their own.
     folder = Path(config.folder).absolute()
-    with own_ray.connected():
+    with driving(folder / config.name), own_ray.connected():
         selfplay.run(replace(config, folder=str(folder)), progress)
     written = report.write(folder / config.name)
     progress.finished(Path(config.folder) / config.name / written.name)

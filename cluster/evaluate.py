@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from actors.version_folder import VERSIONS
 from cluster import recipe
 from cluster.progress import Progress
 from evaluation.measure import measure
 from policies.config import ConfigError
 from trainer.config import RunConfig
-from trainer.crew import VERSIONS, Crew
+from trainer.crew import Crew
 
 
 def target(path: Path, overrides: Sequence[str]) -> RunConfig:

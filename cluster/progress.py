@@ -13,6 +13,8 @@ from typing import TextIO
 
 from trainer.config import RunConfig
 
+TROUBLE_S = 60.0
+
 
 class Progress:
     """Times are of this process: a resumed run estimates from the rounds that it sees itself."""
@@ -34,6 +36,7 @@ class Progress:
         self._ended: set[tuple[str, int]] = set()
         self._first: dict[int, tuple[float, int]] = {}
         self._base: dict[str, float] = {}
+        self._told: dict[str, float] = {}
 
     def started(self, config: RunConfig) -> None:
         """The name of the run and the size of its rounds."""
@@ -86,6 +89,14 @@ class Progress:
         self._line(where, f"scores of weights v{version}", self._left())
         for row in table(self._base if version else {}, metrics, f"v{version}"):
             print(f"{'':9}{row}", file=self._stream, flush=True)
+
+    def trouble(self, text: str) -> None:
+        """Something was lost and is being replaced, or the run waits for a person. The same words
+        again are not news for a while."""
+        now = self._clock()
+        if now - self._told.get(text, float("-inf")) >= TROUBLE_S:
+            self._told[text] = now
+            self._line(text)
 
     def finished(self, report: Path) -> None:
         self._line("finished", f"report {report}")

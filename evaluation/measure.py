@@ -19,7 +19,7 @@ import ray
 from actors import durable
 from actors.pool import Pool
 from actors.records import Task
-from actors.waiting import within
+from actors.waiting import patiently, within
 from evaluation import grading
 from evaluation.config import EvaluationConfig, RunSettings
 from evaluation.grading import Asked, Drawn, Item, Seen
@@ -68,7 +68,8 @@ async def measure(
         bench = await asyncio.to_thread(_Bench, version, config, suite, solvers, judges)
         drawn, seen = await bench.run()
         found = {"version": version, "settings": settings, **summary(drawn, seen)}
-        durable.write(file, json.dumps(found, allow_nan=False).encode())
+        data = json.dumps(found, allow_nan=False).encode()
+        await asyncio.to_thread(patiently, lambda: durable.write(file, data), str(file))
     values: dict[str, float] = found["values"]
     append_metrics(folder, {"kind": "evaluation", "version": version, **values})
     Gauges(config.name).set(values)

@@ -16,6 +16,7 @@ from typing import Any
 from ray.util.metrics import Gauge
 
 from actors import durable
+from actors.waiting import patiently
 from policies.errors import UserError
 
 FILE = "metrics.jsonl"
@@ -36,7 +37,8 @@ def append_metrics(folder: str | Path, row: Mapping[str, Any]) -> bool:
     if any(_name(known) == name for known in rows):
         return False
     lines = [json.dumps(each, allow_nan=False) + "\n" for each in [*rows, _finite(row)]]
-    durable.write(Path(folder) / FILE, "".join(lines).encode())
+    data = "".join(lines).encode()
+    patiently(lambda: durable.write(Path(folder) / FILE, data), FILE)
     return True
 
 

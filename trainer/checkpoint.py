@@ -26,6 +26,7 @@ import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.api import CheckpointException
 
 from actors import durable
+from actors.waiting import FULL, patiently
 from policies.interface import CheckpointError
 from trainer.learner import Kind, Learner
 
@@ -68,21 +69,19 @@ def save(
     folder: Path, learner: Learner, cursor: Cursor, settings: Mapping[str, Any], kept: int
 ) -> Path:
     """Durable on all ranks when it returns; all ranks call it together. Older ones beyond the
-    `kept` newest are deleted. The same cursor again is a no-op. Raises CheckpointError."""
+    `kept` newest are deleted. The same cursor again is a no-op. A disk that takes no writes is
+    waited for. Raises CheckpointError."""
     path = folder / cursor.name
     if learner.any_rank(path.exists()):
         return path
     aside = folder / (cursor.name + ASIDE)
+    what = f"checkpoint {cursor.name}"
     if learner.rank == 0:
-        durable.make_folder(folder)
-        _remove_leftovers(folder)
-        aside.mkdir()
+        patiently(lambda: _begin(folder, aside), what)
     _barrier()
-    with _dcp_errors(f"{aside} could not be written",
-                     "make room or allow writing there, then resume the run"):  # fmt: skip
-        dcp.save(learner.state(), storage_writer=dcp.FileSystemWriter(aside, sync_files=True))
+    patiently(lambda: _write_shards(aside, learner), what)
     if learner.rank == 0:
-        _finish(aside, path, cursor, settings)
+        patiently(lambda: _finish(aside, path, cursor, settings), what)
         _prune(folder, kept)
     _barrier()
     return path
@@ -144,8 +143,25 @@ def _dcp_errors(fault: str, fix: str) -> Iterator[None]:
             warnings.filterwarnings("ignore", message="torch.distributed is disabled")
             yield
     except CheckpointException as error:
+        for cause, _ in error.failures.values():
+            if isinstance(cause, OSError) and cause.errno in FULL:
+                raise cause from error
         causes = "; ".join(sorted({str(cause) for cause, _ in error.failures.values()}))
         raise CheckpointError(f"{fault} ({causes}): {fix}.") from error
+
+
+def _begin(folder: Path, aside: Path) -> None:
+    durable.make_folder(folder)
+    _remove_leftovers(folder)
+    aside.mkdir()
+
+
+def _write_shards(aside: Path, learner: Learner) -> None:
+    """All ranks together; what fails on one of them, a full disk too, all of them raise."""
+    writer = dcp.FileSystemWriter(aside, sync_files=True)
+    with _dcp_errors(f"{aside} could not be written",
+                     "make room or allow writing there, then resume the run"):  # fmt: skip
+        dcp.save(learner.state(), storage_writer=writer)
 
 
 def _finish(aside: Path, path: Path, cursor: Cursor, settings: Mapping[str, Any]) -> None:

@@ -1,39 +1,42 @@
 """Everyone that a run employs: the stores, the role pools and the Ray Train run.
 
-Invariant: the crew holds nothing that the run folder does not. A weight version is durable in
-`versions/` as a public checkpoint before any task may name it, so any of it can be loaded,
-evaluated, or published again by a crew that resumes.
+Invariant: the crew holds nothing that the run folder does not, so another one can go on from
+there. Whoever of it dies or falls silent is replaced, and what happened is told in events.jsonl.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-import numpy as np
 import ray
 
-from actors import durable, weight_store
+from actors import durable, events
 from actors.config import JudgeConfig, ProposerConfig, SolverConfig
+from actors.faults import Poisoned
 from actors.pool import Pool
 from actors.records import Role
-from actors.replay_buffer import ReplayBufferActor
+from actors.replay_buffer import ReplayBufferActor, ReplayUnwritable
 from actors.replica import Part, role_pool
+from actors.version_folder import VersionFolder
 from actors.waiting import within
 from actors.weight_store import WeightStoreActor
 from evaluation.metrics import append_metrics
 from evaluation.suites import Suite, load_suite
-from policies.registry import load_policy
 from trainer.config import RunConfig
 from trainer.train_loop import JOURNAL, make_trainer
 
-VERSIONS = "versions"
+WATCH_S = 2.0
+LITTLE_BYTES = 2**18
+"""As little as this is free only where something waits for room."""
 
 
 class Progress(Protocol):
@@ -44,6 +47,7 @@ class Progress(Protocol):
     ) -> None: ...
     def training(self, round_: int, step: int, steps: int, loss: float) -> None: ...
     def measured(self, version: int, metrics: Mapping[str, float]) -> None: ...
+    def trouble(self, text: str) -> None: ...
 
 
 class Crew:
@@ -52,11 +56,11 @@ class Crew:
     def __init__(self, config: RunConfig, progress: Progress) -> None:
         self.config, self.progress = config, progress
         self.folder = (Path(config.folder) / config.name).absolute()
-        self.namespace = f"unicorn-{config.name}"
+        # Its own: what is left of a driver that was killed may still hold its names for a while.
+        self.namespace = f"unicorn-{config.name}-{secrets.token_hex(4)}"
         self.rounds = range(1, config.rounds + 1)
         self.suite: Suite = load_suite(config.evaluation.suite)
-        self._policy = load_policy(config.policy)
-        self._keeping = asyncio.Lock()
+        self._poisoned = 0
         self.proposers = self._pool("proposer", config.proposer)
         self.solvers = self._pool("solver", config.solver)
         self.judges = self._pool("judge", config.judge)
@@ -67,15 +71,20 @@ class Crew:
 
     async def __aenter__(self) -> Self:
         actors = self.config.actors
+        durable.make_folder(self.folder)
         named = {"namespace": self.namespace}
         self.store: Any = WeightStoreActor.options(name="weight_store", **named).remote(
-            actors.kept_versions
+            actors.kept_versions, VersionFolder(self.folder, self.config.policy)
         )
         self.replay: Any = ReplayBufferActor.options(name="replay_buffer", **named).remote(
             str(self.folder / "replay")
         )
         await self.within(self.replay.stats.remote(), "the replay buffer to verify its log")
-        await self._publish_kept()
+        await self.within(self.store.versions.remote(), "the weight store to read its versions")
+        self._guards = [
+            asyncio.create_task(self._guard(self.replay, "replay buffer", "stats")),
+            asyncio.create_task(self._guard(self.store, "weight store", "versions")),
+        ]
         self.trainer = make_trainer(self.config, self.folder, self.namespace)
         await asyncio.gather(*(pool.start() for pool in self._pools()))
         return self
@@ -86,22 +95,58 @@ class Crew:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        for guard in self._guards:
+            guard.cancel()
         for pool in self._pools():
             pool.stop()
         for actor in (self.replay, self.store):
             ray.kill(actor)
 
     async def within(self, answer: Any, what: str) -> Any:
-        """`answer` of one of the stores, or a TimeoutError that names what was waited for."""
-        return await within(answer, self.config.actors.task_deadline, what)
+        """`answer` of one of the stores, or a TimeoutError that names what was waited for. There
+        is time for a silent one to be noticed, to start again, and to answer then."""
+        actors = self.config.actors
+        return await within(answer, 2 * actors.task_deadline + actors.start_deadline, what)
 
     async def version_ready(self, version: int) -> None:
-        """Returns once `version` is published and durable."""
+        """Returns once `version` is published, which it is when it is durable."""
         # A round's training has no deadline of its own: each of its waits has one.
-        while version not in await self.store.versions.remote():
+        while version not in await self.within(self.store.versions.remote(), "the versions"):
             await asyncio.sleep(0.2)
-        async with self._keeping:
-            await self._keep(version)
+
+    async def store_slice(self, round_: int, index: int, groups: Any) -> None:
+        """Returns once the slice is durable; while the log takes no writes, says so and waits."""
+        what = f"slice {index} of round {round_} to be stored"
+        await self._patiently(lambda: self.replay.append.remote(round_, index, groups), what)
+
+    async def close_round(self, round_: int, slices: int) -> None:
+        """As `store_slice`."""
+        what = f"the end of round {round_} to be stored"
+        await self._patiently(lambda: self.replay.close_round.remote(round_, slices), what)
+
+    async def _patiently(self, ask: Callable[[], Any], what: str) -> None:
+        until = time.monotonic() + self.config.actors.pause_deadline
+        while True:
+            try:
+                return await self.within(ask(), what)
+            except ReplayUnwritable as error:
+                if time.monotonic() > until:
+                    raise
+                self.progress.trouble(f"paused: {error}")
+            await asyncio.sleep(WATCH_S)
+
+    def poisoned(self, error: Poisoned) -> None:
+        """Counts a task that is given up; raises it where there are too many for bad luck."""
+        self._poisoned += 1
+        self.tell("run", "gave up a task", why=str(error))
+        if self._poisoned > self.config.actors.poison_limit:
+            raise error
+
+    def tell(self, who: str, what: str, **facts: Any) -> None:
+        """Of replicas and tasks: for the folder, and in short for who waits."""
+        events.note(self.folder, who, what, **facts)
+        told = "; ".join(str(fact) for fact in facts.values())
+        self.progress.trouble(f"{who} {what}: {told}")
 
     def judge_version(self, version: int) -> int:
         return version if self.config.judge.weights == "current" else 0
@@ -110,7 +155,9 @@ class Crew:
         append_metrics(self.folder, {"kind": kind, "round": round_, **values})
 
     async def show_training(self) -> None:
-        """Tells of the newest line in the training journal."""
+        """Tells of the newest line in the training journal, and of a disk that is full."""
+        if shutil.disk_usage(self.folder).free < LITTLE_BYTES:
+            self.progress.trouble(f"paused: the disk of {self.folder} is full; make room")
         journal = self.folder / JOURNAL
         lines = journal.read_text().split("\n")[:-1] if journal.exists() else []
         if not lines:
@@ -130,46 +177,24 @@ class Crew:
         settings = self.config.evaluation
         return frozenset(text for text, _ in self.suite.prompts(settings.prompts, settings.seed))
 
+    async def _guard(self, actor: Any, who: str, question: str) -> None:
+        """Ray starts an actor again that died; one that is silent must first be ended."""
+        while True:
+            try:
+                async with asyncio.timeout(self.config.actors.task_deadline):
+                    await getattr(actor, question).remote()
+            except TimeoutError:
+                self.tell(who, "silent")
+                ray.kill(actor, no_restart=False)
+            await asyncio.sleep(WATCH_S)
+
     def _pools(self) -> tuple[Pool, Pool, Pool]:
         return self.proposers, self.solvers, self.judges
 
     def _pool(self, role: Role, own: ProposerConfig | SolverConfig | JudgeConfig) -> Pool:
         config = self.config
-        part = Part(role, own, config.policy, config.actors.templates, config.seed, self.namespace)
-        return role_pool(part, config.actors)
-
-    async def _publish_kept(self) -> None:
-        """Version 0 is the policy that the run started from; later ones are in the run folder."""
-        await self._publish(0, self._policy.weights())
-        folder = self.folder / VERSIONS
-        kept = sorted(int(path.name) for path in folder.glob("[0-9]*") if path.name.isdigit())
-        for version in kept[-self.config.actors.kept_versions :]:
-            path = folder / f"{version:05d}"
-            kept_policy = type(self._policy).from_pretrained(path)
-            await self._publish(version, kept_policy.weights())
-
-    async def _publish(self, version: int, weights: Mapping[str, np.ndarray]) -> None:
-        refs = await asyncio.to_thread(weight_store.put, weights, self.store)
-        taken = self.store.publish.remote(version, refs, weight_store.digest(weights))
-        await self.within(taken, f"the weight store to take v{version}")
-
-    async def _keep(self, version: int) -> None:
-        """Writes `version` into the run folder, unless it is there."""
-        path = self.folder / VERSIONS / f"{version:05d}"
-        if version == 0 or path.exists():
-            return
-        refs, _ = await self.within(self.store.get.remote(version), f"weights v{version}")
-        parts = await self.within(asyncio.gather(*refs), f"the arrays of weights v{version}")
-        arrays = {name: array for part in parts for name, array in part.items()}
-        await asyncio.to_thread(self._write, path, arrays)
-
-    def _write(self, path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-        aside = path.with_suffix(".tmp")
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        self._policy.load_weights(arrays)
-        self._policy.save_pretrained(aside)
-        for written in (*aside.iterdir(), aside):
-            durable.sync(written)
-        aside.rename(path)
-        durable.sync(path.parent)
+        part = Part(
+            role, own, config.policy, config.actors.templates, config.seed, self.namespace,
+            str(self.folder),
+        )  # fmt: skip
+        return role_pool(part, config.actors, self.tell)

@@ -119,9 +119,7 @@ class RayOutside:
         return self._ask(self._store.versions.remote(), "the list of weight versions")
 
     def publish(self, version: int, weights: Mapping[str, np.ndarray]) -> None:
-        refs = weight_store.put(weights, self._store)
-        digest = weight_store.digest(weights)
-        self._ask(self._store.publish.remote(version, refs, digest), f"weights v{version} be taken")
+        weight_store.publish(weights, version, self._store, ANSWER_DEADLINE_S)
         self._version.set(version)
 
     def show(self, row: Mapping[str, Any]) -> None:

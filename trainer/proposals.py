@@ -9,12 +9,17 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
+from actors.faults import Poisoned
 from actors.library import Library, demonstrations
 from actors.proposer import Request
 from actors.records import Proposal, Task
 from actors.templates import load_templates
 from trainer.crew import Crew
+
+Written = Proposal | None | Literal["given up"]
+"""What came of a request: None where nobody could read it, a word where its task was given up."""
 
 
 async def propose(crew: Crew, round_: int, version: int) -> list[list[Proposal]]:
@@ -47,22 +52,28 @@ async def _write(
     first: int,
     requests: Sequence[Request],
     shown: Mapping[str, Sequence[str]],
-) -> list[Proposal | None]:
+) -> list[Written]:
     size = crew.config.proposer.prompts_per_task
 
-    async def one(at: int) -> list[Proposal | None]:
-        task = Task(round_, "proposer", first + at, version)
-        ref = await crew.proposers.run(task, "propose", requests[at : at + size], shown)
+    async def one(at: int) -> list[Written]:
+        task, own = Task(round_, "proposer", first + at, version), requests[at : at + size]
+        try:
+            ref = await crew.proposers.run(task, "propose", own, shown)
+        except Poisoned as error:
+            crew.poisoned(error)
+            return ["given up"] * len(own)
         return await crew.within(ref, f"the prompts of {task}")
 
     parts = await asyncio.gather(*(one(at) for at in range(0, len(requests), size)))
     return [proposal for part in parts for proposal in part]
 
 
-def _fate(proposal: Proposal | None, library: Library, measured_by: frozenset[str]) -> str:
+def _fate(proposal: Written, library: Library, measured_by: frozenset[str]) -> str:
     """What becomes of a proposal, after keeping it in the library if it is to be kept."""
     if proposal is None:
         return "unparsable"
+    if isinstance(proposal, str):
+        return proposal
     if proposal.prompt in measured_by:
         return "measured by"
     return "kept" if library.add(proposal) else "near-duplicate"
@@ -81,6 +92,10 @@ async def _reseed(
     key = (crew.config.seed, round_, "rater", block)
     candidates = library.candidates(settings.reseed_candidates, *key)
     task = Task(round_, "rater", block, crew.judge_version(version))
-    ref = await crew.judges.run(task, "rate", [proposal.prompt for proposal in candidates])
+    try:
+        ref = await crew.judges.run(task, "rate", [proposal.prompt for proposal in candidates])
+    except Poisoned as error:
+        crew.poisoned(error)
+        return shown
     ratings = await crew.within(ref, f"the ratings of {task}")
     return demonstrations(candidates, ratings, settings.demonstrations, shown)

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
-from actors.records import Proposal, Task
+from actors.faults import Poisoned
+from actors.records import Proposal, Task, undone
 from evaluation.audit import audit
 from evaluation.measure import measure
 from trainer.config import RunConfig
-from trainer.crew import Crew, Progress
+from trainer.crew import WATCH_S, Crew, Progress
 from trainer.proposals import propose
 from trainer.train_loop import stop_training
-
-WATCH_S = 2.0
 
 
 def run(config: RunConfig, progress: Progress) -> None:
@@ -42,7 +42,7 @@ async def sample(crew: Crew) -> None:
         if await crew.replay.closed.remote(round_) is None:
             slices = await propose(crew, round_, version)
             await roll_out(crew, round_, version, slices)
-            await crew.replay.close_round.remote(round_, len(slices))
+            await crew.close_round(round_, len(slices))
 
 
 async def roll_out(
@@ -61,12 +61,16 @@ async def solve_and_judge(
     crew: Crew, round_: int, version: int, index: int, proposals: Sequence[Proposal], total: int
 ) -> None:
     """One slice, from its prompts to the durable log; pictures never pass through the driver."""
+    solve = Task(round_, "solver", index, version)
+    judge = Task(round_, "judge", index, crew.judge_version(version))
     async with crew.room:
-        drawings = await crew.solvers.run(Task(round_, "solver", index, version), "draw", proposals)
-        judge = Task(round_, "judge", index, crew.judge_version(version))
-        groups = await crew.judges.run(judge, "judge", proposals, drawings)
-        stored = crew.replay.append.remote(round_, index, groups)
-        await crew.within(stored, f"slice {index} of round {round_} to be stored")
+        try:
+            drawings = await crew.solvers.run(solve, "draw", proposals)
+            groups: Any = await crew.judges.run(judge, "judge", proposals, drawings)
+        except Poisoned as error:
+            crew.poisoned(error)
+            groups = undone(solve, judge, proposals, error.reason)
+        await crew.store_slice(round_, index, groups)
     await show_sampling(crew, round_, total)
 
 

@@ -7,6 +7,7 @@ version is published only after the checkpoint that holds it, so it never change
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -22,8 +23,10 @@ from ray.train import RunConfig as RayRunConfig
 from ray.train.torch import TorchTrainer, get_device
 
 from actors import durable
+from actors.events import note_start
 from actors.records import JudgedGroup
 from actors.templates import Templates, load_templates
+from actors.waiting import patiently
 from policies.interface import CheckpointError
 from policies.registry import load_policy
 from trainer import checkpoint
@@ -53,6 +56,7 @@ def make_trainer(
     os.environ.setdefault(
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(config.actors.start_deadline)
     )
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_TIMEOUT_S", str(config.actors.task_deadline))
     # Relative paths in the settings mean the same for the workers as for the driver.
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     folder = Path(run_folder).absolute()
@@ -95,6 +99,8 @@ def stop_training(trainer: TorchTrainer, reason: str) -> None:
 def train_loop(settings: dict[str, Any]) -> None:
     """What every worker of the Ray Train run does."""
     config: RunConfig = settings["config"]
+    rank = ray.train.get_context().get_world_rank()
+    note_start(settings["folder"], f"training worker {rank}")
     device = get_device()
     if device.type == "cpu":
         torch.set_num_threads(1)  # more were 3 to 15 times slower beside busy neighbours
@@ -251,8 +257,18 @@ class Journal:
 
     def add(self, row: Mapping[str, Any]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as file:
-            file.write(json.dumps(row).encode() + b"\n")
+        patiently(lambda: self._append(json.dumps(row).encode() + b"\n"), f"a line of {self.path}")
+
+    def _append(self, line: bytes) -> None:
+        """The whole line or nothing of it."""
+        with self.path.open("ab", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            try:
+                if file.write(line) < len(line):
+                    raise OSError(errno.ENOSPC, "a part of a line was written")
+            except OSError:
+                file.truncate(size)
+                raise
 
 
 def learning_settings(config: RunConfig) -> dict[str, Any]:

@@ -10,17 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
+from actors.digests import digest
 from actors.waiting import Signal
-from actors.weight_store import PART_BYTES, UnknownVersion, WeightStore, digest, parts
+from actors.weight_store import PART_BYTES, UnknownVersion, WeightStore, parts
 
 
 @given(st.lists(st.integers(0, 9), max_size=20), st.integers(2, 4))
-def test_version_zero_and_the_newest_are_kept(order: list[int], kept: int) -> None:
+def test_version_zero_and_those_used_last_are_kept(order: list[int], kept: int) -> None:
     store = WeightStore(kept)
     for version in order:
         store.publish(version, [], str(version), str(version))
-    seen = sorted(set(order))
-    assert store.versions() == sorted({*seen[-kept:], *([0] if 0 in seen else [])})
+    last = list(dict.fromkeys(version for version in reversed(order) if version))[:kept]
+    assert store.versions() == sorted({*last, *([0] if 0 in order else [])})
     for version in set(order) - set(store.versions()):
         with pytest.raises(UnknownVersion):
             store.get(version)

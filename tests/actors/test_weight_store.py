@@ -14,15 +14,9 @@ import pytest
 import ray
 import torch
 
-from actors.weight_store import (
-    DigestMismatch,
-    MappedWeights,
-    UnknownVersion,
-    WeightsTampered,
-    WeightStoreActor,
-    digest,
-    put,
-)
+from actors.digests import DigestMismatch, digest
+from actors.mapped_weights import MappedWeights, WeightsTampered
+from actors.weight_store import UnknownVersion, WeightStoreActor, put
 
 Start = Callable[[int], list[Any]]
 PATIENCE = 240.0  # seconds: a busy machine is slow, not wrong
@@ -184,14 +178,14 @@ def test_a_lost_copy_is_replaced_when_published_again(store: Any, start: Start) 
     wait(store.publish.remote(3, put(arrays, owner), digest(arrays)))
     ray.kill(owner)
     await_lost(wait(store.get.remote(3))[0])
-    with pytest.raises(ray.exceptions.ObjectLostError):
-        wait(replica.load.remote(3))
+    loading = replica.load.remote(3)
+    assert ray.wait([loading], timeout=1.0)[0] == []
     publish(store, 3)
-    assert wait(replica.load.remote(3)) == 3.5
+    assert wait(loading) == 3.5
 
 
 def test_the_store_can_die_and_come_back(ray_cluster: str) -> None:
-    store = WeightStoreActor.options(max_restarts=-1, max_task_retries=-1).remote(kept_versions=2)
+    store = WeightStoreActor.remote(kept_versions=2)
     replica = Replica.remote(store, "solver-0")
     publish(store, 1)
     assert wait(replica.load.remote(1)) == 1.5

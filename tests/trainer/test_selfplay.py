@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from actors.digests import digest
 from actors.segments import log_digest
-from actors.weight_store import digest
 from evaluation.metrics import read_metrics
 from policies.tiny.policy import TinyPolicy
 

@@ -19,10 +19,11 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from actors.config import JudgeConfig
+from actors.digests import digest
 from actors.records import JudgedGroup
 from actors.replay_buffer import ReplayBufferActor
 from actors.templates import load_templates
-from actors.weight_store import WeightStoreActor, digest
+from actors.weight_store import WeightStoreActor
 from policies.config import PolicyConfig
 from policies.interface import CheckpointError
 from tests.trainer.small import TRAINER, free_port, group, save_small_policy, small_policy

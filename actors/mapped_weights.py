@@ -1,0 +1,79 @@
+"""The weights that one replica has mapped, and the guard over them.
+
+Invariant: what a replica works with is what was published, mapped and never copied; if something
+wrote to it, that is noticed at the next version change.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Protocol
+
+import ray
+
+from actors.digests import Arrays, digest
+from actors.waiting import get_within
+from actors.weight_store import merged
+from policies.errors import UserError
+
+
+class WeightsTampered(UserError, RuntimeError):
+    """Mapped weights differ from what was published; the message names version and replica."""
+
+
+class TakesWeights(Protocol):
+    """The one part of a policy that the weight store needs."""
+
+    def load_weights(self, weights: Arrays) -> None: ...
+
+
+class MappedWeights:
+    """The weights that one replica has mapped now, and the guard over them."""
+
+    def __init__(self, store: Any, replica: str, deadline_s: float = 120.0) -> None:
+        self.version: int | None = None
+        self._store = store
+        self._replica = replica
+        self._deadline_s = deadline_s
+        self._arrays: Arrays = {}
+        self._digest = digest({})
+
+    def load(self, policy: TakesWeights, version: int) -> None:
+        """Makes `policy` use `version`, mapped and not copied. Nothing happens if it does already.
+
+        Raises UnknownVersion, or WeightsTampered if the arrays mapped until now or those of
+        `version` are not what was published.
+        """
+        if version == self.version:
+            return
+        self.verify()
+        arrays, stated = self._fetch(version)
+        self._require(arrays, stated, version)
+        policy.load_weights(arrays)
+        self.version, self._arrays, self._digest = version, arrays, stated
+
+    def verify(self) -> None:
+        """Raises WeightsTampered if the arrays mapped now are not what was published."""
+        self._require(self._arrays, self._digest, self.version)
+
+    def _require(self, arrays: Arrays, stated: str, version: int | None) -> None:
+        measured = digest(arrays)
+        if measured != stated:
+            raise WeightsTampered(
+                f"weights v{version} as mapped by replica {self._replica} hash to {measured}, "
+                f"published was {stated}: something wrote to the shared copy in place; "
+                f"publish the version again and restart the replicas of this node"
+            )
+
+    def _fetch(self, version: int) -> tuple[Arrays, str]:
+        """Asks again when the copy is lost with the store's process, which comes back."""
+        what = f"weights v{version} to reach replica {self._replica}"
+        end = time.monotonic() + self._deadline_s
+        while True:
+            try:
+                refs, stated = get_within(self._store.get.remote(version), self._deadline_s, what)
+                return merged(get_within(refs, self._deadline_s, what)), stated
+            except ray.exceptions.ObjectLostError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.2)

@@ -1,0 +1,216 @@
+"""Thousands of schedules of the real pools and the real main loop, with simulated work.
+
+In each of them replicas die, fall silent, fail and come back at random; the invariants hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from actors.config import ActorsConfig
+from actors.faults import Poisoned
+from actors.pool import Pool
+from actors.records import Proposal, Task
+from policies.seeds import generator
+from tests.simulated import Deadlock, Fate, Remote, World, play
+from trainer import selfplay
+
+ACTORS = ActorsConfig(
+    start_deadline=60.0, task_deadline=120.0, tasks_in_flight=2, task_attempts=30, poison_limit=0
+)  # fmt: skip
+FATES = (
+    Fate(),
+    Fate(death=0.1),
+    Fate(silence=0.05),
+    Fate(failure=0.2),
+    Fate(death=0.1, silence=0.05, failure=0.1, bad_start=0.2),
+)
+SLICES = 6
+ROUNDS = 3
+
+
+def pool(world: World, name: str, replicas: int) -> Pool:
+    return Pool(name, world.make, replicas, {}, ACTORS, kill=world.kill)
+
+
+@pytest.mark.parametrize("fate", FATES, ids=str)
+def test_a_pool_ends_every_task_and_never_holds_too_many(fate: Fate) -> None:
+    for seed in range(300):
+        random = generator("pool", seed)
+        world = World(random, fate)
+        own = pool(world, "solver", int(random.integers(1, 4)))
+        tasks = [Task(1, "solver", index, 0) for index in range(int(random.integers(1, 30)))]
+
+        async def story(own: Pool = own, tasks: list[Task] = tasks) -> None:
+            try:
+                await own.start()
+            except Exception:
+                assert fate.bad_start
+                return
+            done = await asyncio.gather(*(own.run(task, "draw", 7) for task in tasks))
+            assert done == [("draw", task, 7) for task in tasks]
+            assert own.stats().in_flight == 0 and own.stats().done == len(tasks)
+            own.stop()
+
+        try:
+            play(story())
+        except Exception as error:
+            assert fate.bad_start and "could not start" in str(error), (seed, error)
+        assert world.busiest <= ACTORS.tasks_in_flight, seed
+
+
+def test_only_the_task_that_kills_its_replicas_is_given_up() -> None:
+    """Not those that stood in line behind it, however often that happened to them."""
+    for seed in range(300):
+        random = generator("deadly", seed)
+        world = World(random, Fate(deadly=0))
+        config = replace(ACTORS, task_attempts=2, tasks_in_flight=4)
+        own = Pool("solver", world.make, int(random.integers(1, 3)), {}, config, kill=world.kill)
+
+        async def story(own: Pool = own) -> None:
+            await own.start()
+            tasks = [Task(1, "solver", index, 0) for index in range(12)]
+            ends = await asyncio.gather(
+                *(own.run(t, "draw") for t in tasks), return_exceptions=True
+            )
+            assert [isinstance(end, Poisoned) for end in ends] == [True] + 11 * [False], ends
+            own.stop()
+
+        play(story())
+
+
+class Replay:
+    """The log's part in the loop: every slice once, in the order of arrival."""
+
+    def __init__(self) -> None:
+        self.slices: dict[int, dict[int, Any]] = {}
+        self.ends: dict[int, int] = {}
+        self.appends = Counter[tuple[int, int]]()
+        self.closed = Remote(self._closed)
+        self.missing = Remote(self._missing)
+        self.stats = Remote(self._stats)
+
+    async def _closed(self, round_: int) -> int | None:
+        return self.ends.get(round_)
+
+    async def _missing(self, round_: int, slices: int) -> list[int]:
+        return [index for index in range(slices) if index not in self.slices.get(round_, {})]
+
+    async def _stats(self) -> dict[str, Any]:
+        return {"rounds": {}}
+
+
+class SimulatedCrew:
+    """Everyone that the loop employs, at work on nothing. A round is trained once it is closed."""
+
+    def __init__(self, seed: int, fate: Fate, lag: int, replicas: int) -> None:
+        self.random = generator("crew", seed)
+        self.world = World(self.random, fate, self.is_published)
+        self.config = SimpleNamespace(
+            sampling_version=lambda round_: max(0, round_ - 1 - lag),
+            solver=SimpleNamespace(rollouts=8),
+        )
+        self.rounds = range(1, ROUNDS + 1)
+        self.replay = Replay()
+        self.solvers = pool(self.world, "solver", replicas)
+        self.judges = pool(self.world, "judge", 1)
+        self.room = asyncio.Semaphore(2 * ACTORS.tasks_in_flight)
+        self.versions = {0}
+        self.open, self.most_open = 0, 0
+        self.progress = SimpleNamespace(sampling=lambda *news: None)
+
+    def is_published(self, version: int) -> bool:
+        return version in self.versions
+
+    async def version_ready(self, version: int) -> None:
+        while version not in self.versions:
+            await asyncio.sleep(0.2)
+
+    def judge_version(self, version: int) -> int:
+        return version
+
+    async def within(self, answer: Any, what: str) -> Any:
+        return await answer
+
+    async def store_slice(self, round_: int, index: int, groups: Any) -> None:
+        await asyncio.sleep(self.random.exponential(1.0))
+        self.replay.appends[round_, index] += 1
+        self.replay.slices.setdefault(round_, {})[index] = groups
+
+    async def close_round(self, round_: int, slices: int) -> None:
+        self.replay.ends[round_] = slices
+
+    def poisoned(self, error: Poisoned) -> None:
+        raise error
+
+    async def train(self) -> None:
+        for round_ in self.rounds:
+            while round_ not in self.replay.ends:
+                await asyncio.sleep(1.0)
+            await asyncio.sleep(self.random.exponential(30.0))
+            self.versions.add(round_)
+
+
+async def slices(crew: SimulatedCrew, round_: int, version: int) -> list[list[Proposal]]:
+    return [[Proposal(i, "counting", "", f"{round_} {i}", i)] for i in range(SLICES)]
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+@pytest.mark.parametrize("fate", FATES[:4], ids=str)
+def test_the_loop_stores_every_slice_once_with_the_weights_of_its_round(
+    fate: Fate, lag: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selfplay, "propose", slices)
+    for seed in range(130):
+        crew = SimulatedCrew(seed, fate, lag, replicas=1 + seed % 3)
+        watched(crew)
+
+        async def story(crew: Any = crew) -> None:
+            await asyncio.gather(crew.solvers.start(), crew.judges.start())
+            async with asyncio.TaskGroup() as flows:
+                flows.create_task(selfplay.sample(crew))
+                flows.create_task(crew.train())
+            crew.solvers.stop()
+            crew.judges.stop()
+
+        play(story())
+        expected = {(r, i) for r in crew.rounds for i in range(SLICES)}
+        assert crew.replay.appends == dict.fromkeys(expected, 1), seed
+        for round_, index in expected:
+            version = max(0, round_ - 1 - lag)
+            judged, task, proposals, drawn = crew.replay.slices[round_][index]
+            assert (judged, task) == ("judge", Task(round_, "judge", index, version))
+            assert drawn == ("draw", Task(round_, "solver", index, version), proposals)
+        assert crew.most_open <= 2 * ACTORS.tasks_in_flight, seed
+        assert crew.world.busiest <= ACTORS.tasks_in_flight, seed
+
+
+def watched(crew: SimulatedCrew) -> None:
+    """Counts the slices between the first drawing and the log, whose pictures memory must hold."""
+    draw, store = crew.solvers.run, crew.store_slice
+
+    async def run(task: Task, method: str, *args: Any) -> Any:
+        crew.open += 1
+        crew.most_open = max(crew.most_open, crew.open)
+        return await draw(task, method, *args)
+
+    async def stored(round_: int, index: int, groups: Any) -> None:
+        await store(round_, index, groups)
+        crew.open -= 1
+
+    crew.solvers.run, crew.store_slice = run, stored  # type: ignore[method-assign]
+
+
+def test_the_simulation_notices_what_would_wait_for_ever() -> None:
+    async def forgotten(events: Sequence[asyncio.Event]) -> None:
+        await events[0].wait()
+
+    with pytest.raises(Deadlock):
+        play(forgotten([asyncio.Event()]))
