@@ -50,7 +50,14 @@ def born(pid: int) -> int | None:
 
 
 def read(folder: str | Path) -> list[dict[str, Any]]:
-    """All events in the order in which they were written; a torn last line is left out."""
+    """All events in the order in which they were written; what a full disk tore is left out."""
     file = Path(folder) / FILE
-    lines = file.read_text().split("\n")[:-1] if file.exists() else []
-    return [json.loads(line) for line in lines]
+    found = []
+    for line in file.read_bytes().split(b"\n") if file.exists() else ():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict) and {"at", "who", "what"} <= set(event):
+            found.append(event)
+    return found

@@ -25,7 +25,8 @@ from actors.waiting import Signal
 from policies.errors import UserError
 
 BACK_OFF_S = 0.1
-"""Before a task is tried again; doubled for each failure."""
+"""Before a task is tried again; doubled for each failure, up to LONGEST_S."""
+LONGEST_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ class Pool:
                         f"{task} failed {failures} times (actors.task_attempts); at last {fault}",
                         _reason(fault),
                     ) from fault
-            await asyncio.sleep(BACK_OFF_S * 2**failures)
+            await asyncio.sleep(min(BACK_OFF_S * 2**failures, LONGEST_S))
 
     def stats(self) -> Stats:
         """A copy."""
@@ -249,17 +250,23 @@ class Pool:
                 self._changed.notify()
                 return
             self.kill(member.handle)
-            await asyncio.sleep(wait := min(2 * wait, 30.0))
+            await asyncio.sleep(wait := min(2 * wait, LONGEST_S))
             member.handle = self.make_replica(member.number)
 
     async def _ready(self, member: Member) -> None:
-        try:
-            await member.handle.ready.remote()
-        except RayError as error:
-            raise ReplicaDied(
-                f"{self.name} replica {member.number} could not start: {_told(error)}"
-            ) from error
-        member.up = True
+        """Waits until `member` is up, starting it again if it is killed before."""
+        tries = 0
+        while not member.up:
+            try:
+                member.up = await member.handle.ready.remote()
+            except RayError as error:
+                tries += 1
+                own_fault = isinstance(error, RayActorError) and error.actor_init_failed
+                if own_fault or tries == self.config.task_attempts:
+                    raise ReplicaDied(
+                        f"{self.name} replica {member.number} could not start: {_told(error)}"
+                    ) from error
+                member.handle = self.make_replica(member.number)
         self._changed.notify()
 
     def _count(self, receipt: Receipt) -> None:

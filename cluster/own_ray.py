@@ -33,6 +33,8 @@ def settle() -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         # Ray warns at four times as many processes, for it knows nothing of roles that take turns.
         os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "8")
+        # By itself a driver notices after a minute that its Ray is gone.
+        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "20")
         # At Ray's own 15, a run does not even start within Ray's 30 s beside a busy process.
         os.environ.setdefault("RAY_worker_niceness", "0")
 
@@ -52,6 +54,13 @@ def connected() -> Iterator[None]:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
+    except Exception as error:
+        if any(node["Alive"] for node in ray.nodes()):
+            raise
+        raise RayUnavailable(
+            "Ray ended while it was being used (was it stopped, or killed for want of memory?); the "
+            "same command, or `unicorn-ray resume FOLDER`, goes on"
+        ) from error
     finally:
         ray.shutdown()
 

@@ -20,6 +20,7 @@ from cluster import recipe, report_view
 from cluster import report_charts as charts
 from cluster.report_data import REFUSED_SHOWN, Round, Run, read_run
 from cluster.report_groups import Card, card
+from cluster.report_troubles import troubles
 from evaluation.suites import Suite, load_suite
 
 FILE = "report.html"
@@ -53,6 +54,7 @@ def render(run: Run, suite: Suite) -> str:
 
 def _page(run: Run, suite: Suite) -> dict[str, Any]:
     strips, more_strips = report_view.strips(run)
+    lost = troubles(run.folder)
     rejected = sum((each.rejected for each in run.rounds), Counter[str]())
     return {
         "title": run.config.name,
@@ -70,6 +72,8 @@ def _page(run: Run, suite: Suite) -> dict[str, Any]:
         ],
         "reasons": charts.bars(rejected.most_common(12)) if rejected else None,
         "refused": _refused(run, suite),
+        "troubles": lost,
+        "trouble_bars": charts.bars(lost.counts) if lost.counts else None,
         "glossary": GLOSSARY,
         "config": recipe.dump(run.config),
     }

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from actors import events
+from actors.records import Proposal, Task, undone
 from actors.replay_buffer import ReplayBuffer
 from cluster import recipe, report
 from cluster import report_charts as charts
@@ -198,3 +200,23 @@ def test_a_browser_shows_the_page(page, folder, tmp_path):
     )  # fmt: skip
     with Image.open(picture) as image:
         assert np.asarray(image.convert("RGB")).reshape(-1, 3).std(axis=0).min() > 5
+
+
+def test_what_was_lost_and_given_up_is_told(tmp_path: Path) -> None:
+    folder = synthetic.build(synthetic.small_config(tmp_path), measured=0, closed=0)
+    assert "What was lost" not in Page(report.write(folder).read_text()).text
+    for _ in range(2):
+        events.note_start(folder, "solver 1")
+    events.note(folder, "solver 1", "died", task="round 1 solver task 3")
+    events.note(folder, "run", "gave up a task", why="round 1 <solver> task 3 failed 4 times")
+    (folder / events.FILE).open("a").write('{"at": 1, "who"')
+    groups = undone(
+        Task(1, "solver", 0, 0), Task(1, "judge", 0, 0),
+        [Proposal(0, "counting", "one kind", "two red circles", 1)], "ValueError: <no>",
+    )  # fmt: skip
+    ReplayBuffer(folder / "replay").append(1, 0, groups)
+    text = Page(report.write(folder).read_text()).text
+    assert "What was lost, and replaced" in text
+    assert "solver started again" in text and "solver died" in text
+    assert "round 1 <solver> task 3 failed 4 times" in text
+    assert "task given up: ValueError: <no>" in text

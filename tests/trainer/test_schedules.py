@@ -9,6 +9,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +19,7 @@ from actors.config import ActorsConfig
 from actors.faults import Poisoned
 from actors.pool import Pool
 from actors.records import Proposal, Task
+from actors.segments import read_segment, write_segment
 from policies.seeds import generator
 from tests.simulated import Deadlock, Fate, Remote, World, play
 from trainer import selfplay
@@ -190,6 +192,31 @@ def test_the_loop_stores_every_slice_once_with_the_weights_of_its_round(
             assert drawn == ("draw", Task(round_, "solver", index, version), proposals)
         assert crew.most_open <= 2 * ACTORS.tasks_in_flight, seed
         assert crew.world.busiest <= ACTORS.tasks_in_flight, seed
+
+
+def test_a_task_that_is_given_up_is_stored_with_its_reason_and_the_round_goes_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(selfplay, "propose", slices)
+    crew = SimulatedCrew(0, Fate(deadly=2), 0, replicas=2)
+    given_up: list[Poisoned] = []
+    monkeypatch.setattr(crew, "poisoned", given_up.append)
+
+    async def story(crew: Any = crew) -> None:
+        await asyncio.gather(crew.solvers.start(), crew.judges.start())
+        async with asyncio.TaskGroup() as flows:
+            flows.create_task(selfplay.sample(crew))
+            flows.create_task(crew.train())
+
+    play(story())
+    assert len(given_up) == ROUNDS and "solver task 2" in str(given_up[0])
+    groups = crew.replay.slices[1][2]
+    assert [group.prompt for group in groups] == ["1 2"]
+    assert groups[0].reason == "task given up: every replica died of it"
+    assert not groups[0].accepted and groups[0].ranked() == []
+    path = write_segment(tmp_path, 1, 2, groups)
+    assert read_segment(path) == groups
+    assert all(crew.replay.slices[1][index][0] == "judge" for index in (0, 1, 3, 4, 5))
 
 
 def watched(crew: SimulatedCrew) -> None:

@@ -1,0 +1,117 @@
+"""A disk without room makes a run wait, and loses nothing: a real disk, filled."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import ray
+
+from actors import waiting
+from actors.config import ActorsConfig
+from actors.replay_buffer import ReplayBuffer, ReplayBufferActor, ReplayFull
+from actors.waiting import patiently
+from tests.actors.replay_samples import PATIENCE, expected, prompts, slice_of
+from tests.trainer.small import TRAINER, small_policy
+from trainer import checkpoint, crew
+from trainer.checkpoint import Cursor
+from trainer.config import RunConfig
+from trainer.crew import Crew
+from trainer.learner import Learner
+from trainer.train_loop import Journal
+
+
+def fill(disk: Path, left: int = 0) -> Path:
+    """A file that takes all room but `left` bytes."""
+    ballast = disk / "ballast"
+    with pytest.raises(OSError, match="No space left"), ballast.open("wb", buffering=0) as file:
+        for _ in itertools.count():
+            file.write(bytes(4096))
+    with ballast.open("ab") as file:
+        file.truncate(max(0, ballast.stat().st_size - left))
+    return ballast
+
+
+def while_full(disk: Path, work: Callable[[], object]) -> None:
+    """`work` waits as long as there is no room, and not longer."""
+    ballast = fill(disk)
+    thread = threading.Thread(target=work)
+    thread.start()
+    time.sleep(0.5)
+    assert thread.is_alive()
+    ballast.unlink()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "PAUSE_S", 0.05)
+
+
+def test_a_checkpoint_waits_for_room(quick: None, small_disk: Path) -> None:
+    folder, learner = small_disk / "checkpoints", Learner(small_policy(), TRAINER)
+    while_full(small_disk, lambda: checkpoint.save(folder, learner, Cursor(1, 1, 1, 1, 0), {}, 2))
+    found = checkpoint.latest(folder)
+    assert found is not None and found.cursor.step == 1
+
+
+def test_the_journal_waits_for_room_and_has_no_torn_line(quick: None, small_disk: Path) -> None:
+    journal = Journal(small_disk / "train.jsonl")
+    journal.add({"step": 1, "text": "x" * 3000})
+    while_full(small_disk, lambda: journal.add({"step": 2, "text": "y" * 3000}))
+    lines = (small_disk / "train.jsonl").read_text().splitlines()
+    assert [line[:11] for line in lines] == ['{"step": 1,', '{"step": 2,']
+
+
+def test_patience_ends_with_what_was_waited_for(quick: None, small_disk: Path) -> None:
+    fill(small_disk)
+    with pytest.raises(
+        TimeoutError, match=r"waited 0.2 s for the disk to take a letter .*make room"
+    ):
+        patiently(lambda: (small_disk / "a").write_bytes(bytes(9000)), "a letter", 0.2)
+
+
+def test_a_run_says_that_it_is_paused_and_goes_on_when_there_is_room(
+    ray_cluster: str, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew, "WATCH_S", 0.1)
+    said: list[str] = []
+    config = RunConfig(name="full", folder=str(small_disk), actors=ActorsConfig(task_deadline=60))
+    own = Crew(config, SimpleNamespace(trouble=said.append))  # type: ignore[arg-type]
+    own.replay = ReplayBufferActor.remote(str(small_disk / "replay"))
+
+    async def story() -> None:
+        await own.store_slice(1, 0, slice_of(0, side=64))
+        ballast = fill(small_disk)
+        storing = asyncio.create_task(own.store_slice(1, 1, slice_of(1, side=64)))
+        async with asyncio.timeout(PATIENCE):
+            while not said:
+                await asyncio.sleep(0.05)
+        assert not storing.done()
+        ballast.unlink()
+        await storing
+        await own.close_round(1, 2)
+
+    asyncio.run(story())
+    assert f"paused: replay folder {small_disk}/replay is full: slice 1 of round 1" in said[0]
+    ray.kill(own.replay)
+    assert prompts(ReplayBuffer(small_disk / "replay")) == expected(range(2))
+
+
+def test_a_run_does_not_wait_for_room_for_ever(ray_cluster: str, small_disk: Path) -> None:
+    actors = ActorsConfig(task_deadline=60, pause_deadline=0.1)
+    config = RunConfig(name="full", folder=str(small_disk), actors=actors)
+    own = Crew(config, SimpleNamespace(trouble=print))  # type: ignore[arg-type]
+    own.replay = ReplayBufferActor.remote(str(small_disk / "replay"))
+    asyncio.run(own.store_slice(1, 0, slice_of(0)))
+    fill(small_disk)
+    with pytest.raises(ReplayFull, match="make room"):
+        asyncio.run(own.store_slice(1, 1, slice_of(1, side=64)))
+    ray.kill(own.replay)
