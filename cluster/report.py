@@ -85,9 +85,7 @@ def _lead(run: Run) -> str:
         return "This run has just begun: nothing has been measured yet."
     first, *_, last = [*run.evaluations.values()] * 2
     right = "drawing/all_right"
-    sentence = (
-        f"The base model drew {first['values'][right]:.1f} % of the held-out prompts all right."
-    )
+    sentence = f"The base model drew {first['values'][right]:.1f}\u00a0% of the held-out prompts all right."
     if first is last or first["version"] == last["version"]:
         return f"{sentence} No later version has been measured yet."
     rounds = [each for each in run.rounds if each.number <= last["version"]]
@@ -97,7 +95,7 @@ def _lead(run: Run) -> str:
     return (
         f"{sentence} After {last['version']} {_plural(last['version'], 'round')} of teaching "
         f"itself, from {groups} prompts of its own and {help_}, it is "
-        f"{last['values'][right]:.1f} %."
+        f"{last['values'][right]:.1f}\u00a0%."
     )
 
 

@@ -39,7 +39,7 @@ class Number:
     within: str
     way: str
     spark: Markup
-    unit: str = " %"
+    unit: str = "\u00a0%"
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def _number(run: Run, key: str, name: str) -> Number:
     return Number(
         name=name,
         now=now,
-        was=f"{first['values'][key]:.1f} %",
+        was=f"{first['values'][key]:.1f}\u00a0%",
         change=f"{100 * change:+.1f}",
         within=f" ± {100 * half:.1f}",
         way="level" if abs(change) <= half else "up" if change > 0 else "down",

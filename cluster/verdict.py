@@ -18,7 +18,7 @@ from actors.segments import log_digest
 from actors.version_folder import VersionFolder
 from cluster.chaos import Kill, Outcome
 from trainer.config import RunConfig
-from trainer.train_loop import JOURNAL
+from trainer.journal import JOURNAL
 
 
 @dataclass(frozen=True)

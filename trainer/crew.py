@@ -7,7 +7,6 @@ there. Whoever of it dies or falls silent is replaced, and what happened is told
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 import shutil
 import time
@@ -32,7 +31,8 @@ from actors.weight_store import WeightStoreActor
 from evaluation.metrics import append_metrics
 from evaluation.suites import Suite, load_suite
 from trainer.config import RunConfig
-from trainer.train_loop import JOURNAL, make_trainer
+from trainer.journal import JOURNAL, Journal
+from trainer.train_loop import make_trainer
 
 WATCH_S = 2.0
 LITTLE_BYTES = 2**18
@@ -158,18 +158,17 @@ class Crew:
         """Tells of the newest line in the training journal, and of a disk that is full."""
         if shutil.disk_usage(self.folder).free < LITTLE_BYTES:
             self.progress.trouble(f"paused: the disk of {self.folder} is full; make room")
-        journal = self.folder / JOURNAL
-        lines = journal.read_text().split("\n")[:-1] if journal.exists() else []
-        if not lines:
+        row = Journal(self.folder / JOURNAL).last()
+        if row is None:
             return
-        rows = [json.loads(line) for line in lines]
-        round_, losses = rows[-1]["round"], rows[-1]["losses"].values()
-        done = sum(row["round"] == round_ for row in rows)
-        stored = (await self.replay.stats.remote())["rounds"][round_]
-        settings = self.config.trainer
-        steps = settings.epochs * -(-stored["accepted"] // settings.groups_per_step)
+        round_, losses, settings = row["round"], row["losses"].values(), self.config.trainer
+        rounds = (await self.replay.stats.remote())["rounds"]
+        stored = rounds.get(round_, {"accepted": 0})  # a power failure may have torn every slice
+        # While a round is sampled its epoch is still growing.
+        epoch = max(row["index"], -(-stored["accepted"] // settings.groups_per_step))
+        done = (row["epoch"] - 1) * epoch + row["index"]
         loss = sum(losses) / max(1, len(losses))
-        self.progress.training(round_, done, max(steps, done), loss)
+        self.progress.training(round_, done, settings.epochs * epoch, loss)
 
     @cached_property
     def measured_by(self) -> frozenset[str]:

@@ -7,7 +7,6 @@ version is published only after the checkpoint that holds it, so it never change
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import time
@@ -22,23 +21,21 @@ from ray.train import FailureConfig, ScalingConfig
 from ray.train import RunConfig as RayRunConfig
 from ray.train.torch import TorchTrainer, get_device
 
-from actors import durable
 from actors.events import note_start
 from actors.records import JudgedGroup
 from actors.templates import Templates, load_templates
-from actors.waiting import patiently
 from policies.interface import CheckpointError
 from policies.registry import load_policy
 from trainer import checkpoint
 from trainer.batches import GroupExamples, Step, round_steps, slice_for_rank
 from trainer.checkpoint import Cursor
 from trainer.config import RunConfig
+from trainer.journal import JOURNAL, Journal
 from trainer.learner import Learned, Learner
 from trainer.outside import Outside, RayOutside, StopActor, StopRequested
 from trainer.patterns import reconstruct
 
 CHECKPOINTS = "checkpoints"
-JOURNAL = "train.jsonl"
 LEARNING = (
     "lr", "warmup_steps", "betas", "eps", "weight_decay", "clip", "ema", "publish", "epochs",
     "groups_per_step", "loss_weights",
@@ -239,36 +236,6 @@ class Training:
     @property
     def _published(self) -> checkpoint.Kind:
         return "ema" if self.config.trainer.publish == "ema" else "model"
-
-
-class Journal:
-    """One JSON line a step, in the order of the steps, each step once."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def rewind(self, step: int) -> None:
-        """Drops the rows after `step`: they will be written again."""
-        if not self.path.exists():
-            return
-        *whole, _torn = self.path.read_bytes().split(b"\n")
-        rows = [line for line in whole if json.loads(line)["step"] <= step]
-        durable.write(self.path, b"".join(line + b"\n" for line in rows))
-
-    def add(self, row: Mapping[str, Any]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        patiently(lambda: self._append(json.dumps(row).encode() + b"\n"), f"a line of {self.path}")
-
-    def _append(self, line: bytes) -> None:
-        """The whole line or nothing of it."""
-        with self.path.open("ab", buffering=0) as file:
-            size = file.seek(0, os.SEEK_END)
-            try:
-                if file.write(line) < len(line):
-                    raise OSError(errno.ENOSPC, "a part of a line was written")
-            except OSError:
-                file.truncate(size)
-                raise
 
 
 def learning_settings(config: RunConfig) -> dict[str, Any]:

@@ -23,8 +23,8 @@ from trainer import checkpoint, crew
 from trainer.checkpoint import Cursor
 from trainer.config import RunConfig
 from trainer.crew import Crew
+from trainer.journal import Journal
 from trainer.learner import Learner
-from trainer.train_loop import Journal
 
 
 def fill(disk: Path, left: int = 0) -> Path:

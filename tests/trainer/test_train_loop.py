@@ -30,9 +30,10 @@ from tests.trainer.small import TRAINER, free_port, group, save_small_policy, sm
 from trainer import checkpoint
 from trainer.checkpoint import Cursor
 from trainer.config import RunConfig
+from trainer.journal import JOURNAL
 from trainer.learner import Learner
 from trainer.outside import StopRequested
-from trainer.train_loop import CHECKPOINTS, JOURNAL, Training, make_trainer, stop_training
+from trainer.train_loop import CHECKPOINTS, Training, make_trainer, stop_training
 
 CONFIG = RunConfig(
     name="small", rounds=2, judge=JudgeConfig(accept_at=7.0), trainer=replace(TRAINER, epochs=2)
