@@ -28,3 +28,9 @@ class Poisoned(RuntimeError):
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+def plain(error: BaseException) -> str:
+    """What an error says. Ray gives one that crossed its border a subclass whose text is also the
+    remote traceback."""
+    return str(getattr(error, "cause", None) or error)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from actors.faults import plain
 from policies.errors import UserError
 
 
@@ -21,7 +22,7 @@ def sentences(error: BaseException) -> list[str]:
     if failures := _of_workers(error):
         # What one rank says explains why the others lost it.
         return _once([sentences(each) for each in failures])
-    return [_plain(error)] if _mendable(error) else []
+    return [plain(error)] if _mendable(error) else []
 
 
 def _mendable(error: BaseException | None) -> bool:
@@ -31,11 +32,6 @@ def _mendable(error: BaseException | None) -> bool:
             return True
         error = error.__cause__
     return False
-
-
-def _plain(error: BaseException) -> str:
-    """Ray gives an error that crossed its border a subclass that also has the remote traceback."""
-    return str(getattr(error, "cause", None) or error)
 
 
 def _of_workers(error: BaseException) -> list[BaseException]:

@@ -20,7 +20,7 @@ import ray
 
 from actors import durable, events
 from actors.config import JudgeConfig, ProposerConfig, SolverConfig
-from actors.faults import Poisoned
+from actors.faults import Poisoned, plain
 from actors.pool import Pool
 from actors.records import Role
 from actors.replay_buffer import ReplayBufferActor, ReplayUnwritable
@@ -132,7 +132,7 @@ class Crew:
             except ReplayUnwritable as error:
                 if time.monotonic() > until:
                     raise
-                self.progress.trouble(f"paused: {error}")
+                self.progress.trouble(f"paused: {plain(error)}")
             await asyncio.sleep(WATCH_S)
 
     def poisoned(self, error: Poisoned) -> None:

@@ -49,8 +49,9 @@ def test_a_victim_is_the_newest_process_of_its_actor_and_of_this_run(tmp_path: P
         # Another process that was given the same number is no victim.
         assert not replace(victim, born=victim.born + 1).alive
         strike("solver that hangs", victim)
-        status = Path(f"/proc/{second.pid}/stat")
-        assert status.read_text().rpartition(")")[2].split()[0] == "T"
+        status, until = Path(f"/proc/{second.pid}/stat"), time.monotonic() + 60
+        while status.read_text().rpartition(")")[2].split()[0] != "T":
+            assert time.monotonic() < until, "it did not stop"
         strike("solver", victim)
         assert second.wait(60) == -signal.SIGKILL
         assert subject.alive("solver") == [] and other.poll() is None

@@ -55,6 +55,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiting, "PAUSE_S", 0.05)
 
 
+@pytest.mark.parametrize("small_disk", ["8m"], indirect=True)
 def test_a_checkpoint_waits_for_room(quick: None, small_disk: Path) -> None:
     folder, learner = small_disk / "checkpoints", Learner(small_policy(), TRAINER)
     while_full(small_disk, lambda: checkpoint.save(folder, learner, Cursor(1, 1, 1, 1, 0), {}, 2))
