@@ -114,6 +114,20 @@ class Crew:
         while version not in await self.within(self.store.versions.remote(), "the versions"):
             await asyncio.sleep(0.2)
 
+    async def closed(self, round_: int) -> bool:
+        """Whether the log holds all of the round."""
+        answer = self.replay.closed.remote(round_)
+        return await self.within(answer, f"whether round {round_} is closed") is not None
+
+    async def missing(self, round_: int, slices: int) -> list[int]:
+        answer = self.replay.missing.remote(round_, slices)
+        return await self.within(answer, f"the missing slices of round {round_}")
+
+    async def stored(self, round_: int) -> dict[str, int]:
+        """How many groups of the round the log has, "accepted" and "rejected"."""
+        stats = await self.within(self.replay.stats.remote(), f"the groups of round {round_}")
+        return stats["rounds"].get(round_, {"accepted": 0, "rejected": 0})
+
     async def store_slice(self, round_: int, index: int, groups: Any) -> None:
         """Returns once the slice is durable; while the log takes no writes, says so and waits."""
         what = f"slice {index} of round {round_} to be stored"
@@ -162,10 +176,9 @@ class Crew:
         if row is None:
             return
         round_, losses, settings = row["round"], row["losses"].values(), self.config.trainer
-        rounds = (await self.replay.stats.remote())["rounds"]
-        stored = rounds.get(round_, {"accepted": 0})  # a power failure may have torn every slice
         # While a round is sampled its epoch is still growing.
-        epoch = max(row["index"], -(-stored["accepted"] // settings.groups_per_step))
+        accepted = (await self.stored(round_))["accepted"]
+        epoch = max(row["index"], -(-accepted // settings.groups_per_step))
         done = (row["epoch"] - 1) * epoch + row["index"]
         loss = sum(losses) / max(1, len(losses))
         self.progress.training(round_, done, settings.epochs * epoch, loss)
@@ -185,6 +198,8 @@ class Crew:
             except TimeoutError:
                 self.tell(who, "silent")
                 ray.kill(actor, no_restart=False)
+            except ray.exceptions.RayActorError:
+                return  # for good, with its Ray: whoever asks it something says so
             await asyncio.sleep(WATCH_S)
 
     def _pools(self) -> tuple[Pool, Pool, Pool]:

@@ -39,7 +39,7 @@ async def sample(crew: Crew) -> None:
     for round_ in crew.rounds:
         version = crew.config.sampling_version(round_)
         await crew.version_ready(version)
-        if await crew.replay.closed.remote(round_) is None:
+        if not await crew.closed(round_):
             slices = await propose(crew, round_, version)
             await roll_out(crew, round_, version, slices)
             await crew.close_round(round_, len(slices))
@@ -49,7 +49,7 @@ async def roll_out(
     crew: Crew, round_: int, version: int, slices: Sequence[Sequence[Proposal]]
 ) -> None:
     """Draws and judges the slices that the log does not hold yet."""
-    missing = await crew.replay.missing.remote(round_, len(slices))
+    missing = await crew.missing(round_, len(slices))
     total = sum(map(len, slices))
     await show_sampling(crew, round_, total)
     async with asyncio.TaskGroup() as tasks:
@@ -75,8 +75,7 @@ async def solve_and_judge(
 
 
 async def show_sampling(crew: Crew, round_: int, total: int) -> None:
-    rounds = (await crew.replay.stats.remote())["rounds"]
-    stored = rounds.get(round_, {"accepted": 0, "rejected": 0})
+    stored = await crew.stored(round_)
     done = stored["accepted"] + stored["rejected"]
     images = done * crew.config.solver.rollouts
     crew.progress.sampling(round_, done, total, images, stored["accepted"])

@@ -21,7 +21,7 @@ from actors.pool import Pool
 from actors.records import Proposal, Task
 from actors.segments import read_segment, write_segment
 from policies.seeds import generator
-from tests.simulated import Deadlock, Fate, Remote, World, play
+from tests.simulated import Deadlock, Fate, World, play
 from trainer import selfplay
 
 ACTORS = ActorsConfig(
@@ -88,29 +88,9 @@ def test_only_the_task_that_kills_its_replicas_is_given_up() -> None:
         play(story())
 
 
-class Replay:
-    """The log's part in the loop: every slice once, in the order of arrival."""
-
-    def __init__(self) -> None:
-        self.slices: dict[int, dict[int, Any]] = {}
-        self.ends: dict[int, int] = {}
-        self.appends = Counter[tuple[int, int]]()
-        self.closed = Remote(self._closed)
-        self.missing = Remote(self._missing)
-        self.stats = Remote(self._stats)
-
-    async def _closed(self, round_: int) -> int | None:
-        return self.ends.get(round_)
-
-    async def _missing(self, round_: int, slices: int) -> list[int]:
-        return [index for index in range(slices) if index not in self.slices.get(round_, {})]
-
-    async def _stats(self) -> dict[str, Any]:
-        return {"rounds": {}}
-
-
 class SimulatedCrew:
-    """Everyone that the loop employs, at work on nothing. A round is trained once it is closed."""
+    """Everyone that the loop employs, at work on nothing, and the log. A round is trained once it
+    is closed."""
 
     def __init__(self, seed: int, fate: Fate, lag: int, replicas: int) -> None:
         self.random = generator("crew", seed)
@@ -120,7 +100,9 @@ class SimulatedCrew:
             solver=SimpleNamespace(rollouts=8),
         )
         self.rounds = range(1, ROUNDS + 1)
-        self.replay = Replay()
+        self.slices: dict[int, dict[int, Any]] = {}
+        self.appends = Counter[tuple[int, int]]()
+        self.ends: dict[int, int] = {}
         self.solvers = pool(self.world, "solver", replicas)
         self.judges = pool(self.world, "judge", 1)
         self.room = asyncio.Semaphore(2 * ACTORS.tasks_in_flight)
@@ -138,23 +120,29 @@ class SimulatedCrew:
     def judge_version(self, version: int) -> int:
         return version
 
-    async def within(self, answer: Any, what: str) -> Any:
-        return await answer
+    async def closed(self, round_: int) -> bool:
+        return round_ in self.ends
+
+    async def missing(self, round_: int, slices: int) -> list[int]:
+        return [index for index in range(slices) if index not in self.slices.get(round_, {})]
+
+    async def stored(self, round_: int) -> dict[str, int]:
+        return {"accepted": 0, "rejected": len(self.slices.get(round_, {}))}
 
     async def store_slice(self, round_: int, index: int, groups: Any) -> None:
         await asyncio.sleep(self.random.exponential(1.0))
-        self.replay.appends[round_, index] += 1
-        self.replay.slices.setdefault(round_, {})[index] = groups
+        self.appends[round_, index] += 1
+        self.slices.setdefault(round_, {})[index] = groups
 
     async def close_round(self, round_: int, slices: int) -> None:
-        self.replay.ends[round_] = slices
+        self.ends[round_] = slices
 
     def poisoned(self, error: Poisoned) -> None:
         raise error
 
     async def train(self) -> None:
         for round_ in self.rounds:
-            while round_ not in self.replay.ends:
+            while round_ not in self.ends:
                 await asyncio.sleep(1.0)
             await asyncio.sleep(self.random.exponential(30.0))
             self.versions.add(round_)
@@ -184,10 +172,10 @@ def test_the_loop_stores_every_slice_once_with_the_weights_of_its_round(
 
         play(story())
         expected = {(r, i) for r in crew.rounds for i in range(SLICES)}
-        assert crew.replay.appends == dict.fromkeys(expected, 1), seed
+        assert crew.appends == dict.fromkeys(expected, 1), seed
         for round_, index in expected:
             version = max(0, round_ - 1 - lag)
-            judged, task, proposals, drawn = crew.replay.slices[round_][index]
+            judged, task, proposals, drawn = crew.slices[round_][index]
             assert (judged, task) == ("judge", Task(round_, "judge", index, version))
             assert drawn == ("draw", Task(round_, "solver", index, version), proposals)
         assert crew.most_open <= 2 * ACTORS.tasks_in_flight, seed
@@ -210,13 +198,13 @@ def test_a_task_that_is_given_up_is_stored_with_its_reason_and_the_round_goes_on
 
     play(story())
     assert len(given_up) == ROUNDS and "solver task 2" in str(given_up[0])
-    groups = crew.replay.slices[1][2]
+    groups = crew.slices[1][2]
     assert [group.prompt for group in groups] == ["1 2"]
     assert groups[0].reason == "task given up: every replica died of it"
     assert not groups[0].accepted and groups[0].ranked() == []
     path = write_segment(tmp_path, 1, 2, groups)
     assert read_segment(path) == groups
-    assert all(crew.replay.slices[1][index][0] == "judge" for index in (0, 1, 3, 4, 5))
+    assert all(crew.slices[1][index][0] == "judge" for index in (0, 1, 3, 4, 5))
 
 
 def watched(crew: SimulatedCrew) -> None:
