@@ -276,7 +276,7 @@ def main() -> None:
     parser.add_argument(
         "--start", type=Path, help="go on with this checkpoint and keep its image tokenizer"
     )
-    parser.add_argument("--steps", type=int, default=7000)
+    parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--batch", type=int, default=256, help="sequences a step, of all workers")
     parser.add_argument("--rate", type=float, default=3e-3, help="the highest learning rate")
     arguments = parser.parse_args()
