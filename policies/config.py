@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from policies.errors import UserError
+from policies.errors import UserError, shown
 
 
 class ConfigError(UserError, ValueError):
@@ -18,7 +18,7 @@ class ConfigError(UserError, ValueError):
 def require(condition: bool, field: str, value: object, rule: str) -> None:
     """Raises ConfigError unless `condition`: `require(lr > 0, "trainer.lr", lr, "above 0")`."""
     if not condition:
-        raise ConfigError(f"{field} is {value!r}: it must be {rule}")
+        raise ConfigError(f"{field} is {shown(value)}: it must be {rule}")
 
 
 @dataclass(frozen=True)

@@ -9,3 +9,14 @@ from __future__ import annotations
 
 class UserError(Exception):
     """Mendable from outside the program: a setting, a file, a full disk, a busy machine."""
+
+
+def shown(value: object) -> str:
+    """`value` as a message tells it: in one line, and cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def named(name: str) -> str:
+    """A name or a path as a message tells it: as it is, unless that would break the line."""
+    return name if name.isprintable() and len(name) <= 1000 else shown(name)

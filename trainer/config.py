@@ -98,7 +98,9 @@ class RunConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
-        require(self.name != "" and "/" not in self.name, "name", self.name, "a plain folder name")
+        plain = self.name.isprintable() and "/" not in self.name
+        require(plain and self.name not in ("", ".", ".."), "name", self.name,
+                "a plain folder name")  # fmt: skip
         require(self.seed >= 0, "seed", self.seed, "0 or more")
         require(self.rounds >= 1, "rounds", self.rounds, "1 or more")
         require(self.lag in (0, 1), "lag", self.lag, "0 or 1")
