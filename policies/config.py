@@ -21,6 +21,15 @@ def require(condition: bool, field: str, value: object, rule: str) -> None:
         raise ConfigError(f"{field} is {shown(value)}: it must be {rule}")
 
 
+def require_cpus(field: str, value: float) -> None:
+    require(value >= 0.0001, field, value, "from 0.0001 on, the least that Ray counts")
+
+
+def require_heat(field: str, value: float) -> None:
+    """A temperature that is all but 0 would make infinities of logits."""
+    require(value == 0 or value >= 0.001, field, value, "0, or from 0.001 on")
+
+
 @dataclass(frozen=True)
 class PolicyConfig:
     """Which model plays the roles. `path` is a checkpoint folder; "base" is the shipped tiny one."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from actors.config import ActorsConfig, JudgeConfig, ProposerConfig, SolverConfig
 from evaluation.config import EvaluationConfig
-from policies.config import PolicyConfig, require
+from policies.config import PolicyConfig, require, require_cpus
 from policies.interface import PATTERNS
 
 
@@ -63,8 +63,11 @@ class TrainerConfig:
             "kept_checkpoints",
         ):
             require(getattr(self, name) >= 1, f"trainer.{name}", getattr(self, name), "1 or more")
-        for name in ("cpus", "lr", "eps", "clip"):
+        require_cpus("trainer.cpus", self.cpus)
+        for name in ("lr", "clip"):
             require(getattr(self, name) > 0, f"trainer.{name}", getattr(self, name), "above 0")
+        # Weights are float32: a smaller eps is 0 there, and a gradient of 0 then is divided by it.
+        require(self.eps >= 1e-30, "trainer.eps", self.eps, "from 1e-30 on")
         for name in ("warmup_steps", "weight_decay", "max_failures"):
             require(getattr(self, name) >= 0, f"trainer.{name}", getattr(self, name), "0 or more")
         require(len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas), "trainer.betas",
