@@ -6,6 +6,13 @@ command line prints it as it is; any other exception is a defect and keeps its t
 
 from __future__ import annotations
 
+import reprlib
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel = 3
+_SHORT.maxdict = _SHORT.maxlist = _SHORT.maxtuple = 10
+_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 200
+
 
 class UserError(Exception):
     """Mendable from outside the program: a setting, a file, a full disk, a busy machine."""
@@ -13,8 +20,7 @@ class UserError(Exception):
 
 def shown(value: object) -> str:
     """`value` as a message tells it: in one line, and cut where it is long."""
-    text = repr(value)
-    return text if len(text) <= 200 else f"{text[:200]}..."
+    return _SHORT.repr(value)
 
 
 def named(name: str) -> str:
