@@ -21,7 +21,7 @@ from PIL import Image
 
 from actors import durable
 from actors.records import JudgedGroup, Judgement, Rollout
-from policies.errors import UserError
+from policies.errors import UserError, named
 from policies.interface import Picture
 
 # As it is written: 000001 and the digits of other scripts are numbers too, and would be twins.
@@ -135,7 +135,7 @@ def find_problem(data: bytes, path: Path) -> str:
     """Why `data` is not the segment that `path` names; "" if it is."""
     name = SegmentName.parse(path)
     if name is None:
-        return f"{path} is not named like a segment: restore its name or delete it"
+        return f"{named(str(path))} is not named like a segment: restore its name or delete it"
     measured = hashlib.sha256(data).hexdigest()[:32]
     if measured != name.checksum:
         return (
