@@ -222,11 +222,13 @@ def _manifest(path: Path) -> tuple[Checkpoint, dict[str, str]]:
         ) from error
 
 
-def _cursor(fields: Mapping[str, Any]) -> Cursor:
-    for name, value in fields.items():
+def _cursor(numbers: Mapping[str, Any]) -> Cursor:
+    if numbers.keys() != vars(Cursor()).keys():
+        raise ValueError(f"the cursor has {shown(sorted(numbers))}")
+    for name, value in numbers.items():
         if type(value) is not int or value < 0:
-            raise ValueError(f"cursor.{named(name)} is {shown(value)}, not a whole number from 0")
-    return Cursor(**fields)
+            raise ValueError(f"cursor.{name} is {shown(value)}, not a whole number from 0")
+    return Cursor(**numbers)
 
 
 def _body_hash(body: Mapping[str, Any]) -> str:

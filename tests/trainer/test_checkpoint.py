@@ -20,6 +20,7 @@ from trainer.checkpoint import Cursor
 from trainer.learner import Learner
 
 SETTINGS = {"seed": 0, "trainer.lr": 1e-3}
+ONE = vars(Cursor(1, 1, 1, 1, 0))
 
 
 @pytest.fixture
@@ -161,11 +162,11 @@ def test_an_edited_cursor_is_noticed(learner, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"cursor": {"steps": 1}}, "unexpected keyword argument 'steps'"),
-        ({"cursor": {"step": "1"}}, "cursor.step is '1', not a whole number from 0"),
-        ({"cursor": {"step": True}}, "cursor.step is True, not a whole number from 0"),
-        ({"cursor": {"epoch": -1}}, "cursor.epoch is -1, not a whole number from 0"),
-        ({"cursor": 3}, "has no attribute 'items'"),
+        ({"cursor": {"st\neps": 1}}, r"the cursor has ['st\neps']"),
+        ({"cursor": ONE | {"step": "1"}}, "cursor.step is '1', not a whole number from 0"),
+        ({"cursor": ONE | {"step": True}}, "cursor.step is True, not a whole number from 0"),
+        ({"cursor": ONE | {"epoch": -1}}, "cursor.epoch is -1, not a whole number from 0"),
+        ({"cursor": 3}, "has no attribute 'keys'"),
         ({"files": 3}, "'int' object is not iterable"),
         ({"settings": None}, "'NoneType' object is not iterable"),
         ({"files": {"!\n\0": "0"}}, r"!\n\x00' is missing"),
