@@ -158,7 +158,7 @@ def _override(text: str) -> Settings:
     origin = f"override {named(text)}"
     if not equals or not name:
         raise ConfigError(
-            f"override {text!r} sets nothing; write name=value, such as trainer.lr=2e-4"
+            f"override {shown(text)} sets nothing; write name=value, such as trainer.lr=2e-4"
         )
     try:
         found = yaml12.leaves(value, under=name) or [(name, None, 1)]

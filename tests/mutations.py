@@ -63,8 +63,8 @@ def verdict(name: str, read: Callable[[], T], file: str | Path) -> T | None:
             return read()
     except UserError as error:
         said = str(error)
-        assert said and "\n" not in said and len(said) < 2000, f"{name}: {said!r}"
-        assert str(file) in said, f"{name}: {file} is not in {said!r}"
+        assert said and "\n" not in said and len(said) < 2000, f"{name}: {said[:300]!r}"
+        assert str(file) in said, f"{name}: {file} is not in {said[:300]!r}"
         return None
     except Exception as error:
         raise AssertionError(f"{name}: {type(error).__name__}: {error}") from error
