@@ -21,7 +21,7 @@ from PIL import Image
 
 from actors import durable
 from actors.records import JudgedGroup, Judgement, Rollout
-from policies.errors import UserError, named
+from policies.errors import UserError, brief, named
 from policies.interface import Picture
 
 # As it is written: 000001 and the digits of other scripts are numbers too, and would be twins.
@@ -163,7 +163,7 @@ def find_problem(data: bytes, path: Path) -> str:
 def _foreign(path: Path, why: object) -> str:
     """Of a file that has the checksum in its name and is not a segment for all that."""
     return (
-        f"{path} was not written by this program ({' '.join(str(why).split())}): move it away, or "
+        f"{path} was not written by this program ({brief(why)}): move it away, or "
         f"delete it and resume the run to have it made again"
     )
 

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from policies.config import ConfigError
-from policies.errors import shown
+from policies.errors import brief, shown
 from policies.interface import Context, Picture, Segment
 
 DATA = Path(__file__).parent / "data"
@@ -155,7 +155,7 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         data = yaml.safe_load(file.read_text(encoding="utf-8"))
     except Exception as error:  # PyYAML meets some tags, escapes and depths with errors of any kind
-        raise ConfigError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{file} is not YAML: {brief(error)}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{file} is {type(data).__name__}: it must be a mapping of names")
     return data

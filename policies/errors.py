@@ -26,3 +26,9 @@ def shown(value: object) -> str:
 def named(name: str) -> str:
     """A name or a path as a message tells it: as it is, unless that would break the line."""
     return name if name.isprintable() and len(name) <= 1000 else shown(name)
+
+
+def brief(error: object) -> str:
+    """What a library says of an error, in one line, and cut where it is long."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else f"{text[:300]}..."

@@ -27,7 +27,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 from actors import durable
 from actors.waiting import FULL, patiently
-from policies.errors import named, shown
+from policies.errors import brief, named, shown
 from policies.interface import CheckpointError
 from trainer.learner import Kind, Learner
 
@@ -217,7 +217,7 @@ def _manifest(path: Path) -> tuple[Checkpoint, dict[str, str]]:
         return Checkpoint(path, cursor, dict(body["settings"])), dict(body["files"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
-            f"{file} cannot be read ({error}): restore the folder {path} from a copy, or delete it "
+            f"{file} cannot be read ({brief(error)}): restore the folder {path} from a copy, or delete it "
             "to go on from the checkpoint before it."
         ) from error
 

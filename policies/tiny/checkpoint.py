@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from policies.errors import shown
+from policies.errors import brief, named, shown
 from policies.interface import CheckpointError
 from policies.tiny.text import BOS, EOS, PAD, TOKENIZER_FILE, Text
 from policies.tiny.transformer import (
@@ -155,7 +155,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{file} is not JSON ({error}); {_AGAIN}.") from error
+        raise CheckpointError(f"{file} is not JSON ({brief(error)}); {_AGAIN}.") from error
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind != "llama" or not isinstance(config.get("unicorn_tiny"), dict):
         raise CheckpointError(
@@ -177,10 +177,10 @@ def _parse(file: Path, config: dict[str, Any]) -> tuple[TransformerConfig, Visio
         }
         vision, offset = VisionConfig(**seen), own["code_offset"]
     except KeyError as error:
-        raise CheckpointError(f"{file} lacks the field {error}; {_AGAIN}.") from error
+        raise CheckpointError(f"{file} lacks the field {brief(error)}; {_AGAIN}.") from error
     except (TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
-            f"{file} has a field that does not fit: {error}; {_AGAIN}."
+            f"{file} has a field that does not fit: {brief(error)}; {_AGAIN}."
         ) from error
     _require_same(file, config, _describe(model, vision, offset))
     return model, vision, offset
@@ -203,7 +203,7 @@ def _read_tensors(file: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str
     try:
         tensors = load_file(file)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{file} is truncated or damaged ({error}); {_AGAIN}.") from error
+        raise CheckpointError(f"{file} is truncated or damaged ({brief(error)}); {_AGAIN}.") from error
     described = {name: (tuple(t.shape), t.dtype) for name, t in tensors.items()}
     check_tensors(str(file), described, {name: (s, torch.float32) for name, s in shapes.items()})
     return tensors
@@ -218,7 +218,7 @@ def check_tensors(where: str, found: Mapping[str, object], wanted: Mapping[str, 
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise CheckpointError(
-                f"{where} {problem} tensor {min(names)}{more}; use the weights of this very model."
+                f"{where} {problem} tensor {named(min(names))}{more}; use the weights of this very model."
             )
     for name, what in wanted.items():
         if found[name] != what:

@@ -57,6 +57,8 @@ def written(folder: Path, good: Files, files: Files) -> Path:
 def harm(random: Rng, files: Files) -> Files:
     """Other bytes in a file, or another set of files, or files under each other's names."""
     changed = dict(files)
+    if not files:
+        return files
     one, other = pick(random, sorted(files)), pick(random, sorted(files))
     action = int(random.integers(12))
     if action == 0:

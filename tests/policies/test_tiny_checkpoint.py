@@ -132,6 +132,10 @@ SEALED = {
     "bad config": (_write("config.json", b"{"), "config.json is not JSON"),
     "deep config": (_write("config.json", b"[" * 100_000), "config.json is not JSON"),
     "long number": (_write("config.json", b"9" * 5000), "config.json is not JSON"),
+    "odd tokenizer": (
+        _write("tokenizer.json", b'{"version": "%s"}' % (b"x\\n" * 5000)),
+        "tokenizer.json is not the tokenizer of a tiny policy (Unknown tokenizer version",
+    ),
     "bad tokenizer": (_write("tokenizer.json", b"{}"), "tokenizer.json is not the tokenizer"),
     "other model": (_config(model_type="qwen2"), "model_type 'qwen2'"),
     "other rope": (
@@ -201,6 +205,7 @@ def refused(folder: Path, message: str) -> None:
         TinyPolicy.from_pretrained(folder)
     assert message in str(caught.value)
     assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 1000
 
 
 def test_sha256sum_agrees_and_can_seal(folder: Path) -> None:
