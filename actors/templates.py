@@ -172,7 +172,9 @@ def _same_names(file: Path, what: str, found: Any, wanted: Any) -> None:
 
 def _texts(file: Path, where: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not value or not all(isinstance(v, str) for v in value):
-        raise ConfigError(f"{file}: {where} is {shown(value)}: it must be a list of one or more texts")
+        raise ConfigError(
+            f"{file}: {where} is {shown(value)}: it must be a list of one or more texts"
+        )
     return tuple(text.strip("\n") for text in value)
 
 

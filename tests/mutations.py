@@ -23,6 +23,7 @@ T = TypeVar("T")
 Rng = np.random.Generator
 Change = Callable[[Rng, bytes], bytes]
 
+
 class TooLong(BaseException):
     """No Exception, so that nothing under test takes it for its own."""
 
@@ -79,9 +80,7 @@ def bounded(name: str) -> Iterator[None]:
 
     before, handler = resource.getrlimit(resource.RLIMIT_AS), signal.signal(signal.SIGPROF, stop)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
-    resource.setrlimit(
-        resource.RLIMIT_AS, (pages * resource.getpagesize() + BYTES, before[1])
-    )
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + BYTES, before[1]))
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         yield

@@ -81,7 +81,9 @@ def load(folder: Path) -> tuple[Transformer, ImageTokenizer, Text]:
             f"{wanted[1]}; use the tokenizer that was saved with this checkpoint."
         )
     parts = public_parts(model_config).values()
-    public = _read_tensors(folder / MODEL, {name: shape for stack in parts for name, shape in stack})
+    public = _read_tensors(
+        folder / MODEL, {name: shape for stack in parts for name, shape in stack}
+    )
     with torch.device("meta"):  # shapes alone, until the file is seen to hold them
         blank = ImageTokenizer(vision_config).state_dict()
     pictures = _read_tensors(folder / VISION, {name: tuple(t.shape) for name, t in blank.items()})
@@ -203,7 +205,9 @@ def _read_tensors(file: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str
     try:
         tensors = load_file(file)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{file} is truncated or damaged ({brief(error)}); {_AGAIN}.") from error
+        raise CheckpointError(
+            f"{file} is truncated or damaged ({brief(error)}); {_AGAIN}."
+        ) from error
     described = {name: (tuple(t.shape), t.dtype) for name, t in tensors.items()}
     check_tensors(str(file), described, {name: (s, torch.float32) for name, s in shapes.items()})
     return tensors

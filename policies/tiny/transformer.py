@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from policies.errors import shown
 
-
 # What is larger is a mistake: layers are built one by one, and positions have tables.
 MOST = {"layers": 2**10, "max_positions": 2**16}
 MOST_OTHERWISE = 2**20

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from policies.errors import shown
 
-
 # What is larger is a mistake, and would be built before anything is read.
 MOST = 2**10
 

@@ -60,7 +60,20 @@ VALUES = (
     "!!python/object/apply:os.system [ls]", "!x {lr: 1}", "[" * 1000, "{a: " * 400, "? a", "- a", "@", "`",
     "%a", "1 # 2", "1#2", "\u2028", "\ud800", "\x00", "<<", "base", "low.yaml", "1.0", "1e0",
 )  # fmt: skip
-KEYS = (*DEFAULTS, "trainer", "<<", "base", "", "lr", "~", "1", '"a\\nb"', "'lr'", "? lr", "a" * 2000)
+KEYS = (
+    *DEFAULTS,
+    "trainer",
+    "<<",
+    "base",
+    "",
+    "lr",
+    "~",
+    "1",
+    '"a\\nb"',
+    "'lr'",
+    "? lr",
+    "a" * 2000,
+)
 
 
 def revalue(random: Rng, data: bytes) -> bytes:

@@ -114,7 +114,6 @@ def recipe_names() -> set[str]:
         ("lag=2", "lag is 2: it must be 0 or 1"),
         ("judge.weights=newest", "judge.weights is 'newest': it must be"),
         ("name=a/b", "name is 'a/b': it must be a plain folder name"),
-        ("name=..", "name is '..': it must be a plain folder name"),
     ],
 )
 def test_an_impossible_value_is_refused_with_its_place(
@@ -138,13 +137,6 @@ def test_an_impossible_value_is_refused_with_its_place(
         (f"trainer.lr={10**400}", "it must be a finite number"),
         ("trainer.lr=", "trainer.lr is None: it must be a finite number"),
         ("name=7", "name is 7: it must be a text"),
-        ('name="\\ud800"', "name is '\\ud800': it must be a text (quote it) that can be a name"),
-        ('folder="a\\0b"', "folder is 'a\\x00b': it must be a text (quote it) that can be a name"),
-        (f"policy.path={'a' * 300}", "aaa': it must be a text (quote it) that can be a name"),
-        (f"rounds={2**63}", "rounds is 9223372036854775808: it must be a whole number below 2**63"),
-        ("proposer.cpus=1e300", "proposer.cpus is 1e+300: it must be a finite number within 1e+09"),
-        ("trainer={lr: 1, lr: 2}", "trainer.lr is set again, first in override trainer={lr: 1, lr:"),
-        ("rounds=a\nb", "override 'rounds=a\\nb': rounds is 'a b': it must be a whole number"),
         ("trainer.betas=[0.9]", "trainer.betas is [0.9]: it must be a list of 2"),
         ("trainer.betas=0.9", "trainer.betas is 0.9: it must be a list of 2"),
         ("solver.guidance=[low]", "solver.guidance is 'low': it must be a finite number"),
@@ -174,21 +166,6 @@ def test_a_wrong_type_is_refused_with_field_value_and_what_is_expected(
         ("seed: 1\nseed: 2\n", ", line 2: seed is set again, first in "),
         ("? [a, b]\n: 1\n", "a name must be a plain text"),
         ("a: &a\n  b: *a\n", ", line 1: not YAML: anchors (&), aliases (*) and tags (!) are not"),
-        ("seed: &a 1\nrounds: *a\n", ", line 1: not YAML: anchors"),
-        ("seed: !!int 1_0\n", ", line 1: not YAML: anchors"),
-        ("trainer: !!float {lr: 1}\n", ", line 1: not YAML: anchors"),
-        ("lag: !!bool maybe\n", ", line 1: not YAML: anchors"),
-        ("seed: 1\nname: " + "[" * 3000, ", line 2: not YAML: lists and sections are nested too"),
-        ("seed: 1\nname: " + "{a: " * 3000, ", line 2: not YAML: lists and sections are nested"),
-        ('seed: 1\nname: "\\UFFFFFFFF"\n', ", line 2: not YAML: an escape in a quoted text names no"),
-        (f"seed: {'9' * 5000}\n", ", line 1: not YAML: a number has too many digits"),
-        ("trainer: {lr: 1}\nseed: 2\ntrainer: {eps: 1}", ", line 3: not YAML: the section trainer st"),
-        ("#" * 70_000, "is larger than 65536 bytes"),
-        ('"a\\nb": 1\n', "there is no field 'a\\nb'; the nearest is"),
-        ("? " + "x" * 30_000 + "\n: 1\n", "the nearest is"),
-        ('base: "a\\0b"\n', "base is 'a\\x00b': it must be a recipe's file"),
-        ('base: "\\ud800"\n', "base is '\\ud800': it must be a recipe's file"),
-        (f"base: {'a' * 300}/r.yaml\n", "cannot be read as a recipe (File name too long)"),
         ("---\nseed: 1\n---\nseed: 2\n", "not YAML"),
         ("base: 3\n", "base is 3: it must be a recipe's file"),
         ("base: nowhere.yaml\n", "there is no recipe"),
@@ -200,12 +177,6 @@ def test_a_broken_file_is_refused_by_name_and_line(tmp_path: Path, text: str, sa
     message = refusal(write(tmp_path, text.replace("{folder}", tmp_path.name)))
     assert str(tmp_path) in message and said in message
     assert "\n" not in message and len(message) < 1000
-
-
-def test_a_base_of_a_base_may_be_a_link_to_itself(tmp_path: Path) -> None:
-    (tmp_path / "loop.yaml").symlink_to("loop.yaml")
-    message = refusal(write(tmp_path, "base: loop.yaml\n"))
-    assert "loop.yaml" in message and "symbolic links" in message
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:

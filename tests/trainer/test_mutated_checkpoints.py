@@ -140,7 +140,7 @@ def test_changed_files_are_refused(folder: Path) -> None:
 def test_a_checkpoint_under_another_name_is_refused(folder: Path) -> None:
     for name in (
         "step-00000007-round-00003", "step-00000008-round-00002", "step-000000007-round-00002",
-        "step-٠٠٠٠٠٠٠٧-round-00002", "step-00000007-round-00002.old", "step-7-round-2", "a\nb",
+        "step-0000000\u0667-round-00002", "step-00000007-round-00002.old", "step-7-round-2", "a\nb",
     ):  # fmt: skip
         renamed = folder.rename(folder.with_name(name))
         assert verdict(name, lambda: checkpoint.latest(folder.parent), folder.parent) is None
