@@ -191,13 +191,15 @@ def _parse(file: Path, config: dict[str, Any]) -> tuple[TransformerConfig, Visio
 def _require_same(file: Path, found: Mapping[str, object], wanted: Mapping[str, object]) -> None:
     """What `save` would write is what there is, to the last field: any other is ignored by nobody
     who reads the folder as a Llama model."""
-    for field in sorted({*found, *wanted}):
-        if json.dumps(found.get(field), sort_keys=True) != json.dumps(
-            wanted.get(field), sort_keys=True
-        ):
+    if unknown := sorted(found.keys() - wanted):
+        raise CheckpointError(
+            f"{file} has the field {named(unknown[0])}, which a tiny policy does not know; {_AGAIN}."
+        )
+    for field, value in wanted.items():
+        if json.dumps(found.get(field), sort_keys=True) != json.dumps(value, sort_keys=True):
             raise CheckpointError(
                 f"{file} has {field}={shown(found.get(field))}, but a tiny policy needs "
-                f"{shown(wanted.get(field))}; {_AGAIN}."
+                f"{shown(value)}; {_AGAIN}."
             )
 
 

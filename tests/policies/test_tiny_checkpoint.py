@@ -144,7 +144,11 @@ SEALED = {
     ),
     "other rope before 5": (_config(rope_theta=5.0), "has rope_theta=5.0, but a tiny policy needs"),
     "other end": (_config(eos_token_id=7), "has eos_token_id=7, but a tiny policy needs 5"),
-    "unknown field": (_config(sliding_window=8), "has sliding_window=8, but a tiny policy needs"),
+    "unknown field": (_config(sliding_window=8), "has the field sliding_window, which a tiny"),
+    "unknown name": (
+        _config(**{"x\n": 0}),
+        r"has the field 'x\n', which a tiny policy does not know",
+    ),
     "not a number": (_config(rms_norm_eps=float("nan")), "norm_eps=nan must be a number above 0"),
     "many layers": (_config(num_hidden_layers=10**12), "layers=1000000000000 must be a number"),
     "wide layers": (_config(hidden_size=2**20), "model.safetensors has "),
