@@ -64,11 +64,11 @@ def said(escaped: str) -> str:
 
 
 def score(number: str) -> float | None:
-    """Exactly, for exponents and numbers that can be written out."""
-    exponent = number.lower().partition("e")[2]
-    if len(number) > 1000 or len(exponent) > 5:
+    """Exactly, for exponents that can be written out; what a thousand digits do not tell is left."""
+    digits, _, exponent = number.lower().partition("e")
+    if len(exponent) > 5 or (len(digits) > 1000 and "." not in digits[:1000]):
         return None
-    exact = Fraction(number)
+    exact = Fraction(f"{digits[:1000]}e{exponent or 0}")
     return float(exact) if 0 <= exact <= 10 else None
 
 
