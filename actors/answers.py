@@ -2,7 +2,7 @@
 
 Invariant: an answer is one JSON object with exactly the keys that were asked for, and nothing
 around it. Nothing is repaired: what cannot be read is asked again, and then is recorded as
-unparsable. Scores are numbers from 0 to 10.
+unparsable. Scores are numbers from 0 to 10, judged as written and only then rounded to a float.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any, TypeVar
 
 from actors.records import Judgement, Proposal
@@ -106,8 +107,11 @@ def judgement_json(judgement: Judgement) -> str:
 def _fields(text: str) -> dict[str, Any] | None:
     """The one JSON object that `text` is, or None."""
     try:
-        value = json.loads(text, object_pairs_hook=_no_repeats, parse_constant=_refuse)
-    except (ValueError, RecursionError):
+        value = json.loads(
+            text, object_pairs_hook=_no_repeats, parse_constant=_refuse, parse_float=Decimal
+        )
+    # An exponent that is too large for Decimal is an ArithmeticError.
+    except (ValueError, ArithmeticError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
@@ -124,8 +128,8 @@ def _refuse(constant: str) -> Any:
 
 
 def _score(value: Any) -> float | None:
-    # A bool is an int in Python, and 1e999 is read as infinity.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 10:
+    # A bool is an int in Python. Floats would not tell 10.0000000000000001 from 10.
+    if isinstance(value, bool) or not isinstance(value, int | Decimal) or not 0 <= value <= 10:
         return None
     return float(value)
 

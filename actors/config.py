@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from policies.config import require
+from policies.config import require, require_cpus, require_heat
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,13 @@ class ProposerConfig:
     max_tokens: int = 40
 
     def __post_init__(self) -> None:
-        for name in ("replicas", "prompts", "prompts_per_task", "reseed_every", "attempts"):
+        for name in ("replicas", "prompts", "prompts_per_task", "reseed_every", "max_tokens"):
             require(getattr(self, name) >= 1, f"proposer.{name}", getattr(self, name), "1 or more")
-        require(self.cpus > 0, "proposer.cpus", self.cpus, "above 0")
-        require(
-            self.demonstrations >= 0, "proposer.demonstrations", self.demonstrations, "0 or more"
-        )
+        for name in ("demonstrations", "reseed_candidates"):
+            require(getattr(self, name) >= 0, f"proposer.{name}", getattr(self, name), "0 or more")
+        require_heat("proposer.temperature", self.temperature)
+        require(1 <= self.attempts <= 1000, "proposer.attempts", self.attempts, "from 1 to 1000")
+        require_cpus("proposer.cpus", self.cpus)
         require(0 < self.similarity <= 1, "proposer.similarity", self.similarity, "in (0, 1]")
 
 
@@ -49,9 +50,12 @@ class SolverConfig:
     def __post_init__(self) -> None:
         for name in ("replicas", "rollouts", "prompts_per_task"):
             require(getattr(self, name) >= 1, f"solver.{name}", getattr(self, name), "1 or more")
-        require(self.cpus > 0, "solver.cpus", self.cpus, "above 0")
-        require(len(self.temperatures) > 0 and min(self.temperatures) >= 0,
-                "solver.temperatures", self.temperatures, "a list of numbers from 0")  # fmt: skip
+        require_cpus("solver.cpus", self.cpus)
+        require(
+            self.temperatures != (), "solver.temperatures", self.temperatures, "one number or more"
+        )
+        for temperature in self.temperatures:
+            require_heat("solver.temperatures", temperature)
         require(len(self.guidance) > 0 and min(self.guidance) >= 0,
                 "solver.guidance", self.guidance, "a list of numbers from 0")  # fmt: skip
 
@@ -73,10 +77,13 @@ class JudgeConfig:
     accept_at: float = 7.0
 
     def __post_init__(self) -> None:
-        for name in ("replicas", "votes", "attempts", "max_tokens"):
+        for name in ("replicas", "max_tokens"):
             require(getattr(self, name) >= 1, f"judge.{name}", getattr(self, name), "1 or more")
-        require(self.cpus > 0, "judge.cpus", self.cpus, "above 0")
-        require(self.temperature >= 0, "judge.temperature", self.temperature, "0 or more")
+        for name in ("votes", "attempts"):
+            value = getattr(self, name)
+            require(1 <= value <= 1000, f"judge.{name}", value, "from 1 to 1000")
+        require_cpus("judge.cpus", self.cpus)
+        require_heat("judge.temperature", self.temperature)
         require(self.weights in ("current", "base"), "judge.weights", self.weights,
                 '"current" or "base"')  # fmt: skip
         require(0 <= self.accept_at <= 10, "judge.accept_at", self.accept_at, "from 0 to 10")

@@ -21,10 +21,12 @@ from PIL import Image
 
 from actors import durable
 from actors.records import JudgedGroup, Judgement, Rollout
-from policies.errors import UserError
+from policies.errors import UserError, brief, named
 from policies.interface import Picture
 
-NAME = re.compile(r"round-(\d{5,})/slice-(\d{5,})-([0-9a-f]{32})\.parquet")
+# As it is written: 000001 and the digits of other scripts are numbers too, and would be twins.
+_NUMBER = "([0-9]{5}|[1-9][0-9]{5,})"
+NAME = re.compile(rf"round-{_NUMBER}/slice-{_NUMBER}-([0-9a-f]{{32}})\.parquet")
 FORMAT = b"unicorn-ray replay segment 1"
 # Measured at 512 x 512: 35 ms a picture where the default 6 takes 149 ms for 10 % fewer bytes.
 PNG_LEVEL = 3
@@ -114,12 +116,12 @@ def write_segment(
 def read_segment(path: str | Path) -> list[JudgedGroup]:
     """Raises SegmentError if the file is not what was written under this name."""
     path = Path(path)
-    data = durable.read(path)
-    problem = find_problem(data, path)
-    if problem:
-        raise SegmentError(problem)
-    table = pq.read_table(io.BytesIO(data), use_threads=False)
-    return [_group(row) for row in table.to_pylist()]
+    data = _verified(path)
+    try:
+        table = pq.read_table(io.BytesIO(data), use_threads=False)
+        return [_group(row) for row in table.to_pylist()]
+    except Exception as error:  # foreign bytes make Arrow and PIL raise almost anything
+        raise SegmentError(_foreign(path, error)) from error
 
 
 def count(data: bytes) -> tuple[int, int]:
@@ -133,21 +135,51 @@ def find_problem(data: bytes, path: Path) -> str:
     """Why `data` is not the segment that `path` names; "" if it is."""
     name = SegmentName.parse(path)
     if name is None:
-        return f"{path} is not named like a segment: restore its name or delete it"
+        return f"{named(str(path))} is not named like a segment: restore its name or delete it"
     measured = hashlib.sha256(data).hexdigest()[:32]
     if measured != name.checksum:
         return (
             f"{path}: checksum differs: the bytes hash to {measured}; restore the file, or delete "
             f"it and resume the run to have it made again"
         )
-    place = pq.read_schema(io.BytesIO(data)).metadata or {}
+    try:
+        schema = pq.read_schema(io.BytesIO(data))
+        if schema.equals(SCHEMA):
+            count(data)
+    except Exception as error:
+        return _foreign(path, error)
+    place = schema.metadata or {}
     stated = place.get(b"format"), place.get(b"round"), place.get(b"slice")
     if stated != (FORMAT, str(name.round).encode(), str(name.index).encode()):
         return (
             f"{path} holds {stated}, its name says {name} of {FORMAT!r}: move it back to its "
             f"place, or delete it and resume the run to have it made again"
         )
+    if not schema.equals(SCHEMA):
+        return _foreign(path, f"it has the columns {', '.join(schema.names)}, or other types")
     return ""
+
+
+def _foreign(path: Path, why: object) -> str:
+    """Of a file that has the checksum in its name and is not a segment for all that."""
+    return (
+        f"{path} was not written by this program ({brief(why)}): move it away, or "
+        f"delete it and resume the run to have it made again"
+    )
+
+
+def _verified(path: Path) -> bytes:
+    """The bytes of the segment `path`. Raises SegmentError."""
+    try:
+        data = durable.read(path)
+    except OSError as error:
+        raise SegmentError(
+            f"{path} cannot be read ({error.strerror or error}): restore it, or resume the run to "
+            f"have it made again"
+        ) from error
+    if problem := find_problem(data, path):
+        raise SegmentError(problem)
+    return data
 
 
 def log_digest(folder: str | Path) -> str:
@@ -156,10 +188,7 @@ def log_digest(folder: str | Path) -> str:
     paths = durable.files(durable.locate(folder))
     names = [name for path in paths if (name := SegmentName.parse(path)) is not None]
     for name in sorted(names, key=lambda name: (name.round, name.index)):
-        data = durable.read(name.path)
-        problem = find_problem(data, name.path)
-        if problem:
-            raise SegmentError(problem)
+        data = _verified(name.path)
         total.update(f"{name.round} {name.index} {hashlib.sha256(data).hexdigest()}\n".encode())
     return total.hexdigest()
 
@@ -211,7 +240,9 @@ def _group(row: dict[str, Any]) -> JudgedGroup:
 
 
 def _rollout(packed: dict[str, Any]) -> Rollout:
-    with Image.open(io.BytesIO(packed["png"])) as image:
+    with Image.open(io.BytesIO(packed["png"]), formats=("PNG",)) as image:
+        if image.mode != "RGB":
+            raise ValueError(f"a picture is {image.mode}, not RGB")
         pixels = np.array(image)
     codes = packed["codes"]
     return Rollout(

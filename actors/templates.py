@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from policies.config import ConfigError
+from policies.errors import brief, shown
 from policies.interface import Context, Picture, Segment
 
 DATA = Path(__file__).parent / "data"
@@ -125,7 +126,7 @@ def load_templates(name: str) -> Templates:
             f"or an existing .yaml file (the nearest is {near!r})"
         )
     data = _read(file)
-    own = {**data.pop("subcategories", {})}
+    own = data.pop("subcategories", {})
     shown = data.pop("demonstrations", None)
     if not isinstance(shown, dict) or {k: type(v) for k, v in shown.items()} != SHOWN:
         raise ConfigError(f'{file}: demonstrations must have the texts "before" and "between"')
@@ -153,8 +154,8 @@ def load_categories(subcategories: dict[str, Any], source: Path) -> dict[str, Ca
 def _read(file: Path) -> dict[str, Any]:
     try:
         data = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
+    except Exception as error:  # PyYAML meets some tags, escapes and depths with errors of any kind
+        raise ConfigError(f"{file} is not YAML: {brief(error)}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{file} is {type(data).__name__}: it must be a mapping of names")
     return data
@@ -171,7 +172,9 @@ def _same_names(file: Path, what: str, found: Any, wanted: Any) -> None:
 
 def _texts(file: Path, where: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not value or not all(isinstance(v, str) for v in value):
-        raise ConfigError(f"{file}: {where} is {value!r}: it must be a list of one or more texts")
+        raise ConfigError(
+            f"{file}: {where} is {shown(value)}: it must be a list of one or more texts"
+        )
     return tuple(text.strip("\n") for text in value)
 
 

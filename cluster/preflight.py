@@ -1,7 +1,8 @@
 """What a run needs, compared with what is there, before anything starts.
 
 Invariant: a run that would wait for ever, or die of a full disk after hours, is refused at once
-with one sentence that names every part of the need and a way out.
+with one sentence that names every part of the need and a way out. So is one that names templates
+or a suite that there are not.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
+from actors.templates import load_templates
+from evaluation.suites import load_suite
 from policies.config import ConfigError
 from trainer.config import RunConfig
 
@@ -54,6 +57,7 @@ def needs(config: RunConfig) -> list[Need]:
 
 def check(config: RunConfig, available_cpus: float, free_bytes: int, checkpoint: Path) -> None:
     """Raises ConfigError for a run that cannot come to its end here."""
+    _check_names(config)
     _check_checkpoint(config, checkpoint)
     _check_cpus(config, available_cpus)
     _check_disk(config, free_bytes, checkpoint)
@@ -86,14 +90,27 @@ def machine_cpus() -> float:
 
 
 def room(folder: Path) -> int:
-    """Bytes that the run in `folder` has already or may still take of its disk."""
-    place = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.is_dir())
-    held = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    return shutil.disk_usage(place).free + held
+    """Bytes that the run in `folder` has already or may still take of its disk. Raises ConfigError
+    where that cannot be told."""
+    try:
+        place = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.is_dir())
+        held = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        return shutil.disk_usage(place).free + held
+    except OSError as error:
+        raise ConfigError(
+            f"the run folder {folder} cannot be looked at ({error.strerror}); give a folder=... "
+            "that can be written to"
+        ) from error
+
+
+def _check_names(config: RunConfig) -> None:
+    load_templates(config.actors.templates)
+    load_suite(config.evaluation.suite)
 
 
 def _check_checkpoint(config: RunConfig, checkpoint: Path) -> None:
-    if not any(checkpoint.glob("*.safetensors")):
+    # isdir() says no where Path.is_dir() raises, such as in a folder that is closed to us.
+    if not (os.path.isdir(checkpoint) and any(checkpoint.glob("*.safetensors"))):  # noqa: PTH112
         raise ConfigError(
             f"policy.path is {config.policy.path!r} of family {config.policy.family!r}: there is no "
             f'checkpoint in {checkpoint} (no *.safetensors); give the folder of one, or "base" in '

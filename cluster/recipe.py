@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from cluster import yaml12
 from cluster.sections import Setting, Settings, build, flat
 from policies.config import ConfigError
+from policies.errors import named, shown
 from trainer.config import RunConfig
 
 CONFIG_FILE = "config.yaml"
 RECIPES = Path("configs")
 BASE = "base"
+MOST_BYTES = 64 * 2**10
 
 
 def load(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
@@ -95,35 +98,48 @@ def _build(settings: Settings, overrides: Iterable[str]) -> RunConfig:
 
 def _read(path: Path, seen: tuple[Path, ...]) -> Settings:
     """The settings of `path` over those of its base."""
-    if path.resolve() in seen:
+    if (real := Path(os.path.realpath(path))) in seen:
         raise ConfigError(f"{path} is based on itself, by way of others; remove one `{BASE}:`")
-    settings: Settings = {}
     try:
         found = yaml12.leaves(_text(path))
     except yaml12.YamlError as error:
         raise ConfigError(f"{path}, line {error.line}: not YAML: {error}") from error
-    for name, value, line in found:
-        where = f"{path}, line {line}"
-        if name in settings:
-            raise ConfigError(f"{where}: {name} is set again, first in {settings[name].origin}")
-        settings[name] = Setting(value, where)
+    settings = _settings((name, Setting(value, f"{path}, line {at}")) for name, value, at in found)
     base = settings.pop(BASE, None)
     if base is None:
         return settings
-    if not isinstance(base.value, str):
-        raise ConfigError(f"{base.origin}: {BASE} is {base.value!r}: it must be a recipe's file")
-    return _read(path.parent / base.value, (*seen, path.resolve())) | settings
+    if not isinstance(base.value, str) or not base.value.isprintable():
+        raise ConfigError(
+            f"{base.origin}: {BASE} is {shown(base.value)}: it must be a recipe's file"
+        )
+    return _read(path.parent / base.value, (*seen, real)) | settings
+
+
+def _settings(found: Iterable[tuple[str, Setting]]) -> Settings:
+    """Each name once."""
+    settings: Settings = {}
+    for name, setting in found:
+        if name in settings:
+            raise ConfigError(
+                f"{setting.origin}: {named(name)} is set again, first in {settings[name].origin}"
+            )
+        settings[name] = setting
+    return settings
 
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise ConfigError(f"{path} is larger than {MOST_BYTES} bytes; give a recipe")
+        return data.decode()
     except (FileNotFoundError, NotADirectoryError):
         raise ConfigError(f"there is no recipe {path}; {_existing(path.parent)}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not a text in UTF-8 ({error.reason})") from error
     except OSError as error:
-        folder = path if path.is_dir() else path.parent
+        folder = path if os.path.isdir(path) else path.parent  # noqa: PTH112 (never raises)
         raise ConfigError(
             f"{path} cannot be read as a recipe ({error.strerror}); {_existing(folder)}"
         ) from error
@@ -131,23 +147,24 @@ def _text(path: Path) -> str:
 
 def _existing(folder: Path) -> str:
     for place in (folder, RECIPES):
-        if names := sorted(str(p) for p in place.glob("*.yaml")):
+        names = sorted(map(str, place.glob("*.yaml"))) if os.path.isdir(place) else []  # noqa: PTH112
+        if names:
             return f"there are: {', '.join(names)}"
     return f"give the path of a YAML file, such as {RECIPES}/tiny.yaml of a clone"
 
 
 def _override(text: str) -> Settings:
     name, equals, value = text.partition("=")
-    origin = f"override {text}"
+    origin = f"override {named(text)}"
     if not equals or not name:
         raise ConfigError(
-            f"override {text!r} sets nothing; write name=value, such as trainer.lr=2e-4"
+            f"override {shown(text)} sets nothing; write name=value, such as trainer.lr=2e-4"
         )
     try:
         found = yaml12.leaves(value, under=name) or [(name, None, 1)]
     except yaml12.YamlError as error:
         raise ConfigError(f"{origin}: the value is not YAML: {error}; quote it") from error
-    return {leaf: Setting(leaf_value, origin) for leaf, leaf_value, _ in found}
+    return _settings((leaf, Setting(leaf_value, origin)) for leaf, leaf_value, _ in found)
 
 
 def _refuse_another(folder: Path, config: RunConfig, other: RunConfig) -> None:

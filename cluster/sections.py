@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import sys
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from policies.config import ConfigError
+from policies.errors import named, shown
 
 T = TypeVar("T")
+
+# What is larger is a mistake, and would overflow where it is multiplied, waited for or stored.
+MOST = 1e9
+MOST_WHOLE = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -80,11 +85,12 @@ def _check_known(name: str, setting: Setting, known: list[str]) -> None:
         if setting.value == {}:
             return
         raise ConfigError(
-            f"{setting.origin}: {name} is {setting.value!r}: it must be a section with fields "
-            f"such as {inside[0]}"
+            f"{setting.origin}: {name} is {shown(setting.value)}: it must be a section with "
+            f"fields such as {inside[0]}"
         )
+    name = name[:200]  # longer ones take minutes to compare
     raise ConfigError(
-        f"{setting.origin}: there is no field {name}; the nearest is {_nearest(name, known)}"
+        f"{setting.origin}: there is no field {named(name)}; the nearest is {_nearest(name, known)}"
     )
 
 
@@ -121,20 +127,34 @@ def _build(section: type[T], prefix: str, settings: Mapping[str, Setting]) -> T:
 
 def _convert(name: str, hint: Any, value: Any) -> object:
     """`value` as the type of the field; a whole number may stand for a number, and no more."""
-    if hint is float and type(value) in (int, float) and abs(value) <= sys.float_info.max:
+    if hint is float and type(value) in (int, float) and abs(value) <= MOST:
         return float(value)
-    if hint in (int, str, bool) and type(value) is hint:
+    if hint is bool and type(value) is bool:
+        return value
+    if hint is int and type(value) is int and abs(value) <= MOST_WHOLE:
+        return value
+    if hint is str and type(value) is str and _can_be_a_path(value):
         return value
     if get_origin(hint) is tuple and isinstance(value, list):
         kinds = get_args(hint)
         kinds = kinds[:1] * len(value) if kinds[-1] is Ellipsis else kinds
         if len(kinds) == len(value):
             return tuple(_convert(name, k, v) for k, v in zip(kinds, value, strict=True))
-    raise ConfigError(f"{name} is {value!r}: it must be {_expected(hint)}")
+    raise ConfigError(f"{name} is {shown(value)}: it must be {_expected(hint)}")
+
+
+def _can_be_a_path(text: str) -> bool:
+    """All texts in a recipe are names or paths, and no disk takes any other."""
+    short = len(text) <= 1000
+    return short and text.isprintable() and all(len(os.fsencode(p)) < 256 for p in text.split("/"))
 
 
 def _expected(hint: Any) -> str:
-    plain = {int: "a whole number", float: "a finite number", str: "a text (quote it)"}
+    plain = {
+        int: "a whole number below 2**63",
+        float: f"a finite number within {MOST:g} of 0",
+        str: "a text (quote it) that can be a name or a path",
+    }
     if get_origin(hint) is not tuple:
         return plain.get(hint, "true or false")
     kinds = get_args(hint)

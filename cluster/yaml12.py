@@ -1,7 +1,8 @@
 """YAML as the people who write recipes mean it: the core schema of YAML 1.2.
 
-Invariant: 1e-4 is a number, `on` and 2026-11-22 are texts, and what `dump` wrote `compose` reads
-as the same values of the same types.
+Invariant: 1e-4 is a number, `on` and 2026-11-22 are texts, and what `dump` wrote `leaves` reads
+as the same values of the same types. Every value stands in the text where it is used, once: there
+are no tags, anchors and aliases, so no short text can mean a huge or endless value.
 """
 
 from __future__ import annotations
@@ -11,6 +12,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import yaml
+
+from policies.errors import named
+
+DEPTH = 8
 
 _SCHEMA = (
     ("null", r"~|null|Null|NULL|", "~nN\0"),
@@ -31,6 +36,19 @@ class YamlError(ValueError):
 
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (PyYAML's own way)
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()
+        problem = "lists and sections are nested too deeply" if self.depth > DEPTH else ""
+        if event.anchor is not None or getattr(event, "tag", None) is not None:
+            problem = "anchors (&), aliases (*) and tags (!) are not read; write the value out"
+        if problem:
+            raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 class _Dumper(yaml.SafeDumper):
@@ -76,6 +94,10 @@ def leaves(text: str, under: str = "") -> list[Leaf]:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise YamlError(f"{error.reason} ({chr(error.character)!r})", line) from error
+    except YamlError:
+        raise
+    except (ValueError, OverflowError) as error:  # PyYAML asks chr() for what \\U names
+        raise YamlError("an escape in a quoted text names no letter", loader.line + 1) from error
 
 
 def _walk(loader: _Loader, node: yaml.Node, path: tuple[str, ...]) -> Iterator[Leaf]:
@@ -83,19 +105,23 @@ def _walk(loader: _Loader, node: yaml.Node, path: tuple[str, ...]) -> Iterator[L
     if not isinstance(node, yaml.MappingNode) or (path and not node.value):
         yield ".".join(path), _value(loader, node, line), line
         return
-    if len(path) > 8:
-        raise YamlError("mappings are nested too deeply", line)
+    sections: set[str] = set()
     for key, value in node.value:
+        at = key.start_mark.line + 1
         if not isinstance(key, yaml.ScalarNode):
-            raise YamlError("a name must be a plain text", key.start_mark.line + 1)
+            raise YamlError("a name must be a plain text", at)
+        if isinstance(value, yaml.MappingNode):
+            if key.value in sections:
+                raise YamlError(f"the section {named(key.value)} stands twice; make it one", at)
+            sections.add(key.value)
         yield from _walk(loader, value, (*path, key.value))
 
 
 def _value(loader: _Loader, node: yaml.Node, line: int) -> object:
     try:
         return loader.construct_object(node, deep=True)
-    except ValueError as error:  # such as !!int text
-        raise YamlError(str(error), line) from error
+    except ValueError as error:  # from int(), which reads no more than 4300
+        raise YamlError("a number has too many digits", line) from error
 
 
 def dump(value: object) -> str:

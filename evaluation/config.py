@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from actors.config import ActorsConfig
-from policies.config import require
+from policies.config import require, require_heat
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,9 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         for name in ("prompts", "scenes", "prompts_per_task"):
-            require(
-                getattr(self, name) >= 1, f"evaluation.{name}", getattr(self, name), "1 or more"
-            )
-        require(self.temperature >= 0, "evaluation.temperature", self.temperature, "0 or more")
+            value = getattr(self, name)
+            require(1 <= value <= 100_000, f"evaluation.{name}", value, "from 1 to 100000")
+        require_heat("evaluation.temperature", self.temperature)
 
 
 class RunSettings(Protocol):

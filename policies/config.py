@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from policies.errors import UserError
+from policies.errors import UserError, shown
 
 
 class ConfigError(UserError, ValueError):
@@ -18,7 +18,16 @@ class ConfigError(UserError, ValueError):
 def require(condition: bool, field: str, value: object, rule: str) -> None:
     """Raises ConfigError unless `condition`: `require(lr > 0, "trainer.lr", lr, "above 0")`."""
     if not condition:
-        raise ConfigError(f"{field} is {value!r}: it must be {rule}")
+        raise ConfigError(f"{field} is {shown(value)}: it must be {rule}")
+
+
+def require_cpus(field: str, value: float) -> None:
+    require(value >= 0.0001, field, value, "from 0.0001 on, the least that Ray counts")
+
+
+def require_heat(field: str, value: float) -> None:
+    """A temperature that is all but 0 would make infinities of logits."""
+    require(value == 0 or value >= 0.001, field, value, "0, or from 0.001 on")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,29 @@ command line prints it as it is; any other exception is a defect and keeps its t
 
 from __future__ import annotations
 
+import reprlib
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel = 3
+_SHORT.maxdict = _SHORT.maxlist = _SHORT.maxtuple = 10
+_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 200
+
 
 class UserError(Exception):
     """Mendable from outside the program: a setting, a file, a full disk, a busy machine."""
+
+
+def shown(value: object) -> str:
+    """`value` as a message tells it: in one line, and cut where it is long."""
+    return _SHORT.repr(value)
+
+
+def named(name: str) -> str:
+    """A name or a path as a message tells it: as it is, unless that would break the line."""
+    return name if name.isprintable() and len(name) <= 1000 else shown(name)
+
+
+def brief(error: object) -> str:
+    """What a library says of an error, in one line, and cut where it is long."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else f"{text[:300]}..."

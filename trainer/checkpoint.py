@@ -27,6 +27,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 from actors import durable
 from actors.waiting import FULL, patiently
+from policies.errors import brief, named, shown
 from policies.interface import CheckpointError
 from trainer.learner import Kind, Learner
 
@@ -96,23 +97,23 @@ def latest(folder: Path) -> Checkpoint | None:
 
 def finished(folder: Path) -> dict[int, Path]:
     """The kept checkpoints that ended a round, by the version whose weights they hold, in order."""
-    cursors = {path: _read(path).cursor for path in _folders(folder)}
+    cursors = {path: _manifest(path)[0].cursor for path in _folders(folder)}
     ended = {c.version: path for path, c in cursors.items() if c.between_rounds and c.version}
     return dict(sorted(ended.items()))
 
 
 def verify(path: Path) -> Checkpoint:
     """Raises CheckpointError naming the first file that is missing, added or altered."""
-    stated = _manifest(path)["files"]
+    found, stated = _manifest(path)
     there = {file.name for file in path.iterdir()} - {MANIFEST}
     for name in sorted(there | set(stated)):
         fault = _fault(path / name, stated.get(name))
         if fault:
             raise CheckpointError(
-                f"{path / name} {fault}: restore the folder {path} from a copy, or delete it to "
-                "go on from the checkpoint before it."
+                f"{named(str(path / name))} {fault}: restore the folder {path} from a copy, or "
+                "delete it to go on from the checkpoint before it."
             )
-    return _read(path)
+    return found
 
 
 def restore(checkpoint: Checkpoint, learner: Learner) -> None:
@@ -198,29 +199,36 @@ def _folders(folder: Path) -> Iterator[Path]:
             numbered.append((int(match[1]), int(match[2]), path))
         elif not path.name.endswith(ASIDE):
             raise CheckpointError(
-                f"{path} is not a checkpoint: move it out of {folder}, which holds nothing else."
+                f"{named(str(path))} is not a checkpoint: move it out of {folder}, which holds nothing else."
             )
     return (path for *_, path in sorted(numbered, reverse=True))
 
 
-def _read(path: Path) -> Checkpoint:
-    body = _manifest(path)
-    return Checkpoint(path, Cursor(**body["cursor"]), body["settings"])
-
-
-def _manifest(path: Path) -> dict[str, Any]:
+def _manifest(path: Path) -> tuple[Checkpoint, dict[str, str]]:
+    """The checkpoint as its manifest states it, and the sha256 of each of its other files."""
     file = path / MANIFEST
     try:
         body = json.loads(file.read_bytes())
-        if body.pop("sha256") == _body_hash(body):
-            return body
-        fault = "its checksum differs"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        fault = str(error)
-    raise CheckpointError(
-        f"{file} cannot be read ({fault}): restore the folder {path} from a copy, or delete it to "
-        "go on from the checkpoint before it."
-    )
+        if body.pop("sha256") != _body_hash(body):
+            raise ValueError("its checksum differs")
+        cursor = _cursor(body["cursor"])
+        if cursor.name != path.name:
+            raise ValueError(f"it is that of a folder named {cursor.name}")
+        return Checkpoint(path, cursor, dict(body["settings"])), dict(body["files"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(
+            f"{file} cannot be read ({brief(error)}): restore the folder {path} from a copy, or delete it "
+            "to go on from the checkpoint before it."
+        ) from error
+
+
+def _cursor(numbers: Mapping[str, Any]) -> Cursor:
+    if numbers.keys() != vars(Cursor()).keys():
+        raise ValueError(f"the cursor has {shown(sorted(numbers))}")
+    for name, value in numbers.items():
+        if type(value) is not int or value < 0:
+            raise ValueError(f"cursor.{name} is {shown(value)}, not a whole number from 0")
+    return Cursor(**numbers)
 
 
 def _body_hash(body: Mapping[str, Any]) -> str:
@@ -230,9 +238,12 @@ def _body_hash(body: Mapping[str, Any]) -> str:
 def _fault(file: Path, stated: str | None) -> str:
     if stated is None:
         return "is not part of the checkpoint"
-    if not file.is_file():
-        return "is missing"
-    return "" if _sha256(file) == stated else "is damaged (its checksum differs)"
+    try:
+        if not file.is_file():
+            return "is missing"
+        return "" if _sha256(file) == stated else "is damaged (its checksum differs)"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
 
 
 def _sha256(file: Path) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from actors.config import ActorsConfig, JudgeConfig, ProposerConfig, SolverConfig
 from evaluation.config import EvaluationConfig
-from policies.config import PolicyConfig, require
+from policies.config import PolicyConfig, require, require_cpus
 from policies.interface import PATTERNS
 
 
@@ -63,8 +63,11 @@ class TrainerConfig:
             "kept_checkpoints",
         ):
             require(getattr(self, name) >= 1, f"trainer.{name}", getattr(self, name), "1 or more")
-        for name in ("cpus", "lr", "eps", "clip"):
+        require_cpus("trainer.cpus", self.cpus)
+        for name in ("lr", "clip"):
             require(getattr(self, name) > 0, f"trainer.{name}", getattr(self, name), "above 0")
+        # Weights are float32: a smaller eps is 0 there, and a gradient of 0 then is divided by it.
+        require(self.eps >= 1e-30, "trainer.eps", self.eps, "from 1e-30 on")
         for name in ("warmup_steps", "weight_decay", "max_failures"):
             require(getattr(self, name) >= 0, f"trainer.{name}", getattr(self, name), "0 or more")
         require(len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas), "trainer.betas",
@@ -98,7 +101,9 @@ class RunConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
-        require(self.name != "" and "/" not in self.name, "name", self.name, "a plain folder name")
+        plain = self.name.isprintable() and "/" not in self.name
+        require(plain and self.name not in ("", ".", ".."), "name", self.name,
+                "a plain folder name")  # fmt: skip
         require(self.seed >= 0, "seed", self.seed, "0 or more")
         require(self.rounds >= 1, "rounds", self.rounds, "1 or more")
         require(self.lag in (0, 1), "lag", self.lag, "0 or 1")

@@ -1,11 +1,13 @@
 """The public checkpoint folder of a tiny policy: readable by transformers as a Llama model.
 
 Invariant: a folder is read whole or refused with one sentence that names the file; nothing is
-guessed, filled in or skipped.
+guessed, filled in or skipped, and a byte that changed since the folder was sealed is noticed. No
+more memory is asked for than the files are large.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -16,8 +18,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from policies.errors import brief, named, shown
 from policies.interface import CheckpointError
-from policies.tiny.text import BOS, EOS, PAD, Text
+from policies.tiny.text import BOS, EOS, PAD, TOKENIZER_FILE, Text
 from policies.tiny.transformer import (
     Transformer,
     TransformerConfig,
@@ -28,6 +31,8 @@ from policies.tiny.transformer import (
 from policies.tiny.vision import ImageTokenizer, VisionConfig
 
 CONFIG, MODEL, VISION = "config.json", "model.safetensors", "vision.safetensors"
+SUMS = "SHA256SUMS"
+FILES = (CONFIG, MODEL, VISION, TOKENIZER_FILE)
 _AGAIN = "copy it again from a complete tiny checkpoint"
 _FIELDS = {
     "vocab_size": "vocab_size",
@@ -40,13 +45,6 @@ _FIELDS = {
     "max_positions": "max_position_embeddings",
     "norm_eps": "rms_norm_eps",
 }
-# What our transformer is, whatever its sizes; another value would be another function.
-_FIXED = {
-    "hidden_act": "silu",
-    "attention_bias": False,
-    "mlp_bias": False,
-    "tie_word_embeddings": False,
-}
 
 
 def save(folder: Path, model: Transformer, vision: ImageTokenizer, text: Text) -> None:
@@ -58,12 +56,20 @@ def save(folder: Path, model: Transformer, vision: ImageTokenizer, text: Text) -
     pictures = {name: tensor.contiguous() for name, tensor in vision.state_dict().items()}
     save_file(pictures, folder / VISION, metadata={"format": "pt"})
     text.save_pretrained(folder, model.config.max_positions)
-    config = _describe(model.config, vision.config, text)
+    config = _describe(model.config, vision.config, text.code_offset)
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+    seal(folder)
+
+
+def seal(folder: Path) -> None:
+    """States what `load` will find, as `sha256sum` does. Raises CheckpointError."""
+    sums = _sums(folder)
+    (folder / SUMS).write_text("".join(f"{line}\n" for line in sums.values()))
 
 
 def load(folder: Path) -> tuple[Transformer, ImageTokenizer, Text]:
     """Raises CheckpointError."""
+    _verify(folder)
     config = _read_config(folder)
     model_config, vision_config, offset = _parse(folder / CONFIG, config)
     text = Text.from_pretrained(folder)
@@ -74,23 +80,29 @@ def load(folder: Path) -> tuple[Transformer, ImageTokenizer, Text]:
             f"from {text.code_offset}, but {CONFIG} says {wanted[0]} with {wanted[2]} from "
             f"{wanted[1]}; use the tokenizer that was saved with this checkpoint."
         )
-    model, vision = Transformer(model_config), ImageTokenizer(vision_config)
     parts = public_parts(model_config).values()
-    shapes = {name: shape for stack in parts for name, shape in stack}
-    public = _read_tensors(folder / MODEL, shapes)
+    public = _read_tensors(
+        folder / MODEL, {name: shape for stack in parts for name, shape in stack}
+    )
+    with torch.device("meta"):  # shapes alone, until the file is seen to hold them
+        blank = ImageTokenizer(vision_config).state_dict()
+    pictures = _read_tensors(folder / VISION, {name: tuple(t.shape) for name, t in blank.items()})
+    model, vision = Transformer(model_config), ImageTokenizer(vision_config)
     model.load_state_dict(from_public(model_config, public), assign=True)
-    shapes = {name: tuple(tensor.shape) for name, tensor in vision.state_dict().items()}
-    vision.load_state_dict(_read_tensors(folder / VISION, shapes))
+    vision.load_state_dict(pictures)
     return model, vision, text
 
 
-def _describe(model: TransformerConfig, vision: VisionConfig, text: Text) -> dict[str, Any]:
+def _describe(model: TransformerConfig, vision: VisionConfig, code_offset: int) -> dict[str, Any]:
     rope = {"rope_theta": model.rope_theta, "rope_type": "default"}
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
         **{theirs: getattr(model, ours) for ours, theirs in _FIELDS.items()},
-        **_FIXED,
+        "hidden_act": "silu",
+        "attention_bias": False,
+        "mlp_bias": False,
+        "tie_word_embeddings": False,
         "rope_parameters": rope,
         "rope_theta": model.rope_theta,  # where transformers before 5 look
         "bos_token_id": BOS,
@@ -98,38 +110,64 @@ def _describe(model: TransformerConfig, vision: VisionConfig, text: Text) -> dic
         "pad_token_id": PAD,
         "dtype": "float32",
         "torch_dtype": "float32",  # likewise
-        "unicorn_tiny": {"code_offset": text.code_offset, "vision": asdict(vision)},
+        "unicorn_tiny": {"code_offset": code_offset, "vision": asdict(vision)},
     }
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    """By file, its line in SHA256SUMS."""
+    lines = {}
+    for name in FILES:
+        try:
+            with (folder / name).open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        except FileNotFoundError:
+            raise CheckpointError(f"{folder / name} is missing; {_AGAIN}.") from None
+        except OSError as error:
+            raise CheckpointError(
+                f"{folder / name} cannot be read ({error.strerror}); {_AGAIN}."
+            ) from error
+        lines[name] = f"{digest}  {name}"
+    return lines
+
+
+def _verify(folder: Path) -> None:
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"The checkpoint folder {folder} does not exist; give the path of a folder with "
+            f"{', '.join(FILES)}."
+        )
+    sums = _sums(folder)
+    try:
+        stated = (folder / SUMS).read_bytes().decode(errors="replace").splitlines()
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder / SUMS} cannot be read ({error.strerror}); {_AGAIN}, or, if it is whole, "
+            f"seal it: cd {folder} && sha256sum {' '.join(FILES)} > {SUMS}"
+        ) from error
+    for name, line in sums.items():
+        if line not in stated:
+            raise CheckpointError(
+                f"{folder / name} is damaged (its checksum is not the one in {SUMS}); {_AGAIN}."
+            )
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
     file = folder / CONFIG
-    if not folder.is_dir():
-        raise CheckpointError(
-            f"The checkpoint folder {folder} does not exist; give the path of a folder with "
-            f"{CONFIG}, {MODEL}, {VISION} and tokenizer.json."
-        )
     try:
         config = json.loads(file.read_bytes())
-    except FileNotFoundError:
-        raise CheckpointError(f"{file} is missing; {_AGAIN}.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{file} is not JSON ({error}); {_AGAIN}.") from error
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{file} is not JSON ({brief(error)}); {_AGAIN}.") from error
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind != "llama" or not isinstance(config.get("unicorn_tiny"), dict):
         raise CheckpointError(
-            f"{file} is of model_type {kind!r}, without the section unicorn_tiny or with another "
+            f"{file} is of model_type {shown(kind)}, without the section unicorn_tiny or with another "
             "architecture than llama; a tiny policy reads only checkpoints that it has saved."
         )
     return config
 
 
 def _parse(file: Path, config: dict[str, Any]) -> tuple[TransformerConfig, VisionConfig, int]:
-    for field, value in _FIXED.items():
-        if config.get(field, value) != value:
-            raise CheckpointError(
-                f"{file} has {field}={config[field]!r}, but a tiny policy needs {value!r}; {_AGAIN}."
-            )
     own = config["unicorn_tiny"]
     try:
         sizes = {ours: config[theirs] for ours, theirs in _FIELDS.items()}
@@ -139,22 +177,39 @@ def _parse(file: Path, config: dict[str, Any]) -> tuple[TransformerConfig, Visio
             field: tuple(value) if isinstance(value, list) else value
             for field, value in own["vision"].items()
         }
-        return model, VisionConfig(**seen), own["code_offset"]
+        vision, offset = VisionConfig(**seen), own["code_offset"]
     except KeyError as error:
-        raise CheckpointError(f"{file} lacks the field {error}; {_AGAIN}.") from error
+        raise CheckpointError(f"{file} lacks the field {brief(error)}; {_AGAIN}.") from error
     except (TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
-            f"{file} has a field that does not fit: {error}; {_AGAIN}."
+            f"{file} has a field that does not fit: {brief(error)}; {_AGAIN}."
         ) from error
+    _require_same(file, config, _describe(model, vision, offset))
+    return model, vision, offset
+
+
+def _require_same(file: Path, found: Mapping[str, object], wanted: Mapping[str, object]) -> None:
+    """What `save` would write is what there is, to the last field: any other is ignored by nobody
+    who reads the folder as a Llama model."""
+    if unknown := sorted(found.keys() - wanted):
+        raise CheckpointError(
+            f"{file} has the field {named(unknown[0])}, which a tiny policy does not know; {_AGAIN}."
+        )
+    for field, value in wanted.items():
+        if json.dumps(found.get(field), sort_keys=True) != json.dumps(value, sort_keys=True):
+            raise CheckpointError(
+                f"{file} has {field}={shown(found.get(field))}, but a tiny policy needs "
+                f"{shown(value)}; {_AGAIN}."
+            )
 
 
 def _read_tensors(file: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
     try:
         tensors = load_file(file)
-    except FileNotFoundError:
-        raise CheckpointError(f"{file} is missing; {_AGAIN}.") from None
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{file} is truncated or damaged ({error}); {_AGAIN}.") from error
+        raise CheckpointError(
+            f"{file} is truncated or damaged ({brief(error)}); {_AGAIN}."
+        ) from error
     described = {name: (tuple(t.shape), t.dtype) for name, t in tensors.items()}
     check_tensors(str(file), described, {name: (s, torch.float32) for name, s in shapes.items()})
     return tensors
@@ -169,7 +224,7 @@ def check_tensors(where: str, found: Mapping[str, object], wanted: Mapping[str, 
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise CheckpointError(
-                f"{where} {problem} tensor {min(names)}{more}; use the weights of this very model."
+                f"{where} {problem} tensor {named(min(names))}{more}; use the weights of this very model."
             )
     for name, what in wanted.items():
         if found[name] != what:

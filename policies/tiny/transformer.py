@@ -14,6 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from policies.errors import shown
+
+# What is larger is a mistake: layers are built one by one, and positions have tables.
+MOST = {"layers": 2**10, "max_positions": 2**16}
+MOST_OTHERWISE = 2**20
+
 
 @dataclass(frozen=True)
 class TransformerConfig:
@@ -34,8 +40,11 @@ class TransformerConfig:
         for field in fields(self):
             value = getattr(self, field.name)
             kinds = (int, float) if field.name in ("rope_theta", "norm_eps") else (int,)
-            if type(value) not in kinds or value <= 0:
-                raise ValueError(f"{field.name}={value!r} must be a number above 0")
+            most = MOST.get(field.name, MOST_OTHERWISE)
+            if type(value) not in kinds or not 0 < value <= most:
+                raise ValueError(
+                    f"{field.name}={shown(value)} must be a number above 0, at most {most}"
+                )
         if self.heads % self.kv_heads:
             raise ValueError(f"heads={self.heads} must be a multiple of kv_heads={self.kv_heads}")
         if self.head_dim % 2:

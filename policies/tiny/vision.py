@@ -13,6 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from policies.errors import shown
+
+# What is larger is a mistake, and would be built before anything is read.
+MOST = 2**10
+
 
 @dataclass(frozen=True)
 class VisionConfig:
@@ -27,6 +32,11 @@ class VisionConfig:
     blocks: int = 2
 
     def __post_init__(self) -> None:
+        if not isinstance(self.levels, tuple) or not isinstance(self.channels, tuple):
+            raise ValueError("levels and channels must be lists")
+        for value in (self.size, *self.levels, *self.channels, self.blocks):
+            if type(value) is not int or not 0 <= value <= MOST:
+                raise ValueError(f"{shown(value)} must be a whole number from 0 to {MOST}")
         if self.size <= 0 or self.size % 8:
             raise ValueError(f"size={self.size} must be a multiple of 8")
         if not self.levels or min(self.levels) < 2:

@@ -124,6 +124,13 @@ def test_scores_may_be_whole_or_not() -> None:
     assert parse_rating(json.dumps({"score": math.nan})) is None
 
 
+def test_a_score_is_judged_as_written_and_then_rounded() -> None:
+    for beyond in ("10.0000000000000000001", "-1e-400", "-0.0000001", "1e9999999999999999999"):
+        assert parse_rating(f'{{"score": {beyond}}}') is None
+    for text, score in (("9.99999999999999999999", 10.0), ("1e-400", 0.0), ("1e1", 10.0)):
+        assert parse_rating(f'{{"score": {text}}}') == score
+
+
 def test_a_proposal_is_of_the_category_that_was_asked_for() -> None:
     text = '{"major_category": "Counting", "prompt": " three  red circles ", "subcategory": "one"}'
     proposal = parse_proposal(text, "counting", 7, 11)

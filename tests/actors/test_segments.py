@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from actors.records import JudgedGroup, Judgement, Rollout
 from actors.segments import (
@@ -17,6 +21,7 @@ from actors.segments import (
     encode,
     log_digest,
     read_segment,
+    segment_path,
     write_segment,
 )
 from policies.interface import Picture
@@ -138,6 +143,58 @@ def test_a_file_in_another_place_is_named(tmp_path: Path) -> None:
     elsewhere = tmp_path / "slice-00003.parquet"
     with pytest.raises(SegmentError, match="is not named like a segment"):
         read_segment(moved.rename(elsewhere))
+
+
+@pytest.mark.parametrize("digits", ["000003", "0000٣", "٠٠٠٠٣"])
+def test_a_number_that_is_written_otherwise_is_no_name(tmp_path: Path, digits: str) -> None:
+    path = write_segment(tmp_path, 1, 3, [a_group()])
+    with pytest.raises(SegmentError, match="is not named like a segment"):
+        read_segment(path.rename(path.with_name(path.name.replace("00003", digits))))
+
+
+def sealed(folder: Path, data: bytes) -> Path:
+    """Any bytes under the name that fits them."""
+    path = segment_path(folder, 1, 3, data)
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def foreign() -> dict[str, bytes]:
+    """Files with the right checksum that are no segments."""
+    good = encode(1, 3, [a_group()])
+    table = pq.read_table(io.BytesIO(good))
+    fewer = io.BytesIO()
+    pq.write_table(table.drop_columns(["reason"]), fewer)
+    cut = bytearray(good)
+    start = good.index(b"three red circles")  # a page: its header stays, its content does not
+    cut[start - 8 : start + 8] = bytes(16)
+    grey, other = io.BytesIO(), io.BytesIO()
+    Image.new("L", (2, 2)).save(grey, format="PNG")
+    rows = table.to_pylist()
+    rows[0]["rollouts"][0]["png"] = grey.getvalue()
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), other)
+    return {
+        "text": b"not a parquet file",
+        "without a column": fewer.getvalue(),
+        "with a broken page": bytes(cut),
+        "with a grey picture": other.getvalue(),
+    }
+
+
+@pytest.mark.parametrize("kind", foreign())
+def test_a_foreign_file_under_the_name_of_its_checksum_is_named(tmp_path: Path, kind: str) -> None:
+    path = sealed(tmp_path, foreign()[kind])
+    with pytest.raises(SegmentError, match=f"{path.name} was not written by this program") as error:
+        read_segment(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    path = write_segment(tmp_path, 1, 3, [a_group()])
+    path.unlink()
+    with pytest.raises(SegmentError, match=f"{path.name} cannot be read"):
+        read_segment(path)
 
 
 BAD = {

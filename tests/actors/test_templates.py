@@ -98,6 +98,7 @@ def test_requests_take_turns_through_categories_and_then_subcategories() -> None
         ({"rate": [["rate", 3, "$prompt"]]}, "must be a list of one or more texts"),
         ({"demonstrations": None}, 'must have the texts "before" and "between"'),
         ({"subcategories": {"counting": ["one"]}}, "subcategories must be exactly"),
+        ({"subcategories": 3}, "subcategories must be exactly"),
         ({"subcategories": {**{key: ["one"] for key in CATEGORIES}, "counting": []}},
          "subcategories of counting is"),
     ],
@@ -117,6 +118,19 @@ def test_an_own_file_works_and_a_damaged_one_is_named(tmp_path: Path) -> None:
         (tmp_path / "bad.yaml").write_text(text)
         with pytest.raises(ConfigError, match="bad.yaml is"):
             load_templates(str(tmp_path / "bad.yaml"))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"\xff", b"a: [" * 3000, b"a: !!timestamp noon", b'a: "\\UFFFFFFFF"', b"a: !!bool maybe"],
+    ids=lambda data: data[:20].decode(errors="replace"),
+)
+def test_a_file_that_yaml_chokes_on_is_named(tmp_path: Path, data: bytes) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_bytes(data)
+    with pytest.raises(ConfigError, match=r"own\.yaml is not YAML: .") as error:
+        load_templates(str(file))
+    assert "\n" not in str(error.value)
 
 
 def test_unknown_names_say_the_nearest() -> None:

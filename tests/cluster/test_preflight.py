@@ -102,6 +102,33 @@ def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
         preflight.check(dataclasses.replace(RunConfig(), policy=policy), 4, PLENTY, tmp_path)
 
 
+def test_templates_and_a_suite_that_are_not_there_are_named(checkpoint: Path) -> None:
+    run = RunConfig()
+    actors = dataclasses.replace(run.actors, templates="tinny")
+    evaluation = dataclasses.replace(run.evaluation, suite="tiny_word")
+    for wrong, said in (
+        (dataclasses.replace(run, actors=actors), "actors.templates is 'tinny'"),
+        (dataclasses.replace(run, evaluation=evaluation), "evaluation.suite is 'tiny_word'"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            preflight.check(wrong, 4, PLENTY, checkpoint)
+
+
+def test_the_smallest_and_the_largest_numbers_are_counted(checkpoint: Path) -> None:
+    for replicas, cpus in ((2**63 - 1, 1e9), (2**63 - 1, 1e-4)):
+        run = dataclasses.replace(config(replicas=replicas, cpus=cpus), rounds=2**63 - 1)
+        assert "too few" in preflight.table(run, 2)
+        with pytest.raises(ConfigError, match="would wait for ever"):
+            preflight.check(run, 2, PLENTY, checkpoint)
+        with pytest.raises(ConfigError, match="needs up to"):
+            preflight.check(run, float("inf"), PLENTY, checkpoint)
+
+
+def test_a_folder_that_no_disk_can_hold_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot be looked at \(File name too long\)"):
+        preflight.room(tmp_path / ("a" * 300))
+
+
 def test_base_is_the_checkpoint_that_ships_with_the_family() -> None:
     folder = checkpoint_folder(RunConfig().policy)
     assert folder.parts[-3:] == ("policies", "tiny", "base")

@@ -165,7 +165,7 @@ def test_a_wrong_type_is_refused_with_field_value_and_what_is_expected(
         ("- a\n- b\n", "a recipe is a list of `field: value`"),
         ("seed: 1\nseed: 2\n", ", line 2: seed is set again, first in "),
         ("? [a, b]\n: 1\n", "a name must be a plain text"),
-        ("a: &a\n  b: *a\n", "nested too deeply"),
+        ("a: &a\n  b: *a\n", ", line 1: not YAML: anchors (&), aliases (*) and tags (!) are not"),
         ("---\nseed: 1\n---\nseed: 2\n", "not YAML"),
         ("base: 3\n", "base is 3: it must be a recipe's file"),
         ("base: nowhere.yaml\n", "there is no recipe"),
@@ -175,7 +175,8 @@ def test_a_wrong_type_is_refused_with_field_value_and_what_is_expected(
 )
 def test_a_broken_file_is_refused_by_name_and_line(tmp_path: Path, text: str, said: str) -> None:
     message = refusal(write(tmp_path, text.replace("{folder}", tmp_path.name)))
-    assert str(tmp_path) in message and said in message and "\n" not in message
+    assert str(tmp_path) in message and said in message
+    assert "\n" not in message and len(message) < 1000
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
@@ -194,14 +195,14 @@ def test_a_missing_recipe_is_named_with_those_that_exist(tmp_path: Path) -> None
 CONFIGS = st.builds(
     RunConfig,
     name=st.text(
-        st.characters(exclude_characters="/", exclude_categories=("Cs",)), min_size=1, max_size=20
+        st.characters(exclude_characters="/.", exclude_categories=("C", "Z")), min_size=1, max_size=20
     )
     | st.sampled_from(["1e-4", "on", "null", "~", "010", "0x1", ".5", "# a", "a: b", "true", ".nan"]),
-    seed=st.integers(0, 2**63),
+    seed=st.integers(0, 2**63 - 1),
     lag=st.sampled_from([0, 1]),
     trainer=st.builds(
         TrainerConfig,
-        lr=st.floats(0, 1e300, exclude_min=True),
+        lr=st.floats(0, 1e9, exclude_min=True),
         betas=st.tuples(
             st.floats(0, 1, exclude_max=True), st.floats(0, 1, exclude_max=True)
         ),

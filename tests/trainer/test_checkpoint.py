@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import resource
 import shutil
@@ -19,6 +20,7 @@ from trainer.checkpoint import Cursor
 from trainer.learner import Learner
 
 SETTINGS = {"seed": 0, "trainer.lr": 1e-3}
+ONE = vars(Cursor(1, 1, 1, 1, 0))
 
 
 @pytest.fixture
@@ -138,10 +140,12 @@ def test_a_damaged_newest_checkpoint_is_named_and_not_skipped(
     assert checkpoint.latest(tmp_path).cursor.step == 1
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"cursor": {}, "sha256": "0"}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"cursor": {}, "sha256": "0"}', "[" * 100_000, "9" * 5000, "\ud800"]
+)
 def test_a_damaged_manifest_is_named(text, learner, tmp_path) -> None:
     path = save(tmp_path, learner, Cursor(1, 1, 1, 1, 0))
-    (path / checkpoint.MANIFEST).write_text(text)
+    (path / checkpoint.MANIFEST).write_text(text, errors="surrogatepass")
     with pytest.raises(CheckpointError, match=r"state\.json cannot be read"):
         checkpoint.latest(tmp_path)
 
@@ -152,6 +156,42 @@ def test_an_edited_cursor_is_noticed(learner, tmp_path) -> None:
     body["cursor"]["step"] = 5
     manifest.write_text(json.dumps(body))
     with pytest.raises(CheckpointError, match="its checksum differs"):
+        checkpoint.latest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"cursor": {"st\neps": 1}}, r"the cursor has ['st\neps']"),
+        ({"cursor": ONE | {"step": "1"}}, "cursor.step is '1', not a whole number from 0"),
+        ({"cursor": ONE | {"step": True}}, "cursor.step is True, not a whole number from 0"),
+        ({"cursor": ONE | {"epoch": -1}}, "cursor.epoch is -1, not a whole number from 0"),
+        ({"cursor": 3}, "has no attribute 'keys'"),
+        ({"files": 3}, "'int' object is not iterable"),
+        ({"settings": None}, "'NoneType' object is not iterable"),
+        ({"files": {"!\n\0": "0"}}, r"!\n\x00' is missing"),
+        ({"files": {"!" * 300: "0"}}, "cannot be read (File name too long)"),
+    ],
+)
+def test_a_sealed_manifest_that_says_what_cannot_be_is_named(
+    change, says, learner, tmp_path
+) -> None:
+    manifest = save(tmp_path, learner, Cursor(1, 1, 1, 1, 0)) / checkpoint.MANIFEST
+    body = json.loads(manifest.read_text()) | change
+    del body["sha256"]
+    text = json.dumps(body, sort_keys=True)
+    body["sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    manifest.write_text(json.dumps(body))
+    with pytest.raises(CheckpointError) as error:
+        checkpoint.latest(tmp_path)
+    assert says in str(error.value) and "delete it to go on" in str(error.value)
+    assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_renamed_checkpoint_is_named(learner, tmp_path) -> None:
+    path = save(tmp_path, learner, Cursor(1, 1, 1, 1, 0))
+    path.rename(tmp_path / Cursor(1, 1, 9, 9, 0).name)
+    with pytest.raises(CheckpointError, match=f"it is that of a folder named {path.name}"):
         checkpoint.latest(tmp_path)
 
 
