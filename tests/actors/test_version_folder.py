@@ -18,6 +18,7 @@ from actors.mapped_weights import MappedWeights
 from actors.version_folder import VersionDamaged, VersionFolder
 from actors.weight_store import UnknownVersion, WeightStoreActor, publish
 from policies.config import PolicyConfig
+from policies.tiny.checkpoint import seal
 from policies.tiny.policy import TinyPolicy
 from tests.trainer.small import save_small_policy, small_policy
 
@@ -67,6 +68,7 @@ def test_an_altered_version_is_named(folder: VersionFolder) -> None:
     first = sorted(arrays)[0]
     arrays[first] = arrays[first] + 1
     save_file(arrays, file, metadata={"format": "pt"})
+    seal(folder.path(1))  # a whole checkpoint by itself, but not the one that was published
     with pytest.raises(VersionDamaged, match=r"versions/00001 holds .* delete it and resume"):
         folder.read(1)
     (folder.path(1) / "digest.txt").unlink()
