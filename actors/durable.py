@@ -15,6 +15,7 @@ from pathlib import Path
 from pyarrow import fs
 
 LEFTOVER = ".tmp"
+TORN = ".torn"
 FILES = fs.LocalFileSystem()
 
 
@@ -41,6 +42,14 @@ def write(path: Path, data: bytes) -> None:
         aside.unlink(missing_ok=True)
         raise
     sync(path.parent)
+
+
+def set_aside(path: Path) -> Path:
+    """Renames `path` to `<name>.torn` beside it, for good when it returns. Raises OSError."""
+    aside = path.with_name(path.name + TORN)
+    FILES.move(str(path), str(aside))
+    sync(path.parent)
+    return aside
 
 
 def read(path: Path) -> bytes:

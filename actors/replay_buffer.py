@@ -2,7 +2,8 @@
 
 Invariant: a slice that was acknowledged is on the disk, complete, under its name; whatever the
 order of arrival, readers see the slices of a round in index order up to the first that is not
-there yet. A file that was altered is named and never read as data.
+there yet. A file that was altered is named and never read as data; one that was torn, as by a
+power failure, is set aside, and what it held counts as missing until it is appended again.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class ReplayBuffer:
         self.folder = durable.locate(folder)
         index = ReplayIndex(self.folder)
         self._slices, self._closed, self._ignored = index.slices, index.closed, index.ignored
+        self._torn = index.set_aside | {self._set_aside(path) for path in index.torn}
 
     def append(self, round_: int, index: int, groups: Sequence[JudgedGroup]) -> None:
         """Durable when it returns; the same groups again are a no-op.
@@ -57,7 +59,7 @@ class ReplayBuffer:
         if stored is not None:
             self._require_same(round_, index, stored.path, path)
             return
-        end = self.closed(round_)
+        end = self._closed.get(round_)
         if index < 0 or (end is not None and index >= end):
             raise ReplayConflict(
                 f"slice {index} of round {round_} cannot be: the round "
@@ -75,7 +77,7 @@ class ReplayBuffer:
         if missing or beyond or end != slices:
             raise ReplayConflict(
                 f"round {round_} cannot be closed with {slices} slices: missing {missing}, beyond "
-                f"the end {sorted(beyond)}, closed before with {self.closed(round_)}"
+                f"the end {sorted(beyond)}, closed before with {self._closed.get(round_)}"
             )
         if round_ not in self._closed:
             path = round_folder(self.folder, round_) / CLOSED
@@ -83,8 +85,9 @@ class ReplayBuffer:
             self._closed[round_] = slices
 
     def closed(self, round_: int) -> int | None:
-        """How many slices the round has, once that is known."""
-        return self._closed.get(round_)
+        """How many slices the round has, once that is known and all of them are there."""
+        end = self._closed.get(round_)
+        return None if end is None or self.missing(round_, end) else end
 
     def missing(self, round_: int, slices: int) -> list[int]:
         there = self._slices.get(round_, {})
@@ -101,22 +104,24 @@ class ReplayBuffer:
         return run
 
     def ready(self, round_: int, start: int) -> bool:
-        """True once slice `start` is there, or is known to be beyond the round's end."""
+        """True once slice `start` is there, or the round is closed and ends before it."""
         end = self.closed(round_)
         return start in self._slices.get(round_, {}) or (end is not None and start >= end)
 
     def describe(self, round_: int) -> str:
-        there, end = sorted(self._slices.get(round_, {})), self.closed(round_)
+        there, end = sorted(self._slices.get(round_, {})), self._closed.get(round_)
         state = "is not closed" if end is None else f"is closed with {end} slices"
         return f"the log has slices {there}, and the round {state}"
 
     def stats(self) -> dict[str, Any]:
-        """Per round the slices, accepted and rejected groups and its end; files ignored."""
+        """Per round the slices, accepted and rejected groups and its end; files ignored, and
+        what is left of torn ones."""
         return {
             "rounds": {
                 round_: self._count(round_) for round_ in sorted({*self._slices, *self._closed})
             },
             "ignored": [str(path) for path in self._ignored],
+            "torn": [str(path) for path in sorted(self._torn)],
         }
 
     def _count(self, round_: int) -> dict[str, int | None]:
@@ -141,6 +146,15 @@ class ReplayBuffer:
             durable.write(path, data)
         except OSError as error:
             raise _unwritable(self.folder, len(data), what, error) from error
+
+    def _set_aside(self, path: Path) -> Path:
+        try:
+            return durable.set_aside(path)
+        except OSError as error:
+            raise ReplayUnwritable(
+                f"replay folder {self.folder} takes no writes ({error}): {path} is torn and could "
+                f"not be set aside; make the folder writable and do it again, nothing was lost"
+            ) from error
 
 
 def _unwritable(folder: Path, need: int, what: str, error: OSError) -> ReplayUnwritable:

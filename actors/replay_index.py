@@ -1,7 +1,8 @@
 """What the folder of a replay log holds, found by reading all of it once.
 
 Invariant: what stands in the index was verified byte by byte. A file that was altered is named
-and never taken; all such files are named at once.
+and never taken; all such files are named at once. A torn one, which is the beginning of what was
+written, is never taken either, and is no reason to refuse the others.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actors import durable
-from actors.segments import SegmentError, SegmentName, count, find_problem
+from actors.segments import SegmentError, SegmentName, count, find_problem, is_torn
 
 CLOSED = "closed.json"
 CLOSED_NAME = re.compile(r"/round-(\d{5,})/closed\.json$")
-CLOSING = re.compile(rb'\{"round": \d+, "slices": (\d+), "sha256": "[0-9a-f]{64}"\}\n')
+CLOSING = re.compile(rb'\{"round": \d+, "slices": (\d+)')
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,15 @@ class Stored:
 
 
 class ReplayIndex:
-    """`slices` by round and index, `closed` by round, and the files `ignored`."""
+    """`slices` by round and index, `closed` by round; files that are `torn`, those that were and
+    are `set_aside` already, and others, `ignored`."""
 
     def __init__(self, folder: Path) -> None:
         self.slices: dict[int, dict[int, Stored]] = {}
         self.closed: dict[int, int] = {}
         self.ignored: list[Path] = []
+        self.torn: list[Path] = []
+        self.set_aside: set[Path] = set()
         self._scan(folder)
 
     def _scan(self, folder: Path) -> None:
@@ -56,11 +60,17 @@ class ReplayIndex:
         round_ = CLOSED_NAME.search(path.as_posix())
         if round_ is not None:
             return self._take_closing(path, int(round_[1]))
-        self.ignored.append(path)
+        if path.suffix == durable.TORN:
+            self.set_aside.add(path)
+        else:
+            self.ignored.append(path)
         return ""
 
     def _take_segment(self, name: SegmentName) -> str:
         data = durable.read(name.path)
+        if is_torn(data):
+            self.torn.append(name.path)
+            return ""
         problem = find_problem(data, name.path)
         if problem:
             return problem
@@ -72,10 +82,15 @@ class ReplayIndex:
 
     def _take_closing(self, path: Path, round_: int) -> str:
         data = durable.read(path)
-        match = CLOSING.fullmatch(data)
-        if match is None or data != closing(round_, int(match[1])):
+        match = CLOSING.match(data)
+        slices = int(match[1]) if match else 0
+        whole = closing(round_, slices)
+        if data == whole:
+            self.closed[round_] = slices
+        elif whole.startswith(data):
+            self.torn.append(path)
+        else:
             return f"{path}: checksum differs: restore it, or delete it and resume the run"
-        self.closed[round_] = int(match[1])
         return ""
 
 
