@@ -118,7 +118,8 @@ class Crew:
         rows = [json.loads(line) for line in lines]
         round_, losses = rows[-1]["round"], rows[-1]["losses"].values()
         done = sum(row["round"] == round_ for row in rows)
-        stored = (await self.replay.stats.remote())["rounds"][round_]
+        rounds = (await self.replay.stats.remote())["rounds"]
+        stored = rounds.get(round_, {"accepted": 0})  # a power failure may have torn every slice
         settings = self.config.trainer
         steps = settings.epochs * -(-stored["accepted"] // settings.groups_per_step)
         loss = sum(losses) / max(1, len(losses))
