@@ -1,15 +1,16 @@
 """Files that are whole or not there.
 
 Invariant: `write` returns when the file is on the disk under its name, complete; if it raises
-or the machine dies, that name holds nothing or what it held before, and at most a `*.tmp`
-beside it is left. All access goes through pyarrow's filesystem layer, so that a bucket (one
-PUT, no rename) can be added here alone.
+or the machine dies, that name holds what it held before or all of the new file, and at most a
+`*.tmp` beside it is left. All access goes through pyarrow's filesystem layer, so that a bucket
+(one PUT, no rename) can be added here alone.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from pyarrow import fs
@@ -60,6 +61,9 @@ def read(path: Path) -> bytes:
 def make_folder(path: Path) -> None:
     """Creates `path` and its parents so that they outlive a power failure."""
     if path.is_dir():
+        # Who made it may have died before syncing the folder above; not so if that is closed to us.
+        with suppress(PermissionError):
+            sync(path.parent)
         return
     make_folder(path.parent)
     FILES.create_dir(str(path), recursive=False)

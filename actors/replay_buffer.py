@@ -46,7 +46,7 @@ class ReplayBuffer:
         self.folder = durable.locate(folder)
         index = ReplayIndex(self.folder)
         self._slices, self._closed, self._ignored = index.slices, index.closed, index.ignored
-        self._torn = index.set_aside | {self._set_aside(path) for path in index.torn}
+        self._torn = self._settle(index)
 
     def append(self, round_: int, index: int, groups: Sequence[JudgedGroup]) -> None:
         """Durable when it returns; the same groups again are a no-op.
@@ -147,14 +147,19 @@ class ReplayBuffer:
         except OSError as error:
             raise _unwritable(self.folder, len(data), what, error) from error
 
-    def _set_aside(self, path: Path) -> Path:
+    def _settle(self, index: ReplayIndex) -> set[Path]:
+        """Sets torn files aside, and lets no power failure take back what was found: who wrote
+        it may have died before it synced the folder."""
         try:
-            return durable.set_aside(path)
+            torn = index.set_aside | {durable.set_aside(path) for path in index.torn}
+            for folder in index.folders:
+                durable.sync(folder)
         except OSError as error:
             raise ReplayUnwritable(
-                f"replay folder {self.folder} takes no writes ({error}): {path} is torn and could "
-                f"not be set aside; make the folder writable and do it again, nothing was lost"
+                f"replay folder {self.folder} takes no writes ({error}): what a crash left there "
+                f"could not be set right; make it writable and do it again, nothing was lost"
             ) from error
+        return torn
 
 
 def _unwritable(folder: Path, need: int, what: str, error: OSError) -> ReplayUnwritable:

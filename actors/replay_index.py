@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +33,7 @@ class Stored:
 
 class ReplayIndex:
     """`slices` by round and index, `closed` by round; files that are `torn`, those that were and
-    are `set_aside` already, and others, `ignored`."""
+    are `set_aside` already, and others, `ignored`; and the `folders` that files were found in."""
 
     def __init__(self, folder: Path) -> None:
         self.slices: dict[int, dict[int, Stored]] = {}
@@ -40,11 +41,13 @@ class ReplayIndex:
         self.ignored: list[Path] = []
         self.torn: list[Path] = []
         self.set_aside: set[Path] = set()
-        self._scan(folder)
+        files = durable.files(folder)
+        self.folders = sorted({path.parent for path in files})
+        self._scan(files)
 
-    def _scan(self, folder: Path) -> None:
+    def _scan(self, files: Sequence[Path]) -> None:
         """Raises one SegmentError that names every damaged file."""
-        problems = [problem for path in durable.files(folder) if (problem := self._take(path))]
+        problems = [problem for path in files if (problem := self._take(path))]
         for round_, end in self.closed.items():
             beyond = [index for index in self.slices.get(round_, {}) if index >= end]
             if beyond:
