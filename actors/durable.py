@@ -1,20 +1,22 @@
 """Files that are whole or not there.
 
 Invariant: `write` returns when the file is on the disk under its name, complete; if it raises
-or the machine dies, that name holds nothing or what it held before, and at most a `*.tmp`
-beside it is left. All access goes through pyarrow's filesystem layer, so that a bucket (one
-PUT, no rename) can be added here alone.
+or the machine dies, that name holds what it held before or all of the new file, and at most a
+`*.tmp` beside it is left. All access goes through pyarrow's filesystem layer, so that a bucket
+(one PUT, no rename) can be added here alone.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from pyarrow import fs
 
 LEFTOVER = ".tmp"
+TORN = ".torn"
 FILES = fs.LocalFileSystem()
 
 
@@ -43,6 +45,14 @@ def write(path: Path, data: bytes) -> None:
     sync(path.parent)
 
 
+def set_aside(path: Path) -> Path:
+    """Renames `path` to `<name>.torn` beside it, for good when it returns. Raises OSError."""
+    aside = path.with_name(path.name + TORN)
+    FILES.move(str(path), str(aside))
+    sync(path.parent)
+    return aside
+
+
 def read(path: Path) -> bytes:
     with FILES.open_input_stream(str(path)) as stream:
         return bytes(stream.read())
@@ -51,6 +61,9 @@ def read(path: Path) -> bytes:
 def make_folder(path: Path) -> None:
     """Creates `path` and its parents so that they outlive a power failure."""
     if path.is_dir():
+        # Who made it may have died before syncing the folder above; not so if that is closed to us.
+        with suppress(PermissionError):
+            sync(path.parent)
         return
     make_folder(path.parent)
     FILES.create_dir(str(path), recursive=False)

@@ -2,19 +2,16 @@
 
 Invariant: a slice that was acknowledged is on the disk, complete, under its name; whatever the
 order of arrival, readers see the slices of a round in index order up to the first that is not
-there yet. A file that was altered is named and never read as data.
+there yet. A file that was altered is named and never read as data; one that was torn, as by a
+power failure, is set aside, and what it held counts as missing until it is appended again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import hashlib
-import json
-import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +20,12 @@ import ray
 from actors import durable
 from actors.events import note_start
 from actors.records import JudgedGroup
-from actors.segments import (
-    SegmentError,
-    SegmentName,
-    count,
-    encode,
-    find_problem,
-    read_segment,
-    round_folder,
-    segment_path,
-)
+from actors.replay_index import CLOSED, ReplayIndex, Stored, closing
+from actors.segments import encode, read_segment, round_folder, segment_path
 from actors.waiting import Signal
 from policies.errors import UserError
 
 Slices = list[tuple[int, list[JudgedGroup]]]
-
-CLOSED = "closed.json"
-CLOSED_NAME = re.compile(r"/round-(\d{5,})/closed\.json$")
-CLOSING = re.compile(rb'\{"round": \d+, "slices": (\d+), "sha256": "[0-9a-f]{64}"\}\n')
 
 
 class ReplayConflict(UserError, ValueError):
@@ -55,24 +40,14 @@ class ReplayFull(ReplayUnwritable):
     """The log's disk has no room; the message names the folder and the need."""
 
 
-@dataclass(frozen=True)
-class Stored:
-    """One slice on the disk."""
-
-    path: Path
-    accepted: int
-    rejected: int
-
-
 class ReplayBuffer:
     """The log in `folder`. Appends must come one at a time; reads may run beside them."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = durable.locate(folder)
-        self.ignored: list[Path] = []
-        self._slices: dict[int, dict[int, Stored]] = {}
-        self._closed: dict[int, int] = {}
-        self._scan()
+        index = ReplayIndex(self.folder)
+        self._slices, self._closed, self._ignored = index.slices, index.closed, index.ignored
+        self._torn = self._settle(index)
 
     def append(self, round_: int, index: int, groups: Sequence[JudgedGroup]) -> None:
         """Durable when it returns; the same groups again are a no-op.
@@ -85,7 +60,7 @@ class ReplayBuffer:
         if stored is not None:
             self._require_same(round_, index, stored.path, path)
             return
-        end = self.closed(round_)
+        end = self._closed.get(round_)
         if index < 0 or (end is not None and index >= end):
             raise ReplayConflict(
                 f"slice {index} of round {round_} cannot be: the round "
@@ -103,16 +78,17 @@ class ReplayBuffer:
         if missing or beyond or end != slices:
             raise ReplayConflict(
                 f"round {round_} cannot be closed with {slices} slices: missing {missing}, beyond "
-                f"the end {sorted(beyond)}, closed before with {self.closed(round_)}"
+                f"the end {sorted(beyond)}, closed before with {self._closed.get(round_)}"
             )
         if round_ not in self._closed:
             path = round_folder(self.folder, round_) / CLOSED
-            self._write(path, _closing(round_, slices), f"the end of round {round_}")
+            self._write(path, closing(round_, slices), f"the end of round {round_}")
             self._closed[round_] = slices
 
     def closed(self, round_: int) -> int | None:
-        """How many slices the round has, once that is known."""
-        return self._closed.get(round_)
+        """How many slices the round has, once that is known and all of them are there."""
+        end = self._closed.get(round_)
+        return None if end is None or self.missing(round_, end) else end
 
     def missing(self, round_: int, slices: int) -> list[int]:
         there = self._slices.get(round_, {})
@@ -129,22 +105,24 @@ class ReplayBuffer:
         return run
 
     def ready(self, round_: int, start: int) -> bool:
-        """True once slice `start` is there, or is known to be beyond the round's end."""
+        """True once slice `start` is there, or the round is closed and ends before it."""
         end = self.closed(round_)
         return start in self._slices.get(round_, {}) or (end is not None and start >= end)
 
     def describe(self, round_: int) -> str:
-        there, end = sorted(self._slices.get(round_, {})), self.closed(round_)
+        there, end = sorted(self._slices.get(round_, {})), self._closed.get(round_)
         state = "is not closed" if end is None else f"is closed with {end} slices"
         return f"the log has slices {there}, and the round {state}"
 
     def stats(self) -> dict[str, Any]:
-        """Per round the slices, accepted and rejected groups and its end; files ignored."""
+        """Per round the slices, accepted and rejected groups and its end; files ignored, and
+        what is left of torn ones."""
         return {
             "rounds": {
                 round_: self._count(round_) for round_ in sorted({*self._slices, *self._closed})
             },
-            "ignored": [str(path) for path in self.ignored],
+            "ignored": [str(path) for path in self._ignored],
+            "torn": [str(path) for path in sorted(self._torn)],
         }
 
     def _count(self, round_: int) -> dict[str, int | None]:
@@ -170,52 +148,19 @@ class ReplayBuffer:
         except OSError as error:
             raise _unwritable(self.folder, len(data), what, error) from error
 
-    def _scan(self) -> None:
-        """Verifies the whole log; raises one SegmentError that names every damaged file."""
-        problems = [problem for path in durable.files(self.folder) if (problem := self._take(path))]
-        for round_, end in self._closed.items():
-            beyond = [index for index in self._slices.get(round_, {}) if index >= end]
-            if beyond:
-                problems.append(f"round {round_} is closed with {end} slices and holds {beyond}")
-        if problems:
-            raise SegmentError("; ".join(problems))
-
-    def _take(self, path: Path) -> str:
-        """Takes one file into the index; returns what is wrong with it."""
-        name = SegmentName.parse(path)
-        if name is not None:
-            return self._take_segment(name)
-        round_ = CLOSED_NAME.search(path.as_posix())
-        if round_ is not None:
-            return self._take_closing(path, int(round_[1]))
-        self.ignored.append(path)
-        return ""
-
-    def _take_segment(self, name: SegmentName) -> str:
-        data = durable.read(name.path)
-        problem = find_problem(data, name.path)
-        if problem:
-            return problem
-        there = self._slices.setdefault(name.round, {})
-        if name.index in there:
-            return f"{name.path} and {there[name.index].path} both hold {name}: delete one of them"
-        there[name.index] = Stored(name.path, *count(data))
-        return ""
-
-    def _take_closing(self, path: Path, round_: int) -> str:
-        data = durable.read(path)
-        match = CLOSING.fullmatch(data)
-        if match is None or data != _closing(round_, int(match[1])):
-            return f"{path}: checksum differs: restore it, or delete it and resume the run"
-        self._closed[round_] = int(match[1])
-        return ""
-
-
-def _closing(round_: int, slices: int) -> bytes:
-    """What the file says that ends a round; it carries its own checksum."""
-    facts = {"round": round_, "slices": slices}
-    checksum = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-    return (json.dumps({**facts, "sha256": checksum}) + "\n").encode()
+    def _settle(self, index: ReplayIndex) -> set[Path]:
+        """Sets torn files aside, and lets no power failure take back what was found: who wrote
+        it may have died before it synced the folder."""
+        try:
+            torn = index.set_aside | {durable.set_aside(path) for path in index.torn}
+            for folder in index.folders:
+                durable.sync(folder)
+        except OSError as error:
+            raise ReplayUnwritable(
+                f"replay folder {self.folder} takes no writes ({error}): what a crash left there "
+                f"could not be set right; make it writable and do it again, nothing was lost"
+            ) from error
+        return torn
 
 
 def _unwritable(folder: Path, need: int, what: str, error: OSError) -> ReplayUnwritable:

@@ -28,6 +28,8 @@ from policies.interface import Picture
 _NUMBER = "([0-9]{5}|[1-9][0-9]{5,})"
 NAME = re.compile(rf"round-{_NUMBER}/slice-{_NUMBER}-([0-9a-f]{{32}})\.parquet")
 FORMAT = b"unicorn-ray replay segment 1"
+MAGIC = b"PAR1"  # begins and ends every Parquet file
+SMALLEST = 12  # the magic twice, and between them the length of the footer
 # Measured at 512 x 512: 35 ms a picture where the default 6 takes 149 ms for 10 % fewer bytes.
 PNG_LEVEL = 3
 
@@ -122,6 +124,11 @@ def read_segment(path: str | Path) -> list[JudgedGroup]:
         return [_group(row) for row in table.to_pylist()]
     except Exception as error:  # foreign bytes make Arrow and PIL raise almost anything
         raise SegmentError(_foreign(path, error)) from error
+
+
+def is_torn(data: bytes) -> bool:
+    """True for what a power failure leaves of a segment: it does not end as a Parquet file does."""
+    return len(data) < SMALLEST or not data.endswith(MAGIC)
 
 
 def count(data: bytes) -> tuple[int, int]:

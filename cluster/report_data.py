@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.records import JudgedGroup
-from actors.replay_buffer import CLOSED
+from actors.replay_index import CLOSED
 from actors.segments import read_segment
 from actors.templates import load_templates
 from cluster import recipe

@@ -110,7 +110,7 @@ def test_every_damaged_file_is_named_and_deleting_it_has_it_made_again(tmp_path:
     first, second, _ = sorted(tmp_path.rglob("slice-*"))
     for path in (first, second):
         data = path.read_bytes()
-        path.write_bytes(data[:-1] + bytes([data[-1] ^ 4]))
+        path.write_bytes(data[:-5] + bytes([data[-5] ^ 4]) + data[-4:])
     with pytest.raises(SegmentError, match=f"{first.name}.*{second.name}"):
         ReplayBuffer(tmp_path)
     for reader in (lambda: buffer.read(1, 0, 1), lambda: log_digest(tmp_path)):

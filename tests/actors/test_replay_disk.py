@@ -92,3 +92,14 @@ def test_a_read_only_folder_is_named_and_read_all_the_same(small_disk: Path) -> 
     subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
     buffer.append(1, 1, slice_of(1))
     assert prompts(buffer) == expected(range(2))
+
+
+def test_a_torn_file_in_a_read_only_folder_is_named(small_disk: Path) -> None:
+    ReplayBuffer(small_disk).append(1, 0, slice_of(0))
+    (path,) = small_disk.rglob("slice-*")
+    path.write_bytes(path.read_bytes()[:50])
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(ReplayUnwritable, match=f"takes no writes .*{path.name}.*Read-only"):
+        ReplayBuffer(small_disk)
+    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+    assert ReplayBuffer(small_disk).missing(1, 1) == [0]
