@@ -18,8 +18,8 @@ from actors import durable
 from actors.digests import DigestMismatch, digest
 from actors.events import note_start
 from policies.config import PolicyConfig
-from policies.errors import UserError
-from policies.interface import Policy
+from policies.errors import UserError, brief
+from policies.interface import CheckpointError, Policy
 from policies.registry import load_policy
 
 VERSIONS = "versions"
@@ -53,7 +53,14 @@ class VersionFolder:
         """Its weights. Raises VersionDamaged if they are not what was published."""
         if version == 0:
             return load_policy(self._base).weights()
-        weights = type(self._policy).from_pretrained(self.path(version)).weights()
+        try:
+            weights = type(self._policy).from_pretrained(self.path(version)).weights()
+        except CheckpointError as error:
+            raise VersionDamaged(
+                f"{self.path(version)} holds no weights that can be read ({brief(error)}): restore "
+                "it from a copy, or delete it and resume the run to have it published again from "
+                "its checkpoint"
+            ) from error
         stated, measured = self._stated(version), digest(weights)
         if stated != measured:
             raise VersionDamaged(

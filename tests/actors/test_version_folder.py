@@ -68,6 +68,8 @@ def test_an_altered_version_is_named(folder: VersionFolder) -> None:
     first = sorted(arrays)[0]
     arrays[first] = arrays[first] + 1
     save_file(arrays, file, metadata={"format": "pt"})
+    with pytest.raises(VersionDamaged, match=r"holds no weights .*damaged.* delete it and resume"):
+        folder.read(1)
     seal(folder.path(1))  # a whole checkpoint by itself, but not the one that was published
     with pytest.raises(VersionDamaged, match=r"versions/00001 holds .* delete it and resume"):
         folder.read(1)
