@@ -18,8 +18,8 @@ from actors import durable
 from actors.segments import SegmentError, SegmentName, count, find_problem, is_torn
 
 CLOSED = "closed.json"
-CLOSED_NAME = re.compile(r"/round-(\d{5,})/closed\.json$")
-CLOSING = re.compile(rb'\{"round": \d+, "slices": (\d+)')
+CLOSED_NAME = re.compile(r"/round-([0-9]{5,9})/closed\.json$")
+CLOSING = re.compile(rb'\{"round": [0-9]+, "slices": ([0-9]{1,18})')
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not refusals:
             raise
         for sentence in refusals:
-            print(f"unicorn-ray: {sentence}", file=sys.stderr)
+            # Also where a path from the command line has line breaks in it.
+            print(f"unicorn-ray: {' '.join(sentence.split())}", file=sys.stderr)
         return REFUSED
     return 0
 

@@ -119,3 +119,21 @@ def test_a_torn_file_of_other_groups_is_not_in_the_way_of_a_whole_one(tmp_path: 
     torn = tear(other.rename(path.with_name(other.name.replace("00000-", "00001-"))))
     buffer = ReplayBuffer(tmp_path)
     assert (buffer.closed(1), buffer.stats()["torn"]) == (3, [str(torn)])
+
+
+def test_a_number_of_slices_that_is_none_is_named(tmp_path: Path) -> None:
+    a_closed_round(tmp_path)
+    path = tmp_path / "round-00001" / "closed.json"
+    path.write_bytes(b'{"round": 1, "slices": ' + b"9" * 5000 + b"}\n")
+    with pytest.raises(SegmentError, match=r"closed\.json: checksum differs"):
+        ReplayBuffer(tmp_path)
+
+
+def test_digits_of_another_script_name_no_round(tmp_path: Path) -> None:
+    a_closed_round(tmp_path)
+    other = tmp_path / "round-\u0660\u0660\u0660\u0660\u0662"
+    other.mkdir()
+    (other / "closed.json").write_bytes((tmp_path / "round-00001" / "closed.json").read_bytes())
+    buffer = ReplayBuffer(tmp_path)
+    assert buffer.closed(2) is None
+    assert buffer.stats()["ignored"] == [str(other / "closed.json")]
