@@ -190,6 +190,9 @@ def _to_the_end(
         subject.wait(lambda: None, "its end")
     finally:
         subject.stop()
+        for kill in kills:  # who was stopped, and lost its Ray before that could end it
+            if kill.victim.alive:
+                os.kill(kill.victim.pid, signal.SIGKILL)
     return Outcome(subject.folder, time.time() - began, kills, subject.starts)
 
 

@@ -79,7 +79,10 @@ class Crew:
         self.replay: Any = ReplayBufferActor.options(name="replay_buffer", **named).remote(
             str(self.folder / "replay")
         )
-        await self.within(self.replay.stats.remote(), "the replay buffer to verify its log")
+        verified = self.replay.stats.remote()
+        log = await self.within(verified, "the replay buffer to verify its log")
+        for file in log["torn"]:
+            self.progress.trouble(f"{file} was torn and is set aside; its slice is done again")
         await self.within(self.store.versions.remote(), "the weight store to read its versions")
         self._guards = [
             asyncio.create_task(self._guard(self.replay, "replay buffer", "stats")),
@@ -118,6 +121,11 @@ class Crew:
         """Whether the log holds all of the round."""
         answer = self.replay.closed.remote(round_)
         return await self.within(answer, f"whether round {round_} is closed") is not None
+
+    async def round_closed(self, round_: int) -> None:
+        """Returns once the log holds all of the round."""
+        while not await self.closed(round_):
+            await asyncio.sleep(0.2)
 
     async def missing(self, round_: int, slices: int) -> list[int]:
         answer = self.replay.missing.remote(round_, slices)

@@ -100,5 +100,6 @@ async def evaluate(crew: Crew) -> None:
         await crew.version_ready(version)
         values = await measure(version, crew.config, crew.suite, crew.solvers, crew.judges)
         if version:
+            await crew.round_closed(version)
             values |= await audit(version, crew.config, crew.suite)
         crew.progress.measured(version, values)
