@@ -23,6 +23,7 @@ from actors.faults import Poisoned, ReplicaDied, StartTimeout, TaskFailed, TaskT
 from actors.records import Task
 from actors.waiting import Signal
 from policies.errors import UserError
+from policies.interface import PromptError
 
 BACK_OFF_S = 0.1
 """Before a task is tried again; doubled for each failure, up to LONGEST_S."""
@@ -137,7 +138,9 @@ class Pool:
             try:
                 return await self._attempt(member, lease, method, args)
             except (TaskFailed, ReplicaDied, TaskTimeout) as fault:
-                if isinstance(fault.__cause__, UserError):
+                # A prompt that cannot be read is the run's own; the rest a person must mend.
+                cause = fault.__cause__
+                if isinstance(cause, UserError) and not isinstance(cause, PromptError):
                     raise
                 # Who only stood in line when its replica was lost is not to blame.
                 failures += not member.lost or member.culprit is lease

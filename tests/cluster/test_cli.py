@@ -121,7 +121,7 @@ def test_another_runs_folder_is_refused_before_anything_starts(tmp_path: Path) -
     folder = str(tmp_path / "runs")
     recipe.claim_folder(recipe.load(TINY, [weights, f"folder={folder}", "trainer.lr=0.01"]))
     sentence = refused("run", TINY, weights, cwd=tmp_path)
-    assert "trainer.lr is 0.01 there and 0.0003 here" in sentence
+    assert f"trainer.lr is 0.01 there and {recipe.load(TINY).trainer.lr:g} here" in sentence
 
 
 def test_a_cluster_that_does_not_answer_is_named(tmp_path: Path) -> None:
