@@ -21,7 +21,7 @@ class TaskFailed(RuntimeError):
     """A task whose code raised an error, which is the cause; the message names the task."""
 
 
-class Poisoned(RuntimeError):
+class Poisoned(UserError, RuntimeError):
     """A task that failed as often as it may, wherever it was tried. `reason` is its last failure
     without replicas and times: what follows from the task is the same wherever it fails."""
 

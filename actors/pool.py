@@ -248,7 +248,8 @@ class Pool:
             except ReplicaDied as error:
                 fault = error
             self.tell(_who(self.name, member), "not replaced", why=str(fault))
-            if not any(other.up for other in self._members):
+            # Not while others work, or may yet come up.
+            if not any(other.up for other in self._members) and len(self._revivals) == 1:
                 self._broken = fault
                 self._changed.notify()
                 return
@@ -270,6 +271,7 @@ class Pool:
                         f"{self.name} replica {member.number} could not start: {_told(error)}"
                     ) from error
                 member.handle = self.make_replica(member.number)
+        self._broken = None
         self._changed.notify()
 
     def _count(self, receipt: Receipt) -> None:

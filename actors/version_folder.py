@@ -7,6 +7,7 @@ started from, wherever that lies.
 
 from __future__ import annotations
 
+import secrets
 import shutil
 from collections.abc import Mapping
 from functools import cached_property
@@ -66,7 +67,7 @@ class VersionFolder:
             raise VersionDamaged(
                 f"{self.path(version)} holds weights that hash to {measured}, published were "
                 f"{stated}: restore it from a copy, or delete it and resume the run to have it "
-                "published again from its checkpoint"
+                "published again from its checkpoint (of the two newest versions)"
             )
         return weights
 
@@ -82,18 +83,24 @@ class VersionFolder:
                     f"{path} holds weights v{version} with digest {self._stated(version)}, and "
                     f"{measured} cannot take their place: publish them under another version"
                 )
+            durable.sync(path.parent)  # who made it may have died before that
             return
         durable.make_folder(self.folder)
-        aside = path.with_suffix(".tmp")
-        shutil.rmtree(aside, ignore_errors=True)
+        aside = path.with_suffix(f".{secrets.token_hex(4)}.tmp")  # two writers differ
+        try:
+            self._save(aside, weights, measured)
+            aside.rename(path)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        durable.sync(path.parent)
+
+    def _save(self, aside: Path, weights: Mapping[str, np.ndarray], measured: str) -> None:
         aside.mkdir()
         self._policy.load_weights(weights)
         self._policy.save_pretrained(aside)
         (aside / DIGEST).write_text(measured + "\n")
         for written in (*aside.iterdir(), aside):
             durable.sync(written)
-        aside.rename(path)
-        durable.sync(path.parent)
 
     @cached_property
     def _policy(self) -> Policy:

@@ -70,7 +70,8 @@ def patiently(write: Callable[[], T], what: str, seconds: float = 86400.0) -> T:
         try:
             return write()
         except OSError as error:
-            if error.errno not in FULL:
+            cause = getattr(error, "cause", error)  # of one that crossed Ray's border
+            if cause.errno not in FULL:
                 raise
             if time.monotonic() > end:
                 raise TimeoutError(

@@ -31,7 +31,12 @@ class UnknownVersion(LookupError):
 
 def publish(weights: Arrays, version: int, store: Any, deadline_s: float = 120.0) -> None:
     """Makes `weights` known to the actor `store` as `version`, durably. Idempotent, and done again
-    if the store died with what it was given. Raises DigestMismatch, TimeoutError."""
+    if the store died with what it was given, or while its disk takes no writes. Raises
+    DigestMismatch, TimeoutError."""
+    patiently(lambda: _publish(weights, version, store, deadline_s), f"weights v{version}")
+
+
+def _publish(weights: Arrays, version: int, store: Any, deadline_s: float) -> None:
     stated, end = digest(weights), time.monotonic() + deadline_s
     while True:
         try:
@@ -193,9 +198,9 @@ class WeightStoreService:
 
     async def get(self, version: int) -> tuple[list[Ref], str]:
         """Raises UnknownVersion."""
-        async with self._publishing:
-            shelf = self._shelf
-            if shelf and version not in self._store.versions() and version in shelf.versions():
+        shelf = self._shelf
+        if shelf and version not in self._store.versions() and version in shelf.versions():
+            async with self._publishing:
                 await asyncio.to_thread(self._take_from_shelf, version, shelf)
         return self._store.get(version)
 
@@ -216,8 +221,7 @@ class WeightStoreService:
         measured = digest(arrays)
         self._store.require_true(version, stated, measured)
         if self._shelf is not None:
-            shelf = self._shelf
-            patiently(lambda: shelf.write(version, arrays), f"weights v{version}")
+            self._shelf.write(version, arrays)
         self._store.publish(version, refs, stated, measured)
 
     def _take_from_shelf(self, version: int, shelf: Shelf) -> None:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -120,7 +121,11 @@ class Subject:
     def stop(self) -> None:
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
-            self._process.wait(60)
+            try:
+                self._process.wait(60)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait(60)
 
     def alive(self, kind: str) -> list[Victim]:
         """The processes of a kind that are there now, the newest of each actor."""
@@ -130,7 +135,8 @@ class Subject:
             for event in events.read(self.folder)
             if event["what"] == events.STARTED and event["who"].startswith(name)
         }
-        return [victim for _, victim in sorted(newest.items()) if victim.alive]
+        found = [victim for _, victim in sorted(newest.items()) if victim.alive]
+        return [v for v in found if kind != "Ray head" or len(_head(v.pid)) == len(HEAD)]
 
     def _start(self) -> None:
         self.starts += 1
@@ -149,7 +155,11 @@ def in_peace(config: RunConfig) -> Outcome:
     subject = Subject(replace(config, name=f"{config.name}-peace"), 1)
     took = subject.folder.with_suffix(".seconds")
     if not took.exists():
+        if subject.folder.exists():
+            raise ChaosError(f"{subject.folder} was begun and not finished: delete it")
         took.write_text(str(_to_the_end(subject, [], lambda kill: None).seconds))
+    elif recipe.digest(recipe.load_folder(subject.folder)) != recipe.digest(subject.config):
+        raise ChaosError(f"{subject.folder} is a run of another recipe: delete it, and {took}")
     return Outcome(subject.folder, float(took.read_text()))
 
 
@@ -161,7 +171,7 @@ def in_chaos(
     subject = Subject(replace(config, name=f"{config.name}-chaos-{seed}"), kills + 3)
     if subject.folder.exists():
         raise ChaosError(f"{subject.folder} exists: delete it, or give another --seed")
-    return _to_the_end(subject, schedule(seed, kills, calm), tell)
+    return _to_the_end(subject, schedule(seed, kills, calm), tell, seed)
 
 
 def schedule(seed: int, kills: int, seconds: float) -> list[tuple[float, str]]:
@@ -177,9 +187,12 @@ def schedule(seed: int, kills: int, seconds: float) -> list[tuple[float, str]]:
 
 
 def _to_the_end(
-    subject: Subject, plan: Sequence[tuple[float, str]], tell: Callable[[Kill], None]
+    subject: Subject,
+    plan: Sequence[tuple[float, str]],
+    tell: Callable[[Kill], None],
+    seed: int = 0,
 ) -> Outcome:
-    began, kills, random = time.time(), list[Kill](), generator(len(plan), "whom")
+    began, kills, random = time.time(), list[Kill](), generator(seed, "whom")
     try:
         for after, kind in plan:
             there = subject.wait(lambda: subject.alive(kind), kind, began + after)  # noqa: B023
@@ -201,11 +214,15 @@ def strike(kind: str, victim: Victim) -> Kill:
     how = signal.SIGSTOP if kind.endswith("that hangs") else signal.SIGKILL
     at = time.time()
     for pid in _head(victim.pid) if kind == "Ray head" else [victim.pid]:
-        os.kill(pid, how)
+        with suppress(ProcessLookupError):  # it ended just now
+            os.kill(pid, how)
     return Kill(kind, victim, at)
 
 
 def _head(driver: int) -> list[int]:
     """The processes of the Ray that a driver started for itself."""
-    children = Path(f"/proc/{driver}/task/{driver}/children").read_text().split()
-    return [int(c) for c in children if Path(f"/proc/{c}/comm").read_text().strip() in HEAD]
+    try:
+        children = Path(f"/proc/{driver}/task/{driver}/children").read_text().split()
+        return [int(c) for c in children if Path(f"/proc/{c}/comm").read_text().strip() in HEAD]
+    except OSError:  # one of them ended just now
+        return []

@@ -159,6 +159,9 @@ def _chaos(args: argparse.Namespace) -> None:
 
     from cluster import chaos, verdict
 
+    if os.environ.get(own_ray.ADDRESS):
+        raise chaos.ChaosError(f"chaos kills only a Ray of its own: unset {own_ray.ADDRESS}")
+
     def tell(kill: chaos.Kill) -> None:
         print(f"killed: {kill.kind} ({kill.victim.who}, process {kill.victim.pid})", flush=True)
 

@@ -71,7 +71,8 @@ async def measure(
         data = json.dumps(found, allow_nan=False).encode()
         await asyncio.to_thread(patiently, lambda: durable.write(file, data), str(file))
     values: dict[str, float] = found["values"]
-    append_metrics(folder, {"kind": "evaluation", "version": version, **values})
+    row = {"kind": "evaluation", "version": version, **values}
+    await asyncio.to_thread(append_metrics, folder, row)
     Gauges(config.name).set(values)
     return values
 

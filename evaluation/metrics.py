@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from policies.errors import UserError
 
 FILE = "metrics.jsonl"
 Row = dict[str, Any]
+_WRITING = threading.Lock()  # a full disk may keep a writer waiting, so it waits in a thread
 
 
 class MetricsError(UserError):
@@ -33,12 +35,13 @@ def append_metrics(folder: str | Path, row: Mapping[str, Any]) -> bool:
     The name is `kind` with `version` for an evaluation, else with `round`.
     """
     name = _name(row)
-    rows = read_metrics(folder)
-    if any(_name(known) == name for known in rows):
-        return False
-    lines = [json.dumps(each, allow_nan=False) + "\n" for each in [*rows, _finite(row)]]
-    data = "".join(lines).encode()
-    patiently(lambda: durable.write(Path(folder) / FILE, data), FILE)
+    with _WRITING:
+        rows = read_metrics(folder)
+        if any(_name(known) == name for known in rows):
+            return False
+        lines = [json.dumps(each, allow_nan=False) + "\n" for each in [*rows, _finite(row)]]
+        data = "".join(lines).encode()
+        patiently(lambda: durable.write(Path(folder) / FILE, data), FILE)
     return True
 
 

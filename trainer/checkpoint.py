@@ -167,7 +167,10 @@ def _write_shards(aside: Path, learner: Learner) -> None:
 
 def _finish(aside: Path, path: Path, cursor: Cursor, settings: Mapping[str, Any]) -> None:
     """Writes the manifest and gives the folder its name."""
-    files = {file.name: _sha256(file) for file in sorted(aside.iterdir())}
+    if path.exists():
+        return durable.sync(path.parent)  # it got its name before the disk was full
+    shards = (file for file in sorted(aside.iterdir()) if not file.name.startswith(MANIFEST))
+    files = {file.name: _sha256(file) for file in shards}
     body = {"cursor": asdict(cursor), "settings": dict(settings), "files": files}
     text = json.dumps(body | {"sha256": _body_hash(body)}, indent=2) + "\n"
     durable.write(aside / MANIFEST, text.encode())

@@ -1,29 +1,63 @@
 """A round's prompts: written block by block, each block after the best of the one before.
 
-Invariant: the prompts follow from the round, the version and the configuration; asked again
-after a restart they are the same. A prompt that is measured by is never learned from.
+Invariant: a round's prompts are written once and kept in the run folder before one is drawn, so
+they are the same after a restart, also where a task had been given up. A prompt that is measured
+by is never learned from.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Literal
 
+from actors import durable
 from actors.faults import Poisoned
 from actors.library import Library, demonstrations
 from actors.proposer import Request
 from actors.records import Proposal, Task
 from actors.templates import load_templates
+from actors.waiting import patiently
+from policies.errors import UserError
 from trainer.crew import Crew
+
+FOLDER = "proposals"
 
 Written = Proposal | None | Literal["given up"]
 """What came of a request: None where nobody could read it, a word where its task was given up."""
 
 
+class ProposalsDamaged(UserError, ValueError):
+    """A file of prompts that is not what was written; the message names it."""
+
+
 async def propose(crew: Crew, round_: int, version: int) -> list[list[Proposal]]:
     """The kept prompts in the fixed slices that Solver and Judge work on."""
+    file = crew.folder / FOLDER / f"round-{round_:05d}.json"
+    if not file.exists():
+        kept = await _propose(crew, round_, version)
+        data = json.dumps([asdict(proposal) for proposal in kept]).encode()
+        await asyncio.to_thread(patiently, lambda: durable.write(file, data), str(file))
+    kept = _read(file)
+    size = crew.config.solver.prompts_per_task
+    return [kept[at : at + size] for at in range(0, len(kept), size)]
+
+
+def _read(file: Path) -> list[Proposal]:
+    try:
+        return [Proposal(**each) for each in json.loads(file.read_bytes())]
+    except (ValueError, TypeError) as error:
+        raise ProposalsDamaged(
+            f"{file} does not hold the prompts of a round ({error}): restore it, or delete it to "
+            "have them written again"
+        ) from error
+
+
+async def _propose(crew: Crew, round_: int, version: int) -> list[Proposal]:
     settings = crew.config.proposer
     library, fates = Library(settings.similarity), Counter[str]()
     shown: dict[str, list[str]] = {}
@@ -34,9 +68,10 @@ async def propose(crew: Crew, round_: int, version: int) -> list[list[Proposal]]
             fates[_fate(proposal, library, crew.measured_by)] += 1
         if at + settings.reseed_every < len(requests):
             shown = await _reseed(crew, round_, version, block, library, shown)
-    crew.note("proposals", round_, {f"proposals/{fate}": float(n) for fate, n in fates.items()})
-    size = crew.config.solver.prompts_per_task
-    return [library.kept[at : at + size] for at in range(0, len(library.kept), size)]
+    await crew.note(
+        "proposals", round_, {f"proposals/{fate}": float(n) for fate, n in fates.items()}
+    )
+    return library.kept
 
 
 def _requests(crew: Crew, count: int) -> list[Request]:

@@ -37,9 +37,9 @@ async def selfplay(config: RunConfig, progress: Progress) -> None:
 async def sample(crew: Crew) -> None:
     """Fills the replay buffer, each round with the weight version that it pins."""
     for round_ in crew.rounds:
-        version = crew.config.sampling_version(round_)
-        await crew.version_ready(version)
         if not await crew.closed(round_):
+            version = crew.config.sampling_version(round_)
+            await crew.version_ready(version)
             slices = await propose(crew, round_, version)
             await roll_out(crew, round_, version, slices)
             await crew.close_round(round_, len(slices))

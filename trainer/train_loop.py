@@ -47,7 +47,7 @@ def make_trainer(
 ) -> TorchTrainer:
     """The Ray Train run of all rounds; `fit()` returns after the last one, or once
     `stop_training` was called. `data_deadline` is how many seconds training waits for the next
-    judged groups (a task's deadline if not given). Needs the named actors in `namespace`."""
+    judged groups (if not given as long as sampling may pause, which has deadlines of its own). Needs the named actors in `namespace`."""
     # report() waits for the controller's next look, which comes every 2 s by default.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     os.environ.setdefault(
@@ -65,7 +65,7 @@ def make_trainer(
             "folder": str(folder),
             "namespace": namespace,
             "stop": StopActor.remote(),
-            "data_deadline": data_deadline or config.actors.task_deadline,
+            "data_deadline": data_deadline or config.actors.pause_deadline,
         },
         scaling_config=ScalingConfig(
             num_workers=config.trainer.workers,

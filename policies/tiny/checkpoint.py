@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -48,17 +49,24 @@ _FIELDS = {
 
 
 def save(folder: Path, model: Transformer, vision: ImageTokenizer, text: Text) -> None:
-    """Writes the folder; files that it has already are replaced."""
+    """Writes the folder; files that it has already are replaced. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     public = to_public(model.config, model.state_dict())
-    contiguous = {name: tensor.contiguous() for name, tensor in public.items()}
-    save_file(contiguous, folder / MODEL, metadata={"format": "pt"})
-    pictures = {name: tensor.contiguous() for name, tensor in vision.state_dict().items()}
-    save_file(pictures, folder / VISION, metadata={"format": "pt"})
+    _write(folder / MODEL, public)
+    _write(folder / VISION, vision.state_dict())
     text.save_pretrained(folder, model.config.max_positions)
     config = _describe(model.config, vision.config, text.code_offset)
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
     seal(folder)
+
+
+def _write(file: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    try:
+        save_file(contiguous, file, metadata={"format": "pt"})
+    except SafetensorError as error:  # which tells the system's error in words alone
+        number = re.search(r"os error (\d+)", str(error))
+        raise OSError(int(number[1]) if number else 0, str(error), str(file)) from error
 
 
 def seal(folder: Path) -> None:

@@ -15,10 +15,14 @@ import ray
 
 from actors import waiting
 from actors.config import ActorsConfig
+from actors.digests import digest
 from actors.replay_buffer import ReplayBuffer, ReplayBufferActor, ReplayFull
+from actors.version_folder import VersionFolder
 from actors.waiting import patiently
+from actors.weight_store import WeightStoreActor, publish
+from policies.config import PolicyConfig
 from tests.actors.replay_samples import PATIENCE, expected, prompts, slice_of
-from tests.trainer.small import TRAINER, small_policy
+from tests.trainer.small import TRAINER, save_small_policy, small_policy
 from trainer import checkpoint, crew
 from trainer.checkpoint import Cursor
 from trainer.config import RunConfig
@@ -116,3 +120,24 @@ def test_a_run_does_not_wait_for_room_for_ever(ray_cluster: str, small_disk: Pat
     with pytest.raises(ReplayFull, match="make room"):
         asyncio.run(own.store_slice(1, 1, slice_of(1, side=64)))
     ray.kill(own.replay)
+
+
+@pytest.mark.parametrize("small_disk", ["4m"], indirect=True)
+def test_a_version_waits_for_room_and_the_others_are_given_out_meanwhile(
+    ray_cluster: str, quick: None, small_disk: Path, tmp_path: Path
+) -> None:
+    base = PolicyConfig("tiny", save_small_policy(tmp_path / "base"))
+    store = WeightStoreActor.remote(3, VersionFolder(small_disk, base))
+    ray.get(store.get.remote(0), timeout=PATIENCE)
+    ballast = fill(small_disk)
+    weights = small_policy(1).weights()
+    thread = threading.Thread(target=lambda: publish(weights, 1, store, PATIENCE))
+    thread.start()
+    time.sleep(1.0)
+    assert thread.is_alive() and ray.get(store.versions.remote(), timeout=PATIENCE) == [0]
+    assert ray.get(store.get.remote(0), timeout=PATIENCE)[1] == digest(small_policy().weights())
+    ballast.unlink()
+    thread.join(PATIENCE)
+    assert ray.get(store.versions.remote(), timeout=PATIENCE) == [0, 1]
+    assert [path.name for path in (small_disk / "versions").iterdir()] == ["00001"]
+    ray.kill(store)

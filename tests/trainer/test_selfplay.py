@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -101,6 +103,31 @@ def test_a_killed_run_ends_as_if_it_had_not_been(calm: tuple[Path, str]) -> None
     finish(start(run.parent, "killed"))
     assert log_digest(killed / "replay") == log_digest(run / "replay")
     assert final_weights(killed) == final_weights(run)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "told"),
+    [
+        ("replay/round-00002/slice-00000-*.parquet", r"slice-00000-\w+\.parquet: checksum differs"),
+        ("versions/00002/model.safetensors", r"versions/00002\W.*is damaged .*resume"),
+    ],
+)
+def test_what_was_damaged_is_named_in_one_sentence(
+    calm: tuple[Path, str], pattern: str, told: str
+) -> None:
+    """When a finished run is started again."""
+    folder = calm[0].with_name("damaged")
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(calm[0], folder)
+    file = next(folder.glob(pattern))
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    run = start(calm[0].parent, "damaged")
+    out, _ = run.communicate(timeout=300)
+    assert run.returncode == 2, out
+    assert re.search(f"unicorn-ray: .*{told}", out), out
+    assert "Traceback" not in out
 
 
 def wait_for(folder: Path, pattern: str, run: subprocess.Popen[str]) -> None:
