@@ -12,6 +12,7 @@ import asyncio
 import errno
 import shutil
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -181,9 +182,14 @@ class ReplayService:
 
     def __init__(self, folder: str) -> None:
         note_start(Path(folder).parent, "replay buffer")
-        self._buffer = ReplayBuffer(folder)
+        self._folder = folder
         self._signal = Signal()
         self._writing = asyncio.Lock()
+
+    @cached_property
+    def _buffer(self) -> ReplayBuffer:
+        """Opened by the first question, which hears of what is damaged."""
+        return ReplayBuffer(self._folder)
 
     async def append(self, round_: int, index: int, groups: Sequence[JudgedGroup]) -> None:
         async with self._writing:

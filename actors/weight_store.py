@@ -12,6 +12,7 @@ import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -171,14 +172,21 @@ class WeightStoreService:
     """
 
     def __init__(self, kept_versions: int, shelf: Shelf | None = None) -> None:
-        self._store = WeightStore(kept_versions)
+        self._kept_versions = kept_versions
         self._shelf = shelf
         self._signal = Signal()
         self._publishing = asyncio.Lock()
         if shelf is not None:
             shelf.opened()
-            for version in shelf.versions()[-kept_versions:]:
-                self._take_from_shelf(version, shelf)
+
+    @cached_property
+    def _store(self) -> WeightStore:
+        """Filled from the shelf by the first question, which hears of what is damaged."""
+        store, shelf = WeightStore(self._kept_versions), self._shelf
+        if shelf is not None:
+            for version in shelf.versions()[-self._kept_versions :]:
+                _take_from_shelf(store, version, shelf)
+        return store
 
     async def adopt(self, arrays: dict[str, np.ndarray]) -> list[Ref]:
         """Puts a part of a version; in a list, because Ray replaces a bare reference by its value
@@ -201,7 +209,7 @@ class WeightStoreService:
         shelf = self._shelf
         if shelf and version not in self._store.versions() and version in shelf.versions():
             async with self._publishing:
-                await asyncio.to_thread(self._take_from_shelf, version, shelf)
+                await asyncio.to_thread(_take_from_shelf, self._store, version, shelf)
         return self._store.get(version)
 
     async def versions(self) -> list[int]:
@@ -224,11 +232,6 @@ class WeightStoreService:
             self._shelf.write(version, arrays)
         self._store.publish(version, refs, stated, measured)
 
-    def _take_from_shelf(self, version: int, shelf: Shelf) -> None:
-        arrays = shelf.read(version)
-        refs = [ray.put(part) for part in parts(arrays)]
-        self._store.publish(version, refs, digest(arrays), digest(arrays))
-
     async def _intact(self, version: int) -> bool:
         refs, stated = self._store.get(version)
         try:
@@ -236,6 +239,12 @@ class WeightStoreService:
         except ray.exceptions.ObjectLostError:
             return False
         return await asyncio.to_thread(digest, arrays) == stated
+
+
+def _take_from_shelf(store: WeightStore, version: int, shelf: Shelf) -> None:
+    arrays = shelf.read(version)
+    refs = [ray.put(part) for part in parts(arrays)]
+    store.publish(version, refs, digest(arrays), digest(arrays))
 
 
 # All that it is asked can be asked again, so Ray itself does that when it died.

@@ -30,7 +30,6 @@ from actors.waiting import within
 from actors.weight_store import WeightStoreActor
 from evaluation.metrics import append_metrics
 from evaluation.suites import Suite, load_suite
-from policies.errors import UserError
 from trainer.config import RunConfig
 from trainer.journal import JOURNAL, Journal
 from trainer.train_loop import make_trainer
@@ -38,10 +37,6 @@ from trainer.train_loop import make_trainer
 WATCH_S = 2.0
 LITTLE_BYTES = 2**18
 """As little as this is free only where something waits for room."""
-
-
-class StoreUnusable(UserError):
-    """What the replay buffer or the weight store says of the damaged file that it found."""
 
 
 class Progress(Protocol):
@@ -85,10 +80,10 @@ class Crew:
             str(self.folder / "replay")
         )
         verified = self.replay.stats.remote()
-        log = await self._opened(verified, "the replay buffer to verify its log")
+        log = await self.within(verified, "the replay buffer to verify its log")
         for file in log["torn"]:
             self.progress.trouble(f"{file} was torn and is set aside; its slice is done again")
-        await self._opened(self.store.versions.remote(), "the weight store to read its versions")
+        await self.within(self.store.versions.remote(), "the weight store to read its versions")
         self._guards = [
             asyncio.create_task(self._guard(self.replay, "replay buffer", "stats")),
             asyncio.create_task(self._guard(self.store, "weight store", "versions")),
@@ -109,16 +104,6 @@ class Crew:
             pool.stop()
         for actor in (self.replay, self.store):
             ray.kill(actor)
-
-    async def _opened(self, answer: Any, what: str) -> Any:
-        """The first answer of a store. Raises StoreUnusable where it found something damaged."""
-        try:
-            return await self.within(answer, what)
-        except ray.exceptions.ActorDiedError as error:
-            if not error.actor_init_failed:
-                raise
-            last = [line.strip() for line in str(error).splitlines() if line.strip()][-1]
-            raise StoreUnusable(last.partition(": ")[2] or last) from error
 
     async def within(self, answer: Any, what: str) -> Any:
         """`answer` of one of the stores, or a TimeoutError that names what was waited for. There
