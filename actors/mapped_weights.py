@@ -6,13 +6,10 @@ wrote to it, that is noticed at the next version change.
 
 from __future__ import annotations
 
-import time
 from typing import Any, Protocol
 
-import ray
-
 from actors.digests import Arrays, digest
-from actors.waiting import get_within
+from actors.waiting import despite_loss, get_within
 from actors.weight_store import merged
 from policies.errors import UserError
 
@@ -66,14 +63,10 @@ class MappedWeights:
             )
 
     def _fetch(self, version: int) -> tuple[Arrays, str]:
-        """Asks again when the copy is lost with the store's process, which comes back."""
         what = f"weights v{version} to reach replica {self._replica}"
-        end = time.monotonic() + self._deadline_s
-        while True:
-            try:
-                refs, stated = get_within(self._store.get.remote(version), self._deadline_s, what)
-                return merged(get_within(refs, self._deadline_s, what)), stated
-            except ray.exceptions.ObjectLostError:
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.2)
+
+        def ask() -> tuple[Arrays, str]:
+            refs, stated = get_within(self._store.get.remote(version), self._deadline_s, what)
+            return merged(get_within(refs, self._deadline_s, what)), stated
+
+        return despite_loss(ask, self._deadline_s)

@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 import ray
 from ray.actor import ActorHandle
@@ -20,6 +20,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from actors.config import ActorsConfig
 from actors.faults import Poisoned, ReplicaDied, StartTimeout, TaskFailed, TaskTimeout
+from actors.leases import Lease, Member, Receipt, Stats, Tell, tell_nobody
 from actors.records import Task
 from actors.waiting import Signal
 from policies.errors import UserError
@@ -28,59 +29,6 @@ from policies.interface import PromptError
 BACK_OFF_S = 0.1
 """Before a task is tried again; doubled for each failure, up to LONGEST_S."""
 LONGEST_S = 30.0
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """What a replica says of a finished task: small, and enough for every count."""
-
-    task: Task
-    seconds: float
-    pictures: int = 0
-    unparsable: int = 0
-
-
-@dataclass(eq=False)
-class Lease:
-    """A task in a replica's hands."""
-
-    task: Task
-
-
-@dataclass(eq=False)
-class Member:
-    """One replica from its start to its loss. It does its leases in their order; `culprit` is
-    the one that it had begun when it was lost."""
-
-    number: int
-    handle: ActorHandle[Any]
-    up: bool = False
-    leases: list[Lease] = field(default_factory=list)
-    lost: bool = False
-    culprit: Lease | None = None
-
-
-@dataclass
-class Stats:
-    """Since the pool started. `unparsable` answers are those that no attempt made readable."""
-
-    replicas: int
-    done: int = 0
-    in_flight: int = 0
-    lost: int = 0
-    busy_seconds: float = 0.0
-    pictures: int = 0
-    unparsable: int = 0
-
-
-class Tell(Protocol):
-    """Hears of what happens to a replica or a task: `tell("solver 1", "died", ...)`."""
-
-    def __call__(self, who: str, what: str, **facts: Any) -> None: ...
-
-
-def tell_nobody(who: str, what: str, **facts: Any) -> None:
-    pass
 
 
 @dataclass

@@ -20,8 +20,9 @@ from ray.util.metrics import Counter, Gauge
 from actors.config import ActorsConfig, JudgeConfig, ProposerConfig, SolverConfig
 from actors.events import note_start
 from actors.judge import Judge
+from actors.leases import Receipt, Tell, tell_nobody
 from actors.mapped_weights import MappedWeights
-from actors.pool import Pool, Receipt, Tell, tell_nobody
+from actors.pool import Pool
 from actors.proposer import Proposer
 from actors.records import JudgedGroup, Role, Task
 from actors.solver import Drawing, Solver

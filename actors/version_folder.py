@@ -57,18 +57,12 @@ class VersionFolder:
         try:
             weights = type(self._policy).from_pretrained(self.path(version)).weights()
         except CheckpointError as error:
-            raise VersionDamaged(
-                f"{self.path(version)} holds no weights that can be read ({brief(error)}): restore "
-                "it from a copy, or delete it and resume the run to have it published again from "
-                "its checkpoint"
-            ) from error
+            fault = f"holds no weights that can be read ({brief(error)})"
+            raise self._damaged(version, fault) from error
         stated, measured = self._stated(version), digest(weights)
         if stated != measured:
-            raise VersionDamaged(
-                f"{self.path(version)} holds weights that hash to {measured}, published were "
-                f"{stated}: restore it from a copy, or delete it and resume the run to have it "
-                "published again from its checkpoint (of the two newest versions)"
-            )
+            fault = f"holds weights that hash to {measured}, published were {stated}"
+            raise self._damaged(version, fault)
         return weights
 
     def write(self, version: int, weights: Mapping[str, np.ndarray]) -> None:
@@ -110,7 +104,10 @@ class VersionFolder:
         try:
             return (self.path(version) / DIGEST).read_text().strip()
         except OSError as error:
-            raise VersionDamaged(
-                f"{self.path(version)} has no {DIGEST} ({error.strerror}): restore it from a copy, "
-                "or delete the folder and resume the run"
-            ) from error
+            raise self._damaged(version, f"has no {DIGEST} ({error.strerror})") from error
+
+    def _damaged(self, version: int, fault: str) -> VersionDamaged:
+        return VersionDamaged(
+            f"{self.path(version)} {fault}: restore it from a copy, or delete it and resume the "
+            "run to have it published again from its checkpoint (of the two newest versions)"
+        )

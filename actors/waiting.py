@@ -62,6 +62,19 @@ def get_within(ref: Any, seconds: float, what: str) -> Any:
         raise TimeoutError(f"waited {seconds:g} s for {what}") from None
 
 
+def despite_loss(ask: Callable[[], T], seconds: float) -> T:
+    """What `ask` gives, asked again when an object is lost with the process that owned it, which
+    comes back. Raises ObjectLostError after `seconds`."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return ask()
+        except ray.exceptions.ObjectLostError:
+            if time.monotonic() > end:
+                raise
+        time.sleep(0.2)
+
+
 def patiently(write: Callable[[], T], what: str, seconds: float = 86400.0) -> T:
     """What `write` gives, done again and again while the disk takes no writes. `write` must leave
     nothing behind when it fails. Raises TimeoutError after `seconds`."""

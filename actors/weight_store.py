@@ -9,7 +9,6 @@ are kept in memory; the others are read from the shelf when a task names them.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +18,7 @@ import numpy as np
 import ray
 
 from actors.digests import Arrays, DigestMismatch, digest
-from actors.waiting import Signal, get_within, patiently
+from actors.waiting import Signal, despite_loss, get_within, patiently
 
 Ref = ray.ObjectRef[dict[str, np.ndarray]]
 
@@ -34,19 +33,13 @@ def publish(weights: Arrays, version: int, store: Any, deadline_s: float = 120.0
     """Makes `weights` known to the actor `store` as `version`, durably. Idempotent, and done again
     if the store died with what it was given, or while its disk takes no writes. Raises
     DigestMismatch, TimeoutError."""
-    patiently(lambda: _publish(weights, version, store, deadline_s), f"weights v{version}")
+    stated = digest(weights)
 
+    def hand_over() -> None:
+        taken = store.publish.remote(version, put(weights, store, deadline_s), stated)
+        get_within(taken, deadline_s, f"the weight store to take v{version}")
 
-def _publish(weights: Arrays, version: int, store: Any, deadline_s: float) -> None:
-    stated, end = digest(weights), time.monotonic() + deadline_s
-    while True:
-        try:
-            refs = put(weights, store, deadline_s)
-            what = f"the weight store to take v{version}"
-            return get_within(store.publish.remote(version, refs, stated), deadline_s, what)
-        except ray.exceptions.ObjectLostError:
-            if time.monotonic() > end:
-                raise
+    patiently(lambda: despite_loss(hand_over, deadline_s), f"weights v{version}")
 
 
 def put(weights: Arrays, store: Any, deadline_s: float = 120.0) -> list[Ref]:
@@ -243,8 +236,8 @@ class WeightStoreService:
 
 def _take_from_shelf(store: WeightStore, version: int, shelf: Shelf) -> None:
     arrays = shelf.read(version)
-    refs = [ray.put(part) for part in parts(arrays)]
-    store.publish(version, refs, digest(arrays), digest(arrays))
+    refs, measured = [ray.put(part) for part in parts(arrays)], digest(arrays)
+    store.publish(version, refs, measured, measured)
 
 
 # All that it is asked can be asked again, so Ray itself does that when it died.

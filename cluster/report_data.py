@@ -26,6 +26,7 @@ from evaluation.metrics import Row, read_metrics, read_rows
 from policies.interface import Example, Pattern
 from policies.seeds import derive
 from trainer.config import RunConfig
+from trainer.journal import JOURNAL
 
 ROUNDS_SHOWN = 6
 GROUPS_A_ROUND = 4
@@ -75,7 +76,7 @@ class Run:
 def read_run(folder: Path) -> Run:
     """Raises ConfigError for a folder without a run."""
     config = recipe.load_folder(folder)
-    training = folder / "train.jsonl"
+    training = folder / JOURNAL
     rows = read_metrics(folder)
     audits = [row for row in rows if row["kind"] == "round"]
     return Run(

@@ -6,7 +6,6 @@ the final weights, and the journal of training, whose steps say what was learned
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from actors.digests import digest
 from actors.segments import log_digest
 from actors.version_folder import VersionFolder
 from cluster.chaos import Kill, Outcome
+from evaluation.metrics import read_rows
 from trainer.config import RunConfig
 from trainer.journal import JOURNAL
 
@@ -41,10 +41,6 @@ class Verdict:
     def same(self) -> bool:
         return self.peace == self.chaos
 
-    @property
-    def lost_seconds(self) -> float:
-        return self.outcome.seconds - self.calm.seconds
-
 
 def compare(config: RunConfig, calm: Outcome, outcome: Outcome) -> Verdict:
     """Raises SegmentError or VersionDamaged for a run that left something damaged."""
@@ -53,8 +49,7 @@ def compare(config: RunConfig, calm: Outcome, outcome: Outcome) -> Verdict:
 
 def remains(config: RunConfig, folder: Path) -> Remains:
     weights = VersionFolder(folder, config.policy).read(config.rounds)
-    lines = (folder / JOURNAL).read_text().splitlines()
-    rows = [json.loads(line) for line in lines]
+    rows = read_rows(folder / JOURNAL)
     steps = [{name: row[name] for name in row if name != "seconds"} for row in rows]
     return Remains(log_digest(folder / "replay"), digest(weights), steps)
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from ray.exceptions import RayActorError, RayTaskError
 
-from actors.pool import Receipt
+from actors.leases import Receipt
 from actors.records import Task
 
 

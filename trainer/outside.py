@@ -19,6 +19,7 @@ from ray.util.metrics import Gauge
 
 from actors import weight_store
 from actors.records import JudgedGroup
+from actors.waiting import get_within
 from policies.interface import Picture
 
 SLICES_AT_ONCE = 1  # of real pictures a slice is hundreds of megabytes
@@ -116,7 +117,8 @@ class RayOutside:
             raise StopRequested(ray.get(self._asked))
 
     def versions(self) -> list[int]:
-        return self._ask(self._store.versions.remote(), "the list of weight versions")
+        what = "the weight store to list its versions"
+        return get_within(self._store.versions.remote(), ANSWER_DEADLINE_S, what)
 
     def publish(self, version: int, weights: Mapping[str, np.ndarray]) -> None:
         weight_store.publish(weights, version, self._store, ANSWER_DEADLINE_S)
@@ -130,15 +132,6 @@ class RayOutside:
 
     def finished(self, version: int, row: Mapping[str, Any]) -> None:
         ray.train.report({"version": version, **row})
-
-    def _ask(self, ref: ray.ObjectRef, what: str) -> Any:
-        try:
-            return ray.get(ref, timeout=ANSWER_DEADLINE_S)
-        except ray.exceptions.GetTimeoutError:
-            raise TimeoutError(
-                f"The weight store did not answer for {ANSWER_DEADLINE_S:g} s when asked for "
-                f"{what}; look whether its actor is alive."
-            ) from None
 
 
 def _owned(group: JudgedGroup) -> JudgedGroup:

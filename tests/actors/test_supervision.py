@@ -18,7 +18,8 @@ import ray
 
 from actors.config import ActorsConfig
 from actors.faults import Poisoned, ReplicaDied, TaskFailed
-from actors.pool import Pool, Receipt
+from actors.leases import Receipt
+from actors.pool import Pool
 from actors.records import Task
 from policies.errors import UserError
 

@@ -12,7 +12,8 @@ import pytest
 import ray
 
 from actors.config import ActorsConfig
-from actors.pool import Pool, Receipt
+from actors.leases import Receipt
+from actors.pool import Pool
 from actors.records import Task
 from evaluation.config import EvaluationConfig
 from evaluation.measure import MeasureError, measure, read_measured
