@@ -24,8 +24,9 @@ from policies.interface import (
     Segment,
     TargetLoss,
 )
+from policies.sampling import Row
 from policies.tiny import checkpoint
-from policies.tiny.sampler import Row, sample
+from policies.tiny.sampler import sample_tokens
 from policies.tiny.text import BOS, END_IMAGE, EOS, IMAGE, PAD, SEP, Text, build_tokenizer
 from policies.tiny.transformer import Transformer, TransformerConfig
 from policies.tiny.vision import ImageTokenizer, VisionConfig
@@ -82,7 +83,7 @@ class TinyPolicy:
             return []
         rows = self._rows(contexts, sampling, seeds, drawing=False)
         words = slice(EOS, self.text.code_offset)
-        sampled = sample(self.module, rows, words, stop=EOS)
+        sampled = sample_tokens(self.module, rows, words, stop=EOS)
         return [self.text.decode(tokens.tolist()) for tokens in sampled.tokens]
 
     def draw(
@@ -93,8 +94,7 @@ class TinyPolicy:
             return []
         rows = self._rows(contexts, sampling, seeds, drawing=True)
         first = self.text.code_offset
-        free = (BOS, SEP, IMAGE)
-        sampled = sample(self.module, rows, slice(first, self.text.size), free=free)
+        sampled = sample_tokens(self.module, rows, slice(first, self.text.size))
         codes = np.stack(sampled.tokens) - first
         pixels = self.vision.decode(torch.from_numpy(codes)).numpy()
         return [
@@ -118,7 +118,7 @@ class TinyPolicy:
             ids, steps = known[context], self.vision.config.tokens if drawing else how.max_tokens
             self._check_length(len(ids) + steps, context)
             guidance = how.guidance if drawing else 1.0
-            rows.append(Row(ids, how.temperature, guidance, seed, steps))
+            rows.append(Row(ids, how.temperature, guidance, seed, steps, free=(BOS, SEP, IMAGE)))
         return rows
 
     def _check_length(self, tokens: int, context: Context) -> None:
