@@ -46,11 +46,13 @@ Context = tuple[Segment, ...]
 
 @dataclass(frozen=True)
 class Example:
-    """One training example: predict `target` after `context` (paper, section 3.3.2)."""
+    """One training example: predict `target` after `context` (paper, section 3.3.2), or, where it
+    is not `conditioned`, after the policy's context of an unguided drawing."""
 
     context: Context
     target: Segment
     pattern: Pattern
+    conditioned: bool = True
 
 
 @dataclass(frozen=True)

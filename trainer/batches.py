@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from policies.interface import PATTERNS, Example, Pattern
+from policies.interface import PATTERNS, Example, Pattern, Picture
 from policies.seeds import generator
 from trainer.config import ReconstructionConfig
 
@@ -66,7 +66,7 @@ class Quotas:
         weights = {pattern: Fraction(getattr(mix, pattern)) for pattern in PATTERNS}
         largest = max(weights.values())
         self.ratios = {p: weight / largest for p, weight in weights.items() if weight > 0}
-        self.key = (seed, round_)
+        self.key, self.dropout = (seed, round_), mix.condition_dropout
         # Begun at a keyed fraction, not at 0: short rounds would always round down.
         self.owed = {p: self._begin(p) for p in self.ratios}
 
@@ -85,8 +85,21 @@ class Quotas:
             if count:
                 random = generator(*self.key, "choice", pattern, epoch, index)
                 chosen = random.choice(len(able), size=count, replace=False)
-                batch[pattern] = tuple(able[i] for i in sorted(chosen))
+                picked = tuple(able[i] for i in sorted(chosen))
+                batch[pattern] = self._dropped(picked, pattern, epoch, index)
         return batch
+
+    def _dropped(
+        self, picked: tuple[Example, ...], pattern: Pattern, epoch: int, index: int
+    ) -> tuple[Example, ...]:
+        """The same, some drawings without their condition: others in each epoch."""
+        if not self.dropout or not isinstance(picked[0].target, Picture):
+            return picked
+        chances = generator(*self.key, "dropout", pattern, epoch, index).random(len(picked))
+        return tuple(
+            replace(each, conditioned=bool(chance >= self.dropout))
+            for each, chance in zip(picked, chances, strict=True)
+        )
 
 
 def slice_for_rank(examples: Sequence[Example], rank: int, world: int) -> Share:

@@ -12,12 +12,17 @@ from policies.interface import PATTERNS
 
 @dataclass(frozen=True)
 class ReconstructionConfig:
-    """The mix of the four patterns (paper, section 4.1: 5k, 5k, 3k and 1k examples)."""
+    """The mix of the four patterns (paper, section 4.1: 5k, 5k, 3k and 1k examples).
+
+    Of the drawings, the share `condition_dropout` is learned without its condition, which guidance
+    needs (the paper says nothing of it; 0.1 is usual for guided models).
+    """
 
     generation: float = 5.0
     caption: float = 5.0
     judgement: float = 3.0
     reflection: float = 1.0
+    condition_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         for name in PATTERNS:
@@ -25,6 +30,8 @@ class ReconstructionConfig:
             require(value >= 0, f"reconstruction.{name}", value, "0 or more")
         require(any(getattr(self, name) > 0 for name in PATTERNS), "reconstruction",
                 {name: getattr(self, name) for name in PATTERNS}, "above 0 for one pattern")  # fmt: skip
+        require(0 <= self.condition_dropout < 1, "reconstruction.condition_dropout",
+                self.condition_dropout, "in [0, 1)")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,8 @@ class TinyPolicy:
         codes = self._codes_of(part for e in examples for part in (*e.context, e.target))
         made = []
         for example in examples:
-            prompt = [*self._read(example.context, codes), SEP]
+            context = example.context if example.conditioned else ()
+            prompt = [*self._read(context, codes), SEP]
             ids = [*prompt, *self._segment(example.target, codes), EOS]
             self._check_length(len(ids), example.context)
             made.append((np.array(ids, dtype=np.int64), len(prompt)))

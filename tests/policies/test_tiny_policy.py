@@ -18,7 +18,7 @@ from policies.interface import (
 )
 from policies.tiny.policy import TinyPolicy
 from policies.tiny.text import BOS, END_IMAGE, EOS, IMAGE, SEP
-from tests.policies.tiny import PROMPTS, VISION, WORDS, examples, forced, small
+from tests.policies.tiny import PROMPTS, VISION, WORDS, examples, forced, picture, small
 
 # Text
 
@@ -108,6 +108,12 @@ def test_loss_is_the_naive_one(policy: TinyPolicy) -> None:
     for kind, (total, tokens) in totals.items():
         assert found[kind].tokens == tokens
         assert found[kind].total.item() == pytest.approx(total, rel=1e-5)
+
+
+def test_a_dropped_condition_is_learned_as_it_is_sampled(policy: TinyPolicy) -> None:
+    whole = Example(("a red circle",), picture(0), "generation", conditioned=False)
+    ((ids, start),) = policy.sequences([whole])
+    assert ids[:start].tolist() == [BOS, SEP] and ids[start] == IMAGE
 
 
 @pytest.mark.parametrize("pattern", ["generation", "caption", "judgement", "reflection"])
