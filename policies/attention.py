@@ -18,8 +18,7 @@ HIDDEN = -1e30
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotary embedding of [..., head_dim]; `sin` carries the sign of the swapped halves."""
-    halves = x.unflatten(-1, (2, -1))
-    return torch.addcmul(x * cos, halves.flip(-2).flatten(-2), sin)
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 
 
 def padded_left(contexts: Sequence[Sequence[int]], slots: int) -> tuple[Tensor, Tensor]:
@@ -42,28 +41,30 @@ def block_of(k: Tensor, v: Tensor, rows: Tensor, slots: int) -> Tensor:
     return block
 
 
+def tables(cos: Tensor, sin: Tensor, heads: int, kv_heads: int) -> tuple[Tensor, Tensor]:
+    """Of cos and signed sin [slots, head_dim], what `rotate` needs for q, k and v heads at once,
+    [slots, heads + 2 * kv_heads, head_dim]: q and k are turned, q is scaled for its scores, and v
+    is left as it is."""
+    shape = (len(cos), heads + 2 * kv_heads, cos.shape[1])
+    all_cos, all_sin = cos.new_ones(shape), cos.new_zeros(shape)
+    turned = heads + kv_heads
+    all_cos[:, :turned], all_sin[:, :turned] = cos[:, None], sin[:, None]
+    all_cos[:, :heads] *= cos.shape[1] ** -0.5
+    all_sin[:, :heads] *= cos.shape[1] ** -0.5
+    return all_cos, all_sin
+
+
 class KeyValues:
-    """Keys and values of every layer, and the rotary tables of every slot.
+    """Keys and values of every layer, and the rotary `tables` of every slot.
 
     A layer's block is [2, kv_heads, rows, slots, head_dim]: keys, then values, so that a token's
     are written at once and each is a plain batch of matrices. `bias` [kv_heads * rows, 1, slots]
     is added to the scores. Rotary positions are slots: only their differences matter to attention.
-    `cos` and signed `sin` are [slots, head_dim]; `heads` is the number of query heads.
     """
 
-    def __init__(
-        self, blocks: list[Tensor], bias: Tensor, cos: Tensor, sin: Tensor, heads: int
-    ) -> None:
-        self.blocks, self.bias = blocks, bias
+    def __init__(self, blocks: list[Tensor], bias: Tensor, cos: Tensor, sin: Tensor) -> None:
+        self.blocks, self.bias, self.cos, self.sin = blocks, bias, cos, sin
         self.kv_heads, self.width = blocks[0].shape[1], blocks[0].shape[-1]
-        # One table turns q and k, scales q for its scores, and leaves v as it is.
-        shape = (len(cos), heads + 2 * self.kv_heads, self.width)
-        self.cos, self.sin = cos.new_ones(shape), cos.new_zeros(shape)
-        turned = heads + self.kv_heads
-        self.cos[:, :turned] = cos[:, None]
-        self.sin[:, :turned] = sin[:, None]
-        self.cos[:, :heads] *= self.width**-0.5
-        self.sin[:, :heads] *= self.width**-0.5
 
     def keep(self, rows: Tensor) -> None:
         """Forgets all rows but these (int64)."""
@@ -84,5 +85,5 @@ class KeyValues:
         if q.dtype is torch.float32:
             mixed = torch.bmm(torch.baddbmm(bias, q, keys.transpose(1, 2)).softmax(-1), values)
         else:  # whose scores would be rounded between the products
-            mixed = F.scaled_dot_product_attention(q, keys, values, attn_mask=bias, scale=1.0)
+            mixed = F.scaled_dot_product_attention(q, keys, values, bias, scale=1.0)
         return mixed.view(kv, rows, -1).transpose(0, 1).reshape(rows, -1)

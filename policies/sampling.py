@@ -71,26 +71,33 @@ class Chooser:
         self.guidance = torch.tensor([[rows[i].guidance] for i in guided], device=device)
         heat = torch.tensor([[row.temperature] for row in rows], device=device)
         self.greedy = heat[:, 0] == 0
+        self.any_greedy = bool(self.greedy.any())
         self.heat = torch.where(heat == 0, 1.0, heat)
         drawn = [generator(int(row.seed)).random(steps, dtype=np.float32) for row in rows]
         self.uniforms = torch.from_numpy(np.stack(drawn)).to(device)
+
+    def keep(self, rows: Tensor) -> None:
+        """Forgets all rows but these (int64)."""
+        self.greedy, self.heat = self.greedy[rows], self.heat[rows]
+        self.uniforms = self.uniforms[rows]
 
     def guide(self, logits: Tensor) -> Tensor:
         """logits [rows + guided rows, allowed], the unconditional ones last -> [rows, allowed]."""
         if not len(self.guided):
             return logits
         own, free = logits[: self.count], logits[self.count :]
+        if len(self.guided) == self.count:
+            return free + self.guidance * (own - free)
         own[self.guided] = free + self.guidance * (own[self.guided] - free)
         return own
 
-    def choose(self, logits: Tensor, rows: Tensor, at: int) -> Tensor:
-        """logits [rows, allowed] of these rows, spent -> their choices int64 [rows]."""
-        greedy = self.greedy[rows]
-        best = logits.argmax(-1) if greedy.any() else greedy
-        heights = torch.softmax(logits.div_(self.heat[rows]), -1).cumsum_(-1)
-        aim = self.uniforms[rows, at : at + 1] * heights[:, -1:]
-        drawn = torch.searchsorted(heights, aim, right=True)[:, 0]
-        return torch.where(greedy, best, drawn.clamp_(max=logits.shape[1] - 1))
+    def choose(self, logits: Tensor, at: int) -> Tensor:
+        """logits [rows, allowed], spent -> their choices int64 [rows]."""
+        best = logits.argmax(-1) if self.any_greedy else None
+        heights = torch.softmax(logits.div_(self.heat), -1).cumsum_(-1)
+        aim = self.uniforms[:, at : at + 1] * heights[:, -1:]
+        drawn = torch.searchsorted(heights, aim, right=True)[:, 0].clamp_(max=logits.shape[1] - 1)
+        return drawn if best is None else torch.where(self.greedy, best, drawn)
 
 
 @torch.inference_mode()
@@ -115,7 +122,7 @@ def sample(
     places = torch.tensor([distinct[context] for context in contexts], device=device)
     longest = max(map(len, distinct))
     x, cache = prefill(list(distinct), places, longest + steps - 1)
-    tokens = torch.zeros(len(rows), steps, dtype=torch.int64, device=device)
+    tokens = torch.zeros(steps, len(rows), dtype=torch.int64, device=device)
     kept: list[Tensor] = []
     live = torch.arange(len(rows), device=device)
     limits = torch.tensor([row.max_tokens for row in rows], device=device)
@@ -124,8 +131,8 @@ def sample(
         logits = chooser.guide(head(x))
         if keep_logits:
             kept.append(logits.new_zeros(len(rows), logits.shape[1]).index_copy_(0, live, logits))
-        picked = chooser.choose(logits, live, at) + first
-        tokens[live, at] = picked
+        picked = chooser.choose(logits, at) + first
+        tokens[at].index_copy_(0, live, picked)
         if stop is not None:
             going &= limits[live] > at + 1
             going &= picked != stop
@@ -134,11 +141,12 @@ def sample(
             if 0 < len(left) <= len(live) // 2:
                 live, picked, going = live[left], picked[left], going[left]
                 cache.keep(left)
+                chooser.keep(left)
         # Without a stop token all rows are as long as their limits: nothing to ask the device.
         if at + 1 == steps or (stop is not None and not going.any()):
             break
         x = cache.step(torch.cat([picked, picked[chooser.guided]]), longest + at)
-    return _cut(rows, tokens.cpu().numpy(), stop, kept)
+    return _cut(rows, tokens.T.cpu().numpy(), stop, kept)
 
 
 def _cut(

@@ -89,7 +89,18 @@ class JanusPolicy:
     ) -> Sampled:
         """What `draw` draws, as ids in the numbering of `policies.janus.module`."""
         rows, looked = self._rows(contexts, sampling, seeds, drawing=True)
-        return self._sample(rows, looked, self.module.embed_codes, True, keep_logits)
+        return self._sample(rows, looked, self._embed_codes(len(rows)), True, keep_logits)
+
+    @torch.inference_mode()
+    def _embed_codes(self, rows: int) -> Callable[[Tensor], Tensor]:
+        """Where more codes will be drawn than there are, each is embedded once for all."""
+        module = self.module
+        if rows * module.features < module.codes:
+            return module.embed_codes
+        first = module.words
+        kinds = torch.arange(first, first + module.codes, device=self._device)
+        table = module.embed_codes(kinds)
+        return lambda ids: F.embedding(ids - first, table)
 
     @torch.inference_mode()
     def _sample(

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from policies.attention import HIDDEN, KeyValues, block_of, padded_left
+from policies.attention import HIDDEN, KeyValues, block_of, padded_left, tables
 from policies.sampling import Ids, Row, Sampled, sample
 from policies.tiny.transformer import Transformer
 
@@ -69,5 +69,6 @@ def prefill(
         x = layer.finish(x, layer.attend(q, k, v, mask))
         blocks.append(block_of(k, v, rows, slots))
     bias = bias[rows].repeat(model.config.kv_heads, 1, 1)
-    read = KeyValues(blocks, bias, model.cos[:slots], model.sin[:slots], model.config.heads)
-    return x[rows, -1], Cache(model, read)
+    heads, kv_heads = model.config.heads, model.config.kv_heads
+    turns = tables(model.cos[:slots], model.sin[:slots], heads, kv_heads)
+    return x[rows, -1], Cache(model, KeyValues(blocks, bias, *turns))
