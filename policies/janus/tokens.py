@@ -14,10 +14,11 @@ from policies.errors import brief
 from policies.interface import CheckpointError
 
 TOKENIZER = "tokenizer.json"
+# The bar and the underline in the first three are no ASCII.
 REQUIRED = {
-    "bos": "<｜begin▁of▁sentence｜>",
-    "eos": "<｜end▁of▁sentence｜>",
-    "pad": "<｜▁pad▁｜>",
+    "bos": "<\uff5cbegin\u2581of\u2581sentence\uff5c>",
+    "eos": "<\uff5cend\u2581of\u2581sentence\uff5c>",
+    "pad": "<\uff5c\u2581pad\u2581\uff5c>",
     "begin_image": "<begin_of_image>",
     "end_image": "<end_of_image>",
     "image": "<image_placeholder>",
