@@ -212,6 +212,11 @@ def _require_fit(described: Described, values: Mapping[str, Any]) -> None:
             f"it must be a multiple of {vision['num_attention_heads']} heads",
         ),
         (
+            "vision_config.mlp_ratio",
+            vision["hidden_size"] * vision["mlp_ratio"] >= 1,
+            "its layers would have no width",
+        ),
+        (
             "vision_config.image_size",
             grid * patch == vision["image_size"],
             f"it must be a multiple of the patches of {patch}",

@@ -88,7 +88,8 @@ def _mapped(file: Path) -> dict[str, torch.Tensor]:
     read = _safetensors if file.suffix == ".safetensors" else _pickled
     try:
         if not file.is_file():  # a pipe would be waited for
-            raise CheckpointError(f"{file} is missing; {AGAIN}.")
+            what = "no file" if file.exists() else "missing"
+            raise CheckpointError(f"{file} is {what}; {AGAIN}.")
         return read(file)
     except OSError as error:
         reason = error.strerror or brief(error)

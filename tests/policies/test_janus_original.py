@@ -185,7 +185,7 @@ REFUSED: tuple[tuple[tuple[str, object], str], ...] = (
     (("language_config.hidden_size", 65), "language_config.hidden_size=65, but it must be a multiple"),
     (("language_config.vocab_size", 64), "language_config.vocab_size=64, but tokenizer.json has"),
     (("language_config.rope_scaling", {"type": "linear"}), "language_config.rope_scaling="),
-    (("language_config.intermediate_size", 100), "of shape and dtype"),
+    (("language_config.intermediate_size", 100), "config.json asks for (100, 64)"),
 )  # fmt: skip
 
 
