@@ -24,7 +24,7 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 from policies.errors import brief, named, shown
 from policies.interface import CheckpointError
 from policies.janus import original
-from policies.janus.config import Described, build, describe
+from policies.janus.config import build, describe
 from policies.janus.tensors import AGAIN, Source, assembled, check, opened
 from policies.janus.tokens import TOKENIZER, Special, parse
 
@@ -64,8 +64,7 @@ def load(folder: Path, dtype: torch.dtype = torch.float32) -> Loaded:
         described = describe(folder / CONFIG, config, special)
     else:
         described = original.describe(folder / CONFIG, config)
-    built = build(described, special)
-    _require_room(described, built.text_config.vocab_size, tokenizer)
+    built = build(described, special, tokens=max(tokenizer.get_vocab().values()) + 1)
     with torch.device("meta"):  # shapes alone, until the files are seen to hold them
         net = JanusForConditionalGeneration(built)
     blank = net.state_dict()
@@ -133,14 +132,9 @@ def _read_config(file: Path) -> dict[str, Any]:
     return config
 
 
-def _require_room(described: Described, rows: int, tokenizer: Tokenizer) -> None:
-    if (last := max(tokenizer.get_vocab().values())) >= rows:
-        needed = f"tokenizer.json has a token {last}"
-        raise described.wrong("text_config.vocab_size", rows, needed)
-
-
 def _rebuild_buffers(net: JanusForConditionalGeneration) -> None:
     """What is in no file, because it follows from the configuration."""
-    net.model.language_model.rotary_emb = LlamaRotaryEmbedding(net.config.text_config)
+    text: Any = net.config.text_config
+    net.model.language_model.rotary_emb = LlamaRotaryEmbedding(text)
     embeddings = net.model.vision_model.embeddings
     embeddings.position_ids = torch.arange(embeddings.num_positions).expand((1, -1))

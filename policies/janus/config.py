@@ -131,10 +131,12 @@ def _rope(file: Path, parameters: object) -> dict[str, Any]:
     return {f"text_config.{name}": value for name, value in parameters.items()}
 
 
-def build(described: Described, special: Special) -> JanusConfig:
-    """Token ids are those of the tokenizer. Raises CheckpointError."""
+def build(described: Described, special: Special, tokens: int) -> JanusConfig:
+    """For a tokenizer of so many `tokens`, whose ids it takes. Raises CheckpointError."""
     values = _checked(described)
     _require_fit(described, values)
+    if (rows := values["text_config.vocab_size"]) < tokens:
+        raise described.wrong("text_config.vocab_size", rows, f"tokenizer.json has {tokens} tokens")
     sections: dict[str, dict[str, Any]] = {section: {} for section in CLASSES}
     for field, value in values.items():
         section, name = field.split(".")

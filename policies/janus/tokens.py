@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 
@@ -47,7 +48,8 @@ def parse(file: Path, data: bytes) -> tuple[Tokenizer, Special]:
         tokenizer = Tokenizer.from_buffer(data)
     except Exception as error:  # the tokenizers library raises bare Exception
         raise CheckpointError(f"{file} is not a tokenizer ({brief(error)}); {_AGAIN}.") from error
-    ids = {field: tokenizer.token_to_id(name) for field, name in (REQUIRED | OPTIONAL).items()}
+    names = REQUIRED | OPTIONAL
+    ids: dict[str, Any] = {field: tokenizer.token_to_id(name) for field, name in names.items()}
     for field, name in REQUIRED.items():
         if ids[field] is None:
             raise CheckpointError(f"{file} has no token {name}, which Janus needs; {_AGAIN}.")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from safetensors.torch import load_file
 from tokenizers import AddedToken, Tokenizer
 from transformers import AutoTokenizer, JanusForConditionalGeneration
 
+from policies.interface import CheckpointError
 from policies.janus import checkpoint
 from policies.janus.checkpoint import load, save
 from policies.janus.tokens import OPTIONAL, REQUIRED
@@ -111,11 +114,18 @@ def test_shards_are_the_same_and_replaced(folder: Path, monkeypatch: pytest.Monk
     same(net, load(folder).net)
 
 
-def test_a_full_disk_is_told_as_the_system_does(folder: Path, tmp_path: Path) -> None:
-    loaded = load(folder)
-    (tmp_path / "file").touch()
-    with pytest.raises(OSError, match="file"):
-        save(tmp_path / "file", loaded)
+def test_what_the_system_says_is_told_as_it_says_it(folder: Path, tmp_path: Path) -> None:
+    loaded, before = load(folder), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, before[1]))
+    try:
+        with pytest.raises(OSError) as caught:
+            save(tmp_path / "two", loaded)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (caught.value.errno, caught.value.filename) == (errno.EFBIG, str(tmp_path / "two"))
+    assert not (tmp_path / "two" / CONFIG).exists()
+    with pytest.raises(CheckpointError, match="is missing"):
+        load(tmp_path / "two")
 
 
 MARKS = (*REQUIRED.values(), *OPTIONAL.values())
