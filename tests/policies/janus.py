@@ -7,13 +7,16 @@ import json
 from functools import cache
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import JanusConfig, JanusForConditionalGeneration
 
-from policies.janus.checkpoint import Loaded, save
+from policies.interface import CheckpointError
+from policies.janus.checkpoint import Loaded, load, save
 from policies.janus.tokens import OPTIONAL, REQUIRED, parse
+from tests.mutations import bounded
 
 torch.set_num_threads(1)
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "janus_tiny"
@@ -84,3 +87,10 @@ def golden() -> tuple[JanusForConditionalGeneration, dict[str, torch.Tensor]]:
     """The net of the golden folder, in eval mode, and its tensors in and out by name."""
     net, tensors = _golden()
     return copy.deepcopy(net), dict(tensors)
+
+
+def refused(folder: Path, message: str) -> None:
+    with pytest.raises(CheckpointError) as caught, bounded(message):
+        load(folder)
+    said = str(caught.value)
+    assert message in said and str(folder) in said and "\n" not in said and len(said) < 1000
