@@ -156,6 +156,7 @@ def check(stored: Stored, sources: Mapping[str, Source], ignored: re.Pattern[str
             )
 
 
+@torch.no_grad()  # a pickle may hold parameters
 def assembled(
     stored: Stored,
     sources: Mapping[str, Source],

@@ -89,6 +89,14 @@ def golden() -> tuple[JanusForConditionalGeneration, dict[str, torch.Tensor]]:
     return copy.deepcopy(net), dict(tensors)
 
 
+def same(one: JanusForConditionalGeneration, other: JanusForConditionalGeneration) -> None:
+    """To the last bit."""
+    first, second = one.state_dict(), other.state_dict()
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        assert tensor.dtype == second[name].dtype and torch.equal(tensor, second[name]), name
+
+
 def refused(folder: Path, message: str) -> None:
     with pytest.raises(CheckpointError) as caught, bounded(message):
         load(folder)

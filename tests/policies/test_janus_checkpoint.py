@@ -17,7 +17,7 @@ from policies.interface import CheckpointError
 from policies.janus import checkpoint
 from policies.janus.checkpoint import load, save
 from policies.janus.tokens import OPTIONAL, REQUIRED
-from tests.policies.janus import golden, tiny_folder
+from tests.policies.janus import golden, same, tiny_folder
 
 CONFIG, MODEL, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 INDEX = "model.safetensors.index.json"
@@ -26,13 +26,6 @@ INDEX = "model.safetensors.index.json"
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tiny_folder(tmp_path / "tiny")
-
-
-def same(one: JanusForConditionalGeneration, other: JanusForConditionalGeneration) -> None:
-    first, second = one.state_dict(), other.state_dict()
-    assert first.keys() == second.keys()
-    for name, tensor in first.items():
-        assert tensor.dtype == second[name].dtype and torch.equal(tensor, second[name]), name
 
 
 def test_saved_and_loaded_is_the_same(folder: Path, tmp_path: Path) -> None:

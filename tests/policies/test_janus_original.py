@@ -18,7 +18,7 @@ from policies.janus.checkpoint import load, save
 from policies.janus.config import build
 from policies.janus.original import describe
 from policies.janus.tokens import REQUIRED, Special
-from tests.policies.janus import GOLDEN, golden, refused
+from tests.policies.janus import GOLDEN, golden, refused, same
 
 Weights = dict[str, torch.Tensor]
 IDS = {"pad": 0, "bos": 1, "eos": 2, "begin_image": 3, "end_image": 4, "image": 5}
@@ -111,11 +111,16 @@ def original(folder: Path, write: Callable[[Path, Weights], None] = as_one_bin) 
 def test_every_bit_is_that_of_transformers_layout(
     tmp_path: Path, write: Callable[[Path, Weights], None]
 ) -> None:
-    found = load(original(tmp_path, write)).net.state_dict()
-    wanted = load_file(GOLDEN / "janus_hf.safetensors")
-    assert found.keys() == wanted.keys()
-    for name, tensor in wanted.items():
-        assert torch.equal(found[name], tensor), name
+    same(load(original(tmp_path, write)).net, golden()[0])
+
+
+def test_pickled_parameters_are_tensors_too(tmp_path: Path) -> None:
+    folder = original(tmp_path)
+    parameters = {name: torch.nn.Parameter(tensor) for name, tensor in weights().items()}
+    torch.save(parameters, folder / "pytorch_model.bin")
+    net = load(folder).net
+    assert all(weight.is_leaf and weight.grad_fn is None for weight in net.parameters())
+    same(net, golden()[0])
 
 
 def test_it_computes_what_the_golden_one_does_and_is_saved_in_transformers_layout(
