@@ -33,6 +33,7 @@ class JanusModule(nn.Module):
         self.words: int = config.text_config.vocab_size
         self.codes: int = config.vq_config.num_embeddings
         self.features: int = config.vision_config.num_image_tokens
+        self.image_size: int = config.vision_config.image_size
         self.max_positions: int = config.text_config.max_position_embeddings
 
     def forward(self, ids: Tensor, pixels: Tensor | None, select: Tensor, drawing: bool) -> Tensor:

@@ -31,8 +31,8 @@ from policies.janus.module import JanusModule
 from policies.janus.pictures import ImageTokenizer, pixels_of
 from policies.janus.sampler import prefill
 from policies.janus.wording import Wording
+from policies.named_tensors import require_tensors
 from policies.sampling import Ids, Row, Sampled, sample
-from policies.tiny.checkpoint import check_tensors
 
 
 class JanusPolicy:
@@ -43,7 +43,7 @@ class JanusPolicy:
         self.module = JanusModule(loaded.net)
         self.vision = ImageTokenizer(loaded.net.model.vqmodel)
         self.wording = Wording(loaded.tokenizer, loaded.special)
-        self.size: int = loaded.net.config.vision_config.image_size
+        self.size: int = self.module.image_size
 
     @classmethod
     def from_pretrained(cls, path: str | Path) -> Self:
@@ -113,9 +113,8 @@ class JanusPolicy:
     ) -> Sampled:
         module = self.module
         features = module.look(self._pixels(looked)) if looked else None
-        head, first, stop = module.word_head, 0, self.wording.special.eos
-        if drawing:
-            head, first, stop = module.draw_head, module.words, None
+        head, first = (module.draw_head, module.words) if drawing else (module.word_head, 0)
+        stop = None if drawing else self.wording.special.eos
         reading = partial(prefill, module, features, embed)
         return sample(reading, head, rows, first, stop, keep_logits, self._device)
 
@@ -247,7 +246,7 @@ class JanusPolicy:
         own = dict(self.module.named_parameters())
         found = {name: (array.shape, str(array.dtype)) for name, array in weights.items()}
         wanted = {name: (tuple(w.shape), "float32") for name, w in own.items()}
-        check_tensors("load_weights: the mapping", found, wanted)
+        require_tensors("load_weights: the mapping", found, wanted)
         with warnings.catch_warnings():
             # Shared arrays are read-only and stay so: nothing here writes to a weight.
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")

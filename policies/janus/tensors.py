@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from policies.errors import brief, named, shown
 from policies.interface import CheckpointError
+from policies.named_tensors import require_names
 
 AGAIN = "copy it again from a complete checkpoint"
 # As transformers looks for them: the first that there is holds the weights.
@@ -136,16 +137,9 @@ def check(stored: Stored, sources: Mapping[str, Source], ignored: re.Pattern[str
     """Raises CheckpointError unless there is just what `sources` need, but for what is `ignored`."""
     wanted = {source.name: source.shape for source in sources.values()}
     found = {name for name in stored.tensors if ignored is None or not ignored.match(name)}
-    for problem, names in (
-        ("lacks", wanted.keys() - found),
-        ("has an unknown", found - wanted.keys()),
-    ):
-        if names:
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise CheckpointError(
-                f"{stored.where} {problem} tensor {named(min(names))}{more}; use the weights that "
-                "belong to this config.json."
-            )
+    require_names(
+        str(stored.where), found, wanted, "use the weights that belong to this config.json"
+    )
     for name, shape in wanted.items():
         file, tensor = stored.tensors[name]
         if tuple(tensor.shape) != shape or tensor.dtype not in DTYPES:

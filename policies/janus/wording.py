@@ -69,7 +69,8 @@ class Wording:
         ids: list[int] = []
         for is_text, run in groupby(parts, lambda part: isinstance(part, str)):
             if is_text:
-                ids += self.tokenizer.encode("".join(run), add_special_tokens=False).ids
+                text = "".join(map(str, run))
+                ids += self.tokenizer.encode(text, add_special_tokens=False).ids
             else:
-                ids += run
+                ids += map(int, run)
         return tuple(ids)

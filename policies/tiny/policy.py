@@ -24,6 +24,7 @@ from policies.interface import (
     Segment,
     TargetLoss,
 )
+from policies.named_tensors import require_tensors
 from policies.sampling import Row
 from policies.tiny import checkpoint
 from policies.tiny.sampler import sample_tokens
@@ -220,7 +221,7 @@ class TinyPolicy:
         found = {name: (array.shape, str(array.dtype)) for name, array in weights.items()}
         state = self.module.state_dict()
         wanted = {name: (tuple(w.shape), "float32") for name, w in state.items()}
-        checkpoint.check_tensors("load_weights: the mapping", found, wanted)
+        require_tensors("load_weights: the mapping", found, wanted)
         with warnings.catch_warnings():
             # Shared arrays are read-only and stay so: nothing here writes to a weight.
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
