@@ -26,7 +26,7 @@ from policies.interface import (
     Segment,
     TargetLoss,
 )
-from policies.janus import checkpoint
+from policies.janus import checkpoint, lora
 from policies.janus.module import JanusModule
 from policies.janus.pictures import ImageTokenizer, pixels_of
 from policies.janus.sampler import prefill
@@ -38,8 +38,9 @@ from policies.sampling import Ids, Row, Sampled, sample
 class JanusPolicy:
     """Implements `policies.interface.Policy`; see there."""
 
-    def __init__(self, loaded: checkpoint.Loaded) -> None:
-        self._loaded = loaded
+    def __init__(self, loaded: checkpoint.Loaded, source: Path | None = None) -> None:
+        self._loaded, self._source = loaded, source
+        self._adapters = 0.0
         self.module = JanusModule(loaded.net)
         self.vision = ImageTokenizer(loaded.net.model.vqmodel)
         self.wording = Wording(loaded.tokenizer, loaded.special)
@@ -48,13 +49,18 @@ class JanusPolicy:
     @classmethod
     def from_pretrained(cls, path: str | Path) -> Self:
         """Raises CheckpointError."""
-        return cls(checkpoint.load(Path(path)))
+        return cls(checkpoint.load(Path(path)), Path(path))
 
     def save_pretrained(self, path: str | Path) -> None:
         """In the layout of transformers' `JanusForConditionalGeneration`."""
         checkpoint.save(Path(path), self._loaded)
 
     # Sampling
+
+    def sample_on(self, device: str, dtype: str) -> None:
+        place, kind = torch.device(device), getattr(torch, dtype)
+        self.module.requires_grad_(False).to(place, kind)
+        self.vision.vq.to(place, kind)
 
     def write(
         self, contexts: Sequence[Context], sampling: Sequence[Sampling], seeds: Sequence[int]
@@ -216,6 +222,19 @@ class JanusPolicy:
                 "use codes that this policy sampled, or none."
             )
 
+    def adapt(self, rank: int, alpha: float) -> None:
+        """Raises ConfigError."""
+        lora.adapt(self.module, rank, alpha)
+        self._adapters = alpha / rank
+
+    def published(self, trained: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        if not self._adapters:
+            return trained
+        assert self._source is not None, "adapters learn beside a checkpoint"
+        # Read again: by now the base is sharded over the ranks, or on a GPU.
+        base = type(self).from_pretrained(self._source).weights()
+        return lora.merged(base, trained, self._adapters)
+
     # Pictures
 
     def _looked(self, contexts: Iterable[Context]) -> tuple[list[Picture], dict[int, range]]:
@@ -235,10 +254,10 @@ class JanusPolicy:
     # Weights
 
     def weights(self) -> dict[str, np.ndarray]:
-        """The weights as float32, views where they are that on a CPU; the image tokenizer never
-        changes."""
-        parameters = self.module.named_parameters()
-        return {name: w.detach().to("cpu", torch.float32).numpy() for name, w in parameters}
+        """What learns, as float32, views where it is that on a CPU: all weights but the image
+        tokenizer's, or the adapters."""
+        found = {n: w for n, w in self.module.named_parameters() if n.endswith(self._learning)}
+        return {name: w.detach().to("cpu", torch.float32).numpy() for name, w in found.items()}
 
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         """The arrays become the weights, which from now on are not trained; a copy of them where
@@ -258,6 +277,11 @@ class JanusPolicy:
     def fsdp_units(self) -> list[torch.nn.Module]:
         model = self.module.model
         return [*model.vision_model.encoder.layers, *model.language_model.layers]
+
+    @property
+    def _learning(self) -> tuple[str, ...]:
+        """How the names of what learns end."""
+        return (lora.DOWN, lora.UP) if self._adapters else ("",)
 
     @property
     def _device(self) -> torch.device:
