@@ -82,6 +82,11 @@ class Policy(Protocol):
         """Raises CheckpointError."""
         ...
 
+    def sample_on(self, device: str, dtype: str) -> None:
+        """Moves to "cpu" or "cuda", to sample there in "float32" or "bfloat16" from now on; the
+        policy does not learn any more. Raises ConfigError where the family cannot."""
+        ...
+
     def save_pretrained(self, path: str | Path) -> None: ...
 
     def write(
@@ -94,6 +99,11 @@ class Policy(Protocol):
         self, contexts: Sequence[Context], sampling: Sequence[Sampling], seeds: Sequence[int]
     ) -> list[Picture]:
         """Raises PromptError for a text that the model cannot read."""
+        ...
+
+    def target_tokens(self, examples: Sequence[Example]) -> int:
+        """How many target tokens `loss` of the same examples counts, without a forward pass.
+        Raises PromptError for a text that the model cannot read."""
         ...
 
     def loss(self, examples: Sequence[Example]) -> dict[str, TargetLoss]:

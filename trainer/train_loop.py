@@ -27,7 +27,7 @@ from actors.templates import Templates, load_templates
 from policies.interface import CheckpointError
 from policies.registry import load_policy
 from trainer import checkpoint
-from trainer.batches import GroupExamples, Step, round_steps, slice_for_rank
+from trainer.batches import GroupExamples, Step, round_steps, shares_for_rank
 from trainer.checkpoint import Cursor
 from trainer.config import RunConfig
 from trainer.journal import JOURNAL, Journal
@@ -37,7 +37,7 @@ from trainer.patterns import reconstruct
 
 CHECKPOINTS = "checkpoints"
 LEARNING = (
-    "lr", "warmup_steps", "betas", "eps", "weight_decay", "clip", "ema", "publish", "epochs",
+    "precision", "lr", "warmup_steps", "betas", "eps", "weight_decay", "clip", "ema", "publish", "epochs",
     "groups_per_step", "loss_weights",
 )  # fmt: skip
 
@@ -69,7 +69,7 @@ def make_trainer(
         },
         scaling_config=ScalingConfig(
             num_workers=config.trainer.workers,
-            use_gpu=_enough_gpus(config.trainer.workers),
+            use_gpu=bool(config.trainer.gpus),
             resources_per_worker={"CPU": config.trainer.cpus},
         ),
         run_config=RayRunConfig(
@@ -80,11 +80,6 @@ def make_trainer(
             ),
         ),
     )
-
-
-def _enough_gpus(workers: int) -> bool:
-    """One for each worker: with fewer, the workers would wait for ever and so learn on CPUs."""
-    return torch.cuda.is_available() and ray.cluster_resources().get("GPU", 0) >= workers
 
 
 def stop_training(trainer: TorchTrainer, reason: str) -> None:
@@ -172,9 +167,10 @@ class Training:
         self._finish_round(row)
 
     def _learn(self, step: Step) -> Learned:
-        rank, world = self.learner.rank, self.learner.world
-        shares = {p: slice_for_rank(examples, rank, world) for p, examples in step.batch.items()}
-        learned = self.learner.step(shares)
+        rank, world, size = self.learner.rank, self.learner.world, self.config.trainer.micro_batch
+        learned = self.learner.step(
+            {p: shares_for_rank(each, rank, world, size) for p, each in step.batch.items()}
+        )
         self.cursor = replace(
             self.cursor, epoch=step.epoch, step=step.index, global_step=self.learner.steps
         )
