@@ -1,10 +1,14 @@
-"""The settings of the roles and of what carries them between processes."""
+"""The settings of the roles and of what carries them between processes.
+
+Invariant: `cpus` and `gpus` are what Ray reserves for one replica. A replica that has a part of a
+GPU samples on it, one that has none on its CPUs.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from policies.config import require, require_cpus, require_heat
+from policies.config import require, require_cpus, require_gpus, require_heat
 
 
 @dataclass(frozen=True)
@@ -14,6 +18,7 @@ class ProposerConfig:
 
     replicas: int = 1
     cpus: float = 0.2
+    gpus: float = 0.0
     prompts: int = 320
     prompts_per_task: int = 16
     demonstrations: int = 2
@@ -32,6 +37,7 @@ class ProposerConfig:
         require_heat("proposer.temperature", self.temperature)
         require(1 <= self.attempts <= 1000, "proposer.attempts", self.attempts, "from 1 to 1000")
         require_cpus("proposer.cpus", self.cpus)
+        require_gpus("proposer.gpus", self.gpus)
         require(0 < self.similarity <= 1, "proposer.similarity", self.similarity, "in (0, 1]")
 
 
@@ -42,6 +48,7 @@ class SolverConfig:
 
     replicas: int = 2
     cpus: float = 0.4
+    gpus: float = 0.0
     rollouts: int = 8
     prompts_per_task: int = 16
     temperatures: tuple[float, ...] = (1.0,)
@@ -51,6 +58,7 @@ class SolverConfig:
         for name in ("replicas", "rollouts", "prompts_per_task"):
             require(getattr(self, name) >= 1, f"solver.{name}", getattr(self, name), "1 or more")
         require_cpus("solver.cpus", self.cpus)
+        require_gpus("solver.gpus", self.gpus)
         require(
             self.temperatures != (), "solver.temperatures", self.temperatures, "one number or more"
         )
@@ -69,6 +77,7 @@ class JudgeConfig:
 
     replicas: int = 1
     cpus: float = 0.4
+    gpus: float = 0.0
     votes: int = 1
     temperature: float = 0.0
     attempts: int = 3
@@ -83,6 +92,7 @@ class JudgeConfig:
             value = getattr(self, name)
             require(1 <= value <= 1000, f"judge.{name}", value, "from 1 to 1000")
         require_cpus("judge.cpus", self.cpus)
+        require_gpus("judge.gpus", self.gpus)
         require_heat("judge.temperature", self.temperature)
         require(self.weights in ("current", "base"), "judge.weights", self.weights,
                 '"current" or "base"')  # fmt: skip

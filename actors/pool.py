@@ -235,10 +235,12 @@ class Pool:
         found = ", ".join(
             f"{free.get(kind, 0):g} of {total.get(kind, 0):g} {kind}" for kind in self.resources
         )
+        asks = ("replicas", *(f"{kind.lower()}s" for kind in self.resources))
+        settings = " or ".join(f"{self.name}.{each}" for each in asks)
         return (
             f"{self.name} replica {names} of {self.replicas} did not start within {seconds:g} s: "
             f"each asks for {asked}, and the cluster has {found} free; add nodes or "
-            f"lower {self.name}.replicas or {self.name}.cpus; where there is room, the start is "
+            f"lower {settings}; where there is room, the start is "
             "only slow: raise actors.start_deadline"
         )
 

@@ -17,7 +17,7 @@ FAMILIES = {"tiny": ("policies.tiny.policy", "TinyPolicy")}
 
 
 def load_policy(config: PolicyConfig) -> Policy:
-    """The policy in `checkpoint_folder(config)`. Raises ConfigError for an unknown family,
+    """The policy in `checkpoint_folder(config)`, on the CPU and able to learn. Raises ConfigError for an unknown family,
     CheckpointError for a bad folder."""
     folder = checkpoint_folder(config)
     where, name = FAMILIES[config.family]

@@ -34,8 +34,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Share:
-    """One rank's part of a pattern. `weight` is 0 where the rank has none: the example is then
-    only there so that all ranks run the same units in the same order."""
+    """What one rank passes forward at once of a pattern. `weight` is 0 where others have more
+    shares: the example is then only there so that all ranks run the same units in the same
+    order."""
 
     examples: tuple[Example, ...]
     weight: float
@@ -102,10 +103,16 @@ class Quotas:
         )
 
 
-def slice_for_rank(examples: Sequence[Example], rank: int, world: int) -> Share:
-    """Rank `rank`'s part of one pattern's examples (at least one) among `world` ranks."""
-    mine = tuple(examples[rank::world])
-    return Share(mine, 1.0) if mine else Share((examples[0],), 0.0)
+def shares_for_rank(
+    examples: Sequence[Example], rank: int, world: int, size: int
+) -> tuple[Share, ...]:
+    """Rank `rank`'s part of one pattern's examples (at least one) among `world` ranks, at most
+    `size` in a share (0: all in one). Every rank has as many shares."""
+    mine, most = tuple(examples[rank::world]), -(-len(examples) // world)
+    size = size or most
+    shares = [Share(mine[at : at + size], 1.0) for at in range(0, len(mine), size)]
+    shares += [Share((examples[0],), 0.0)] * (-(-most // size) - len(shares))
+    return tuple(shares)
 
 
 def _remember(

@@ -15,6 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import ray
 import torch
 from ray.train import FailureConfig, ScalingConfig
@@ -27,7 +28,7 @@ from actors.templates import Templates, load_templates
 from policies.interface import CheckpointError
 from policies.registry import load_policy
 from trainer import checkpoint
-from trainer.batches import GroupExamples, Step, round_steps, slice_for_rank
+from trainer.batches import GroupExamples, Step, round_steps, shares_for_rank
 from trainer.checkpoint import Cursor
 from trainer.config import RunConfig
 from trainer.journal import JOURNAL, Journal
@@ -37,7 +38,7 @@ from trainer.patterns import reconstruct
 
 CHECKPOINTS = "checkpoints"
 LEARNING = (
-    "lr", "warmup_steps", "betas", "eps", "weight_decay", "clip", "ema", "publish", "epochs",
+    "precision", "lora_rank", "lora_alpha", "lr", "warmup_steps", "betas", "eps", "weight_decay", "clip", "ema", "publish", "epochs",
     "groups_per_step", "loss_weights",
 )  # fmt: skip
 
@@ -69,7 +70,7 @@ def make_trainer(
         },
         scaling_config=ScalingConfig(
             num_workers=config.trainer.workers,
-            use_gpu=_enough_gpus(config.trainer.workers),
+            use_gpu=bool(config.trainer.gpus),
             resources_per_worker={"CPU": config.trainer.cpus},
         ),
         run_config=RayRunConfig(
@@ -80,11 +81,6 @@ def make_trainer(
             ),
         ),
     )
-
-
-def _enough_gpus(workers: int) -> bool:
-    """One for each worker: with fewer, the workers would wait for ever and so learn on CPUs."""
-    return torch.cuda.is_available() and ray.cluster_resources().get("GPU", 0) >= workers
 
 
 def stop_training(trainer: TorchTrainer, reason: str) -> None:
@@ -102,7 +98,10 @@ def train_loop(settings: dict[str, Any]) -> None:
     if device.type == "cpu":
         torch.set_num_threads(1)  # more were 3 to 15 times slower beside busy neighbours
     outside = RayOutside(settings["namespace"], settings["stop"], settings["data_deadline"])
-    learner = Learner(load_policy(config.policy), config.trainer, device)
+    policy, how = load_policy(config.policy), config.trainer
+    if how.lora_rank:
+        policy.adapt(how.lora_rank, how.lora_alpha)
+    learner = Learner(policy, how, device)
     templates = load_templates(config.actors.templates)
     Training(config, Path(settings["folder"]), learner, templates, outside).run()
 
@@ -159,7 +158,10 @@ class Training:
             if version not in there:
                 ended = checkpoint.verify(path)
                 weights = checkpoint.read_weights(ended, self.learner, self._published)
-                self.outside.publish(version, weights)
+                self._publish(version, weights)
+
+    def _publish(self, version: int, weights: Mapping[str, np.ndarray]) -> None:
+        self.outside.publish(version, self.learner.policy.published(weights))
 
     def _train_round(self) -> None:
         row: Mapping[str, Any] = {}
@@ -172,9 +174,10 @@ class Training:
         self._finish_round(row)
 
     def _learn(self, step: Step) -> Learned:
-        rank, world = self.learner.rank, self.learner.world
-        shares = {p: slice_for_rank(examples, rank, world) for p, examples in step.batch.items()}
-        learned = self.learner.step(shares)
+        rank, world, size = self.learner.rank, self.learner.world, self.config.trainer.micro_batch
+        learned = self.learner.step(
+            {p: shares_for_rank(each, rank, world, size) for p, each in step.batch.items()}
+        )
         self.cursor = replace(
             self.cursor, epoch=step.epoch, step=step.index, global_step=self.learner.steps
         )
@@ -186,7 +189,7 @@ class Training:
         self._save()
         weights = self.learner.weights(self._published)
         if self.learner.rank == 0:
-            self.outside.publish(version, weights)
+            self._publish(version, weights)
         self.outside.finished(version, row)
 
     def _steps(self) -> Iterator[Step]:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from policies.config import require
 from policies.interface import (
     Context,
     Example,
@@ -76,6 +77,12 @@ class TinyPolicy:
 
     # Sampling
 
+    def sample_on(self, device: str, dtype: str) -> None:
+        """Raises ConfigError for anything but float32 on the CPU."""
+        require(device == "cpu", "device", device, '"cpu": family tiny samples on CPU only')
+        require(dtype == "float32", "policy.dtype", dtype, '"float32" for family tiny')
+        self.module.requires_grad_(False)
+
     def write(
         self, contexts: Sequence[Context], sampling: Sequence[Sampling], seeds: Sequence[int]
     ) -> list[str]:
@@ -132,6 +139,14 @@ class TinyPolicy:
             )
 
     # Learning
+
+    def target_tokens(self, examples: Sequence[Example]) -> int:
+        """Raises PromptError."""
+        drawing = self.vision.config.tokens + 2  # between IMAGE and END_IMAGE
+        return sum(
+            1 + (len(self.text.encode(e.target)) if isinstance(e.target, str) else drawing)
+            for e in examples
+        )
 
     def loss(self, examples: Sequence[Example]) -> dict[str, TargetLoss]:
         """Raises PromptError."""
@@ -228,6 +243,15 @@ class TinyPolicy:
             views = {name: torch.from_numpy(array) for name, array in weights.items()}
         self.module.load_state_dict(views, assign=True)
         self.module.requires_grad_(False)
+
+    def adapt(self, rank: int, alpha: float) -> None:
+        """Raises ConfigError."""
+        raise ConfigError(
+            f"trainer.lora_rank is {rank}: the tiny family learns all its weights, set it to 0"
+        )
+
+    def published(self, trained: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        return trained
 
     def fsdp_units(self) -> list[torch.nn.Module]:
         return [*self.module.layers]

@@ -17,7 +17,7 @@ from policies.janus.policy import JanusPolicy
 from tests.policies.janus import tiny_folder
 from tests.policies.janus_examples import examples
 from tests.trainer.small import TRAINER, free_port
-from trainer.batches import slice_for_rank
+from trainer.batches import shares_for_rank
 from trainer.learner import Learner
 
 UNCLIPPED = replace(TRAINER, clip=1e9)
@@ -28,8 +28,8 @@ def learn(folder: str) -> dict[str, dict[str, Any]]:
     found = {}
     for pattern in PATTERNS:
         learner = Learner(JanusPolicy.from_pretrained(folder), UNCLIPPED)
-        share = slice_for_rank(examples()[pattern], learner.rank, learner.world)
-        learned = learner.step({pattern: share})
+        shares = shares_for_rank(examples()[pattern], learner.rank, learner.world, 0)
+        learned = learner.step({pattern: shares})
         grads = {n: p.grad for n, p in learner.params.items() if p.grad is not None}
         whole = {n: g.full_tensor() if isinstance(g, DTensor) else g for n, g in grads.items()}
         found[pattern] = {"loss": learned.losses[pattern], "grads": whole}
