@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from cluster.refusals import sentences
 
 if TYPE_CHECKING:
+    from cluster.needs import Machine
     from trainer.config import RunConfig
 
 STOPPED = 130
@@ -103,12 +104,13 @@ def _takes_overrides(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> None:
-    from cluster import preflight, recipe
+    from cluster import dry_run, recipe
+    from policies.registry import footprint
 
     config = recipe.load(args.recipe, args.overrides)
     if args.dry_run:
-        print(recipe.dump(config))
-        print(preflight.table(config, _cpus()))
+        table = dry_run.table(config, footprint(config.policy), _machine())
+        print(f"{recipe.dump(config)}\n{table}")
         return
     _preflight(config)
     recipe.claim_folder(config)
@@ -180,14 +182,16 @@ def _preflight(config: RunConfig) -> None:
     from policies.registry import checkpoint_folder
 
     room = preflight.room(Path(config.folder) / config.name)
-    preflight.check(config, _cpus(), room, checkpoint_folder(config.policy))
+    preflight.check(config, _machine(), room, checkpoint_folder(config.policy))
 
 
-def _cpus() -> float:
-    """Of this machine; a cluster that is named by its address grows, and is not judged here."""
+def _machine() -> Machine:
+    """This one; a cluster that is named by its address grows, and is not judged here."""
     from cluster import preflight
+    from cluster.needs import Machine
 
-    return math.inf if os.environ.get("RAY_ADDRESS") else preflight.machine_cpus()
+    known = not os.environ.get("RAY_ADDRESS")
+    return preflight.this_machine() if known else Machine(math.inf, math.inf)
 
 
 def _selfplay(config: RunConfig) -> None:

@@ -102,6 +102,12 @@ def load(folder: Path) -> tuple[Transformer, ImageTokenizer, Text]:
     return model, vision, text
 
 
+def read_sizes(folder: Path) -> tuple[TransformerConfig, VisionConfig]:
+    """As config.json states them; nothing else is looked at. Raises CheckpointError."""
+    model, vision, _ = _parse(folder / CONFIG, _read_config(folder))
+    return model, vision
+
+
 def _describe(model: TransformerConfig, vision: VisionConfig, code_offset: int) -> dict[str, Any]:
     rope = {"rope_theta": model.rope_theta, "rope_type": "default"}
     return {
@@ -165,6 +171,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
     file = folder / CONFIG
     try:
         config = json.loads(file.read_bytes())
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read ({error.strerror}); {_AGAIN}.") from error
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{file} is not JSON ({brief(error)}); {_AGAIN}.") from error
     kind = config.get("model_type") if isinstance(config, dict) else None

@@ -33,9 +33,9 @@ def test_every_shipped_recipe_loads_and_is_named_like_its_file(path: Path) -> No
 
 
 def test_the_default_recipe_fits_two_cores() -> None:
-    from cluster import preflight
+    from cluster.needs import needs, total
 
-    assert sum(n.total for n in preflight.needs(recipe.load(ROOT / "configs/tiny.yaml"))) <= 2.0
+    assert total(needs(recipe.load(ROOT / "configs/tiny.yaml")), "cpus") <= 2.0
 
 
 def test_the_ablation_differs_only_in_its_patterns() -> None:
