@@ -112,7 +112,7 @@ class Policy(Protocol):
         """Per kind of target ("text", "image"); examples of one call share their pattern."""
         ...
 
-    def adapt(self, rank: int, alpha: float) -> None:
+    def adapt(self, rank: int, alpha: int) -> None:
         """From now on only low-rank adapters learn (LoRA). Raises ConfigError where the family has
         none."""
         ...

@@ -57,7 +57,7 @@ class TrainerConfig:
     recompute: bool = False
     micro_batch: int = 0
     lora_rank: int = 0
-    lora_alpha: float = 32.0
+    lora_alpha: int = 32
     lr: float = 1e-4
     warmup_steps: int = 50
     betas: tuple[float, float] = (0.9, 0.95)

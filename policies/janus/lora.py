@@ -18,7 +18,7 @@ LAYERS = r"model\.language_model\.layers\.\d+\.(self_attn|mlp)\.(q|k|v|o|gate|up
 DOWN, UP = ".lora_A.default.weight", ".lora_B.default.weight"
 
 
-def adapt(module: JanusModule, rank: int, alpha: float) -> None:
+def adapt(module: JanusModule, rank: int, alpha: int) -> None:
     """Freezes `module` and lets adapters of `rank`, scaled by `alpha / rank`, learn beside the
     projections of its Llama. They begin as nothing, the same in every process. Raises ConfigError
     where peft is not installed."""

@@ -222,7 +222,7 @@ class JanusPolicy:
                 "use codes that this policy sampled, or none."
             )
 
-    def adapt(self, rank: int, alpha: float) -> None:
+    def adapt(self, rank: int, alpha: int) -> None:
         """Raises ConfigError."""
         lora.adapt(self.module, rank, alpha)
         self._adapters = alpha / rank

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from policies.config import require
+from policies.config import ConfigError, require
 from policies.interface import (
     Context,
     Example,
@@ -244,7 +244,7 @@ class TinyPolicy:
         self.module.load_state_dict(views, assign=True)
         self.module.requires_grad_(False)
 
-    def adapt(self, rank: int, alpha: float) -> None:
+    def adapt(self, rank: int, alpha: int) -> None:
         """Raises ConfigError."""
         raise ConfigError(
             f"trainer.lora_rank is {rank}: the tiny family learns all its weights, set it to 0"

@@ -12,7 +12,7 @@ from policies.janus.policy import JanusPolicy
 from tests.policies.janus import tiny_folder
 from tests.policies.janus_examples import examples
 
-RANK, ALPHA = 4, 16.0
+RANK, ALPHA = 4, 16
 
 
 @pytest.fixture
