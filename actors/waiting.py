@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import threading
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import ray
@@ -52,6 +54,28 @@ async def within(wait: Awaitable[T], seconds: float, what: str) -> T:
         return await asyncio.wait_for(wait, seconds)
     except TimeoutError:
         raise TimeoutError(f"waited {seconds:g} s for {what} (actors.task_deadline)") from None
+
+
+async def apart(work: Callable[[], T]) -> T:
+    """What `work` gives, done in a thread that the end of the program does not wait for: on a Ray
+    that is gone it may wait for a minute."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def tell(how: Callable[[Any], None], what: Any) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody listens any more
+            loop.call_soon_threadsafe(lambda: None if done.done() else how(what))
+
+    def run() -> None:
+        try:
+            result = work()
+        except BaseException as error:
+            tell(done.set_exception, error)
+        else:
+            tell(done.set_result, result)
+
+    threading.Thread(target=run, daemon=True).start()
+    return await done
 
 
 def get_within(ref: Any, seconds: float, what: str) -> Any:

@@ -15,13 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cluster.refusals import sentences
+from cluster.refusals import REFUSED, sentences
 
 if TYPE_CHECKING:
     from trainer.config import RunConfig
 
 STOPPED = 130
-REFUSED = 2
 DIFFERENT = 1
 
 

@@ -10,10 +10,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
+
+from ray.exceptions import RayError
 
 from actors.faults import Poisoned
 from actors.records import Proposal, Task, undone
+from actors.waiting import apart
 from evaluation.audit import audit
 from evaluation.measure import measure
 from trainer.config import RunConfig
@@ -83,15 +87,22 @@ async def show_sampling(crew: Crew, round_: int, total: int) -> None:
 
 async def train(crew: Crew) -> None:
     """One long-lived Ray Train run drains the buffer and publishes a version for each round."""
-    fit = asyncio.create_task(asyncio.to_thread(crew.trainer.fit))
+    fit = asyncio.create_task(apart(crew.trainer.fit))
     try:
         while not fit.done():
             await asyncio.wait([fit], timeout=WATCH_S)
             await crew.show_training()
     except asyncio.CancelledError:
-        await asyncio.to_thread(stop_training, crew.trainer, "the run ends early")
+        await stop(crew, fit)
         raise
     fit.result()
+
+
+async def stop(crew: Crew, fit: asyncio.Task[Any]) -> None:
+    """Lets training end with a checkpoint; without its Ray it cannot, and nobody waits for it."""
+    with suppress(TimeoutError, RayError):
+        await apart(lambda: stop_training(crew.trainer, "the run ends early"))
+        await asyncio.wait([fit], timeout=crew.config.actors.task_deadline)
 
 
 async def evaluate(crew: Crew) -> None:

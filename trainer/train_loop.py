@@ -24,6 +24,7 @@ from ray.train.torch import TorchTrainer, get_device
 from actors.events import note_start
 from actors.records import JudgedGroup
 from actors.templates import Templates, load_templates
+from actors.waiting import get_within
 from policies.interface import CheckpointError
 from policies.registry import load_policy
 from trainer import checkpoint
@@ -36,6 +37,7 @@ from trainer.outside import Outside, RayOutside, StopActor, StopRequested
 from trainer.patterns import reconstruct
 
 CHECKPOINTS = "checkpoints"
+STOP_ANSWER_S = 5.0
 LEARNING = (
     "lr", "warmup_steps", "betas", "eps", "weight_decay", "clip", "ema", "publish", "epochs",
     "groups_per_step", "loss_weights",
@@ -90,7 +92,7 @@ def _enough_gpus(workers: int) -> bool:
 def stop_training(trainer: TorchTrainer, reason: str) -> None:
     """Makes `fit()` of `trainer` return soon, with a checkpoint of where it stands."""
     stop = trainer.train_loop_config["stop"]  # type: ignore[attr-defined] # as above
-    ray.get(stop.request.remote(reason), timeout=30)
+    get_within(stop.request.remote(reason), STOP_ANSWER_S, "training to hear that it shall stop")
 
 
 def train_loop(settings: dict[str, Any]) -> None:
