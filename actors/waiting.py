@@ -18,6 +18,8 @@ import ray
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """What a person mends while the run waits: a disk that takes no writes."""
 PAUSE_S = 2.0
+ANSWER_S = 120.0
+"""How long a replica or a training worker waits for an answer of one of the stores."""
 
 T = TypeVar("T")
 

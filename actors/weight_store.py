@@ -18,7 +18,7 @@ import numpy as np
 import ray
 
 from actors.digests import Arrays, DigestMismatch, digest
-from actors.waiting import Signal, despite_loss, get_within, patiently
+from actors.waiting import ANSWER_S, Signal, despite_loss, get_within, patiently
 
 Ref = ray.ObjectRef[dict[str, np.ndarray]]
 
@@ -29,7 +29,7 @@ class UnknownVersion(LookupError):
     """A version that was never published or is kept no more; the message names those kept."""
 
 
-def publish(weights: Arrays, version: int, store: Any, deadline_s: float = 120.0) -> None:
+def publish(weights: Arrays, version: int, store: Any, deadline_s: float = ANSWER_S) -> None:
     """Makes `weights` known to the actor `store` as `version`, durably. Idempotent, and done again
     if the store died with what it was given, or while its disk takes no writes. Raises
     DigestMismatch, TimeoutError."""
@@ -42,7 +42,7 @@ def publish(weights: Arrays, version: int, store: Any, deadline_s: float = 120.0
     patiently(lambda: despite_loss(hand_over, deadline_s), f"weights v{version}")
 
 
-def put(weights: Arrays, store: Any, deadline_s: float = 120.0) -> list[Ref]:
+def put(weights: Arrays, store: Any, deadline_s: float = ANSWER_S) -> list[Ref]:
     """Hands `weights` to the actor `store`, which puts them into the object store.
 
     Who puts a copy owns it, and it dies with its owner: so the store puts it and the copy

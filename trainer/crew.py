@@ -26,7 +26,7 @@ from actors.records import Role
 from actors.replay_buffer import ReplayBufferActor, ReplayUnwritable
 from actors.replica import Part, role_pool
 from actors.version_folder import VersionFolder
-from actors.waiting import within
+from actors.waiting import ANSWER_S, within
 from actors.weight_store import WeightStoreActor
 from evaluation.metrics import append_metrics
 from evaluation.suites import Suite, load_suite
@@ -199,14 +199,20 @@ class Crew:
         return frozenset(text for text, _ in self.suite.prompts(settings.prompts, settings.seed))
 
     async def _guard(self, actor: Any, who: str, question: str) -> None:
-        """Ray starts an actor again that died; one that is silent must first be ended."""
+        """Ray starts an actor again that died; one that is silent must first be ended, while there
+        is still time to answer those who wait for it. One that comes back silent may be slow to
+        read what it has, and gets more time."""
+        longest = self.config.actors.task_deadline
+        patience = soon = min(longest, ANSWER_S / 2)
         while True:
             try:
-                async with asyncio.timeout(self.config.actors.task_deadline):
+                async with asyncio.timeout(patience):
                     await getattr(actor, question).remote()
+                patience = soon
             except TimeoutError:
                 self.tell(who, "silent")
                 ray.kill(actor, no_restart=False)
+                patience = min(2 * patience, longest)
             except ray.exceptions.RayActorError:
                 return  # for good, with its Ray: whoever asks it something says so
             await asyncio.sleep(WATCH_S)
