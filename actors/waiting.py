@@ -101,7 +101,7 @@ def despite_loss(ask: Callable[[], T], seconds: float) -> T:
         time.sleep(0.2)
 
 
-def patiently(write: Callable[[], T], what: str, seconds: float = 86400.0) -> T:
+def patiently(write: Callable[[], T], what: str, seconds: float) -> T:
     """What `write` gives, done again and again while the disk takes no writes. `write` must leave
     nothing behind when it fails. Raises TimeoutError after `seconds`."""
     end = time.monotonic() + seconds
@@ -114,7 +114,7 @@ def patiently(write: Callable[[], T], what: str, seconds: float = 86400.0) -> T:
                 raise
             if time.monotonic() > end:
                 raise TimeoutError(
-                    f"waited {seconds:g} s for the disk to take {what} ({error}): make room, then "
-                    "resume the run"
+                    f"waited {seconds:g} s (actors.pause_deadline) for the disk to take {what} "
+                    f"({error}): make room, then resume the run"
                 ) from error
         time.sleep(PAUSE_S)

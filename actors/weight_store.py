@@ -29,17 +29,19 @@ class UnknownVersion(LookupError):
     """A version that was never published or is kept no more; the message names those kept."""
 
 
-def publish(weights: Arrays, version: int, store: Any, deadline_s: float = ANSWER_S) -> None:
+def publish(
+    weights: Arrays, version: int, store: Any, pause_s: float, deadline_s: float = ANSWER_S
+) -> None:
     """Makes `weights` known to the actor `store` as `version`, durably. Idempotent, and done again
-    if the store died with what it was given, or while its disk takes no writes. Raises
-    DigestMismatch, TimeoutError."""
+    if the store died with what it was given, or while its disk takes no writes, for `pause_s`
+    seconds at most. Raises DigestMismatch, TimeoutError."""
     stated = digest(weights)
 
     def hand_over() -> None:
         taken = store.publish.remote(version, put(weights, store, deadline_s), stated)
         get_within(taken, deadline_s, f"the weight store to take v{version}")
 
-    patiently(lambda: despite_loss(hand_over, deadline_s), f"weights v{version}")
+    patiently(lambda: despite_loss(hand_over, deadline_s), f"weights v{version}", pause_s)
 
 
 def put(weights: Arrays, store: Any, deadline_s: float = ANSWER_S) -> list[Ref]:

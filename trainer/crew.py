@@ -175,13 +175,13 @@ class Crew:
 
     async def note(self, kind: str, round_: int, values: Mapping[str, float]) -> None:
         row = {"kind": kind, "round": round_, **values}
-        await asyncio.to_thread(append_metrics, self.folder, row)
+        await asyncio.to_thread(append_metrics, self.folder, row, self.config.actors.pause_deadline)
 
     async def show_training(self) -> None:
         """Tells of the newest line in the training journal, and of a disk that is full."""
         if shutil.disk_usage(self.folder).free < LITTLE_BYTES:
             self.progress.trouble(f"paused: the disk of {self.folder} is full; make room")
-        row = Journal(self.folder / JOURNAL).last()
+        row = Journal(self.folder / JOURNAL, self.config.actors.pause_deadline).last()
         if row is None:
             return
         round_, losses, settings = row["round"], row["losses"].values(), self.config.trainer

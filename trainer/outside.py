@@ -77,11 +77,11 @@ StopActor = ray.remote(num_cpus=0)(StopService)
 class RayOutside:
     """The named actors of the run in `namespace`."""
 
-    def __init__(self, namespace: str, stop: Any, data_deadline: float) -> None:
+    def __init__(self, namespace: str, stop: Any, data_deadline: float, pause_s: float) -> None:
         self._replay = ray.get_actor("replay_buffer", namespace=namespace)
         self._store = ray.get_actor("weight_store", namespace=namespace)
         self._asked: ray.ObjectRef = stop.wait.remote()
-        self._data_deadline = data_deadline
+        self._data_deadline, self._pause_s = data_deadline, pause_s
         self._loss = Gauge("unicorn_train_loss", "Mean loss of a step, nats a token.", ("pattern",))
         self._norm = Gauge("unicorn_train_grad_norm", "Norm of the gradient before clipping.")
         self._step = Gauge("unicorn_train_step", "Optimizer steps done.")
@@ -120,7 +120,7 @@ class RayOutside:
         return get_within(self._store.versions.remote(), ANSWER_S, what)
 
     def publish(self, version: int, weights: Mapping[str, np.ndarray]) -> None:
-        weight_store.publish(weights, version, self._store)
+        weight_store.publish(weights, version, self._store, self._pause_s)
         self._version.set(version)
 
     def show(self, row: Mapping[str, Any]) -> None:

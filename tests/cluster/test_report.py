@@ -157,7 +157,7 @@ def test_a_run_with_only_the_base_measured_has_a_page(tmp_path):
     config = synthetic.small_config(tmp_path)
     folder = recipe.claim_folder(config)
     synthetic.add_version(folder, config, 0)
-    append_metrics(folder, {"kind": "proposals", "round": 1, "proposals/kept": 3.0})
+    append_metrics(folder, {"kind": "proposals", "round": 1, "proposals/kept": 3.0}, 1.0)
     page = Page(report.write(folder).read_text())
     assert "No later version has been measured yet" in page.text
     assert "weights v0, nothing to compare yet" in page.text

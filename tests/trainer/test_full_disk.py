@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import threading
 import time
@@ -20,6 +21,7 @@ from actors.replay_buffer import ReplayBuffer, ReplayBufferActor, ReplayFull
 from actors.version_folder import VersionFolder
 from actors.waiting import patiently
 from actors.weight_store import WeightStoreActor, publish
+from evaluation.metrics import append_metrics
 from policies.config import PolicyConfig
 from tests.actors.replay_samples import PATIENCE, expected, prompts, slice_of
 from tests.trainer.small import TRAINER, save_small_policy, small_policy
@@ -62,13 +64,15 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("small_disk", ["8m"], indirect=True)
 def test_a_checkpoint_waits_for_room(quick: None, small_disk: Path) -> None:
     folder, learner = small_disk / "checkpoints", Learner(small_policy(), TRAINER)
-    while_full(small_disk, lambda: checkpoint.save(folder, learner, Cursor(1, 1, 1, 1, 0), {}, 2))
+    while_full(
+        small_disk, lambda: checkpoint.save(folder, learner, Cursor(1, 1, 1, 1, 0), {}, 2, PATIENCE)
+    )
     found = checkpoint.latest(folder)
     assert found is not None and found.cursor.step == 1
 
 
 def test_the_journal_waits_for_room_and_has_no_torn_line(quick: None, small_disk: Path) -> None:
-    journal = Journal(small_disk / "train.jsonl")
+    journal = Journal(small_disk / "train.jsonl", PATIENCE)
     journal.add({"step": 1, "text": "x" * 3000})
     while_full(small_disk, lambda: journal.add({"step": 2, "text": "y" * 3000}))
     lines = (small_disk / "train.jsonl").read_text().splitlines()
@@ -78,9 +82,37 @@ def test_the_journal_waits_for_room_and_has_no_torn_line(quick: None, small_disk
 def test_patience_ends_with_what_was_waited_for(quick: None, small_disk: Path) -> None:
     fill(small_disk)
     with pytest.raises(
-        TimeoutError, match=r"waited 0.2 s for the disk to take a letter .*make room"
+        TimeoutError,
+        match=r"waited 0.2 s \(actors.pause_deadline\) for the disk to take a letter .*make room",
     ):
         patiently(lambda: (small_disk / "a").write_bytes(bytes(9000)), "a letter", 0.2)
+
+
+@pytest.mark.parametrize("what", ["journal", "checkpoint", "metrics", "weights"])
+def test_no_wait_for_a_disk_is_longer_than_the_run_allows(
+    quick: None, small_disk: Path, what: str
+) -> None:
+    write: dict[str, Callable[[float], object]] = {
+        "journal": lambda seconds: Journal(small_disk / "train.jsonl", seconds).add({"step": 1}),
+        "checkpoint": lambda seconds: checkpoint.save(
+            small_disk / "checkpoints", Learner(small_policy(), TRAINER), Cursor(), {}, 2, seconds
+        ),
+        "metrics": lambda seconds: append_metrics(small_disk, {"kind": "a", "round": 1}, seconds),
+        "weights": lambda seconds: publish({}, 1, FullStore(), seconds),
+    }
+    fill(small_disk)
+    with pytest.raises(TimeoutError, match=r"waited 0.2 s \(actors.pause_deadline\) for the disk"):
+        write[what](0.2)
+
+
+class FullStore:
+    """The store of a full disk, in this process."""
+
+    def __init__(self) -> None:
+        self.publish = self
+
+    def remote(self, *args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_a_run_says_that_it_is_paused_and_goes_on_when_there_is_room(
@@ -131,7 +163,7 @@ def test_a_version_waits_for_room_and_the_others_are_given_out_meanwhile(
     ray.get(store.get.remote(0), timeout=PATIENCE)
     ballast = fill(small_disk)
     weights = small_policy(1).weights()
-    thread = threading.Thread(target=lambda: publish(weights, 1, store, PATIENCE))
+    thread = threading.Thread(target=lambda: publish(weights, 1, store, PATIENCE, PATIENCE))
     thread.start()
     time.sleep(1.0)
     assert thread.is_alive() and ray.get(store.versions.remote(), timeout=PATIENCE) == [0]
