@@ -84,7 +84,7 @@ def save(
     patiently(lambda: _write_shards(aside, learner), what, pause_s)
     if learner.rank == 0:
         patiently(lambda: _finish(aside, path, cursor, settings), what, pause_s)
-        _prune(folder, kept)
+        patiently(lambda: _prune(folder, kept), f"the end of those before {what}", pause_s)
     _barrier()
     return path
 

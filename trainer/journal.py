@@ -32,7 +32,8 @@ class Journal:
             return
         *whole, _torn = self.path.read_bytes().split(b"\n")
         rows = [line for line in whole if json.loads(line)["step"] <= step]
-        durable.write(self.path, b"".join(line + b"\n" for line in rows))
+        data = b"".join(line + b"\n" for line in rows)
+        patiently(lambda: durable.write(self.path, data), str(self.path), self._pause_s)
 
     def add(self, row: Mapping[str, Any]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import itertools
+import subprocess
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import ray
@@ -77,6 +79,46 @@ def test_the_journal_waits_for_room_and_has_no_torn_line(quick: None, small_disk
     while_full(small_disk, lambda: journal.add({"step": 2, "text": "y" * 3000}))
     lines = (small_disk / "train.jsonl").read_text().splitlines()
     assert [line[:11] for line in lines] == ['{"step": 1,', '{"step": 2,']
+
+
+def test_dropping_lines_of_the_journal_waits_for_room(quick: None, small_disk: Path) -> None:
+    journal = Journal(small_disk / "train.jsonl", PATIENCE)
+    for step in (1, 2, 3):
+        journal.add({"step": step, "text": "x" * 3000})
+    while_full(small_disk, lambda: journal.rewind(2))
+    last = journal.last()
+    assert last is not None and last["step"] == 2
+
+
+@pytest.mark.parametrize("small_disk", ["8m"], indirect=True)
+def test_old_checkpoints_are_deleted_once_the_disk_can_be_written_to(
+    quick: None, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, learner = small_disk / "checkpoints", Learner(small_policy(), TRAINER)
+    checkpoint.save(folder, learner, Cursor(1, 1, 1, 1), {}, 1, PATIENCE)
+    finish = checkpoint._finish
+
+    def finish_and_close(*args: Any) -> None:
+        finish(*args)
+        remount(small_disk, "ro")
+
+    monkeypatch.setattr(checkpoint, "_finish", finish_and_close)
+    saving = threading.Thread(
+        target=lambda: checkpoint.save(folder, learner, Cursor(1, 1, 2, 2), {}, 1, PATIENCE)
+    )
+    saving.start()
+    newest = folder / Cursor(1, 1, 2, 2).name
+    while not newest.exists():
+        time.sleep(0.05)
+    time.sleep(0.5)
+    assert saving.is_alive()
+    remount(small_disk, "rw")
+    saving.join(PATIENCE)
+    assert list(folder.iterdir()) == [newest]
+
+
+def remount(disk: Path, how: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{how}", str(disk)], check=True)
 
 
 def test_patience_ends_with_what_was_waited_for(quick: None, small_disk: Path) -> None:
