@@ -109,8 +109,25 @@ async def evaluate(crew: Crew) -> None:
     """Measures every version, and every round's judgements, on what nothing learns from."""
     for version in (0, *crew.rounds):
         await crew.version_ready(version)
-        values = await measure(version, crew.config, crew.suite, crew.solvers, crew.judges)
+        values = await scores(crew, version)
         if version:
             await crew.round_closed(version)
             values |= await audit(version, crew.config, crew.suite)
-        crew.progress.measured(version, values)
+        if values:
+            crew.progress.measured(version, values)
+
+
+async def scores(crew: Crew, version: int) -> dict[str, float]:
+    """None where a task of the measurement was given up: nothing of it is kept, so the version is
+    measured when the run is resumed."""
+    try:
+        return await measure(version, crew.config, crew.suite, crew.solvers, crew.judges)
+    except* Poisoned as group:
+        crew.poisoned(first(group))
+    return {}
+
+
+def first(group: BaseExceptionGroup[Poisoned]) -> Poisoned:
+    """The others were cancelled because of it, or fell with it."""
+    error = group.exceptions[0]
+    return first(error) if isinstance(error, BaseExceptionGroup) else error
