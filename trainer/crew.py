@@ -25,7 +25,7 @@ from actors.pool import Pool
 from actors.records import Role
 from actors.replay_buffer import ReplayBufferActor, ReplayUnwritable
 from actors.replica import Part, role_pool
-from actors.version_folder import VersionFolder
+from actors.version_folder import VersionDamaged, VersionFolder
 from actors.waiting import ANSWER_S, within
 from actors.weight_store import WeightStoreActor
 from evaluation.metrics import append_metrics
@@ -60,6 +60,8 @@ class Crew:
         self.namespace = f"unicorn-{config.name}-{secrets.token_hex(4)}"
         self.rounds = range(1, config.rounds + 1)
         self.suite: Suite = load_suite(config.evaluation.suite)
+        self.versions = VersionFolder(self.folder, config.policy)
+        self.trained = False
         self._poisoned = 0
         self.proposers = self._pool("proposer", config.proposer)
         self.solvers = self._pool("solver", config.solver)
@@ -74,7 +76,7 @@ class Crew:
         durable.make_folder(self.folder)
         named = {"namespace": self.namespace}
         self.store: Any = WeightStoreActor.options(name="weight_store", **named).remote(
-            actors.kept_versions, VersionFolder(self.folder, self.config.policy)
+            actors.kept_versions, self.versions
         )
         self.replay: Any = ReplayBufferActor.options(name="replay_buffer", **named).remote(
             str(self.folder / "replay")
@@ -112,9 +114,19 @@ class Crew:
         return await within(answer, 2 * actors.task_deadline + actors.start_deadline, what)
 
     async def version_ready(self, version: int) -> None:
-        """Returns once `version` is published, which it is when it is durable."""
+        """Returns once `version` is published, which it is when it is durable. Raises VersionDamaged
+        for one that training would have to publish, and is over."""
         # A round's training has no deadline of its own: each of its waits has one.
-        while version not in await self.within(self.store.versions.remote(), "the versions"):
+        while True:
+            over = self.trained
+            if version in await self.within(self.store.versions.remote(), "the versions"):
+                return
+            if over:
+                raise VersionDamaged(
+                    f"{self.versions.path(version)} is missing and training is over, so it is not "
+                    "published again: restore it from a copy, or start the run anew under another "
+                    "name=..."
+                )
             await asyncio.sleep(0.2)
 
     async def closed(self, round_: int) -> bool:

@@ -96,6 +96,7 @@ async def train(crew: Crew) -> None:
         await stop(crew, fit)
         raise
     fit.result()
+    crew.trained = True
 
 
 async def stop(crew: Crew, fit: asyncio.Task[Any]) -> None:

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import ray
 
+from actors.version_folder import VersionDamaged
 from trainer import crew
 from trainer.config import RunConfig
 from trainer.crew import Crew
@@ -19,6 +20,28 @@ PATIENCE = 240.0
 def make_crew(folder: Path, said: list[str]) -> Crew:
     progress = SimpleNamespace(trouble=said.append)
     return Crew(RunConfig(name="run", folder=str(folder)), progress)  # type: ignore[arg-type]
+
+
+def test_a_version_that_was_deleted_is_named_once_training_is_over(tmp_path: Path) -> None:
+    own = make_crew(tmp_path, [])
+    (tmp_path / "run" / "versions" / "00002").mkdir(parents=True)
+
+    async def versions() -> list[int]:
+        return own.versions.versions()
+
+    own.store = SimpleNamespace(versions=SimpleNamespace(remote=versions))
+
+    async def story() -> None:
+        asked = asyncio.create_task(own.version_ready(1))
+        await own.version_ready(2)
+        await asyncio.sleep(0.5)
+        assert not asked.done()
+        own.trained = True
+        await own.version_ready(2)
+        await asyncio.wait_for(asked, PATIENCE)
+
+    with pytest.raises(VersionDamaged, match=r"run/versions/00001 is missing .*restore it"):
+        asyncio.run(story())
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
