@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
+import tempfile
 import threading
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
@@ -99,6 +102,19 @@ def despite_loss(ask: Callable[[], T], seconds: float) -> T:
             if time.monotonic() > end:
                 raise
         time.sleep(0.2)
+
+
+def refused(folder: Path, size: int) -> str:
+    """Why the disk of `folder` takes no `size` bytes more; empty if it does. Only trying tells of a
+    quota, or of a disk that is closed to all writing."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        fix = "make it writable" if error.errno == errno.EROFS else "make room"
+        if error.errno in FULL:
+            return f"the disk of {folder} takes no writes ({os.strerror(error.errno)}); {fix}"
+    return ""
 
 
 def patiently(write: Callable[[], T], what: str, seconds: float) -> T:

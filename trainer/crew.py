@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -26,7 +25,7 @@ from actors.records import Role
 from actors.replay_buffer import ReplayBufferActor, ReplayUnwritable
 from actors.replica import Part, role_pool
 from actors.version_folder import VersionDamaged, VersionFolder
-from actors.waiting import ANSWER_S, within
+from actors.waiting import ANSWER_S, refused, within
 from actors.weight_store import WeightStoreActor
 from evaluation.metrics import append_metrics
 from evaluation.suites import Suite, load_suite
@@ -36,7 +35,7 @@ from trainer.train_loop import make_trainer
 
 WATCH_S = 2.0
 LITTLE_BYTES = 2**18
-"""As little as this is free only where something waits for room."""
+"""So little finds no room only where something waits for room."""
 
 
 class Progress(Protocol):
@@ -190,9 +189,9 @@ class Crew:
         await asyncio.to_thread(append_metrics, self.folder, row, self.config.actors.pause_deadline)
 
     async def show_training(self) -> None:
-        """Tells of the newest line in the training journal, and of a disk that is full."""
-        if shutil.disk_usage(self.folder).free < LITTLE_BYTES:
-            self.progress.trouble(f"paused: the disk of {self.folder} is full; make room")
+        """Tells of the newest line in the training journal, and of a disk that takes no writes."""
+        if why := await asyncio.to_thread(refused, self.folder, LITTLE_BYTES):
+            self.progress.trouble(f"paused: {why}")
         row = Journal(self.folder / JOURNAL, self.config.actors.pause_deadline).last()
         if row is None:
             return

@@ -157,6 +157,30 @@ class FullStore:
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
+@pytest.mark.parametrize(
+    ("close", "said"),
+    [
+        (fill, "takes no writes (No space left on device); make room"),
+        (
+            lambda disk: remount(disk, "ro"),
+            "takes no writes (Read-only file system); make it writable",
+        ),
+    ],
+)
+def test_a_run_tells_of_a_disk_that_takes_no_writes(
+    small_disk: Path, close: Callable[[Path], object], said: str
+) -> None:
+    told: list[str] = []
+    config = RunConfig(name="run", folder=str(small_disk))
+    own = Crew(config, SimpleNamespace(trouble=told.append))  # type: ignore[arg-type]
+    own.folder.mkdir()
+    asyncio.run(own.show_training())
+    assert told == []
+    close(small_disk)
+    asyncio.run(own.show_training())
+    assert told == [f"paused: the disk of {own.folder} {said}"]
+
+
 def test_a_run_says_that_it_is_paused_and_goes_on_when_there_is_room(
     ray_cluster: str, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
