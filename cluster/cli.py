@@ -137,10 +137,12 @@ def _evaluate(args: argparse.Namespace) -> None:
 
     own_ray.settle()
 
-    from cluster import evaluate
+    from cluster import evaluate, preflight
     from cluster.progress import Progress, table
+    from policies.registry import checkpoint_folder
 
     config = evaluate.target(args.target, args.overrides)
+    preflight.check_measuring(config, _cpus(), checkpoint_folder(config.policy))
     with own_ray.connected():
         found = evaluate.scores(config, Progress(sys.stdout))
     print("\n".join(table({}, found, "score")))

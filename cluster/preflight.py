@@ -59,8 +59,16 @@ def check(config: RunConfig, available_cpus: float, free_bytes: int, checkpoint:
     """Raises ConfigError for a run that cannot come to its end here."""
     _check_names(config)
     _check_checkpoint(config, checkpoint)
-    _check_cpus(config, available_cpus)
+    _check_cpus(f"run {config.name}", needs(config), available_cpus)
     _check_disk(config, free_bytes, checkpoint)
+
+
+def check_measuring(config: RunConfig, available_cpus: float, checkpoint: Path) -> None:
+    """Raises ConfigError where a checkpoint cannot be measured on its own; nothing is trained."""
+    _check_names(config)
+    _check_checkpoint(config, checkpoint)
+    roles = [need for need in needs(config) if not need.actor.startswith("trainer")]
+    _check_cpus("measuring", roles, available_cpus)
 
 
 def table(config: RunConfig, available_cpus: float) -> str:
@@ -118,16 +126,18 @@ def _check_checkpoint(config: RunConfig, checkpoint: Path) -> None:
         )
 
 
-def _check_cpus(config: RunConfig, available: float) -> None:
-    wanted = [need for need in needs(config) if need.cpus]
+def _check_cpus(who: str, those: list[Need], available: float) -> None:
+    wanted = [need for need in those if need.cpus]
     total = _total(wanted)
     if total <= available:
         return
     asked = ", ".join(f"{n.actor} {n.replicas} x {n.cpus:g}" for n in wanted)
+    *fields, last = [f"{need.actor.split()[0]}.cpus" for need in wanted]
+    lower = " or ".join(filter(None, (", ".join(fields), last)))
     raise ConfigError(
-        f"run {config.name} asks for {total:g} CPUs and this machine has {available:g}: {asked}; "
-        f"{_waiting(wanted, available)} would wait for ever; lower proposer.cpus, solver.cpus, "
-        "judge.cpus or trainer.cpus (fractions are fine), or the numbers of replicas"
+        f"{who} asks for {total:g} CPUs and this machine has {available:g}: {asked}; "
+        f"{_waiting(wanted, available)} would wait for ever; lower {lower} (fractions are fine), or "
+        "the numbers of replicas"
     )
 
 
