@@ -119,7 +119,7 @@ async def evaluate(crew: Crew) -> None:
 
 
 async def scores(crew: Crew, version: int) -> dict[str, float]:
-    """None where a task of the measurement was given up: nothing of it is kept, so the version is
+    """Empty where a task of the measurement was given up: nothing of it is kept, so the version is
     measured when the run is resumed."""
     try:
         return await measure(version, crew.config, crew.suite, crew.solvers, crew.judges)
