@@ -15,14 +15,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cluster.refusals import sentences
+from cluster.refusals import REFUSED, sentences
 
 if TYPE_CHECKING:
     from cluster.needs import Machine
     from trainer.config import RunConfig
 
 STOPPED = 130
-REFUSED = 2
 DIFFERENT = 1
 
 
@@ -140,10 +139,12 @@ def _evaluate(args: argparse.Namespace) -> None:
 
     own_ray.settle()
 
-    from cluster import evaluate
+    from cluster import evaluate, preflight
     from cluster.progress import Progress, table
+    from policies.registry import checkpoint_folder
 
     config = evaluate.target(args.target, args.overrides)
+    preflight.check_measuring(config, _machine(), checkpoint_folder(config.policy))
     with own_ray.connected():
         found = evaluate.scores(config, Progress(sys.stdout))
     print("\n".join(table({}, found, "score")))

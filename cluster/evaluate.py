@@ -7,6 +7,7 @@ the scores that the run had.
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,11 +24,11 @@ from trainer.crew import Crew
 
 def target(path: Path, overrides: Sequence[str]) -> RunConfig:
     """What to measure: a checkpoint folder, or the newest weights of a run. Raises ConfigError."""
-    if (path / recipe.CONFIG_FILE).is_file():
+    if recipe.is_run(path):
         config = recipe.load(path / recipe.CONFIG_FILE, overrides)
         newest = max((path / VERSIONS).glob("[0-9]*[0-9]"), default=None)
         weights = config.policy.path if newest is None else str(newest.absolute())
-    elif any(path.glob("*.safetensors")):
+    elif os.path.isdir(path) and any(path.glob("*.safetensors")):  # noqa: PTH112 (never raises)
         config, weights = recipe.defaults(overrides), str(path.absolute())
     else:
         raise ConfigError(

@@ -35,9 +35,17 @@ def check(config: RunConfig, machine: Machine, free_bytes: int, checkpoint: Path
     _check_checkpoint(config, checkpoint)
     size = footprint(config.policy)
     _check_family(config, size)
-    _check_room(config, "cpus", machine.cpus)
-    _check_room(config, "gpus", machine.gpus)
+    _check_room(f"run {config.name}", needs(config), machine)
     _check_disk(config, free_bytes, size)
+
+
+def check_measuring(config: RunConfig, machine: Machine, checkpoint: Path) -> None:
+    """Raises ConfigError where a checkpoint cannot be measured on its own; nothing is trained."""
+    _check_names(config)
+    _check_checkpoint(config, checkpoint)
+    _check_family(config, footprint(config.policy))
+    roles = [need for need in needs(config) if not need.actor.startswith("trainer")]
+    _check_room("measuring", roles, machine)
 
 
 def this_machine() -> Machine:
@@ -99,17 +107,20 @@ def _check_family(config: RunConfig, size: Footprint) -> None:
             )
 
 
-def _check_room(config: RunConfig, kind: str, available: float) -> None:
-    wanted = [need for need in needs(config) if getattr(need, kind)]
-    if math.isinf(available) or not (late := waiting(wanted, kind, available)):
-        return
-    asked = ", ".join(f"{n.actor} {n.replicas} x {getattr(n, kind):g}" for n in wanted)
-    raise ConfigError(
-        f"run {config.name} asks for {total(wanted, kind):g} {kind[:-1].upper()}s and this machine "
-        f"has {available:g}: {asked}; {late} would wait for ever; lower proposer.{kind}, "
-        f"solver.{kind}, judge.{kind} or trainer.{kind} ({HINTS[kind]}), or the numbers of "
-        "replicas"
-    )
+def _check_room(who: str, those: list[Need], machine: Machine) -> None:
+    for kind in ("cpus", "gpus"):
+        available = getattr(machine, kind)
+        wanted = [need for need in those if getattr(need, kind)]
+        if math.isinf(available) or not (late := waiting(wanted, kind, available)):
+            continue
+        asked = ", ".join(f"{n.actor} {n.replicas} x {getattr(n, kind):g}" for n in wanted)
+        *fields, last = [f"{need.actor.split()[0]}.{kind}" for need in wanted]
+        lower = " or ".join(filter(None, (", ".join(fields), last)))
+        raise ConfigError(
+            f"{who} asks for {total(wanted, kind):g} {kind[:-1].upper()}s and this machine has "
+            f"{available:g}: {asked}; {late} would wait for ever; lower {lower} ({HINTS[kind]}), or "
+            "the numbers of replicas"
+        )
 
 
 def _check_disk(config: RunConfig, free: int, size: Footprint) -> None:

@@ -85,7 +85,8 @@ def _lead(run: Run) -> str:
         return "This run has just begun: nothing has been measured yet."
     first, *_, last = [*run.evaluations.values()] * 2
     right = "drawing/all_right"
-    sentence = f"The base model drew {first['values'][right]:.1f}\u00a0% of the held-out prompts all right."
+    who = f"Weights v{first['version']}" if first["version"] else "The base model"
+    sentence = f"{who} drew {first['values'][right]:.1f}\u00a0% of the held-out prompts all right."
     if first is last or first["version"] == last["version"]:
         return f"{sentence} No later version has been measured yet."
     rounds = [each for each in run.rounds if each.number <= last["version"]]

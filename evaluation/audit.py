@@ -117,7 +117,8 @@ async def audit(round_: int, config: Settings, suite: Suite) -> dict[str, float]
         tally = await _count(folder, round_, config, suite)
         prompts = [prompt for _, prompt in sorted(tally.prompts)]
         values = {**tally.values(), **diversity(prompts, suite.held_out, config.seed, round_)}
-        append_metrics(folder, {"kind": "round", "round": round_, **values})
+        row = {"kind": "round", "round": round_, **values}
+        await asyncio.to_thread(append_metrics, folder, row, config.actors.pause_deadline)
     Gauges(config.name).set(values)
     return values
 

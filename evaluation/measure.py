@@ -57,7 +57,7 @@ async def measure(
     other settings.
     """
     folder = Path(config.folder) / config.name
-    file = version_file(folder, version)
+    file, pause_s = version_file(folder, version), config.actors.pause_deadline
     own = asdict(config.evaluation).items()
     settings = {"seed": config.seed, **{f"evaluation.{key}": value for key, value in own}}
     if file.exists():
@@ -69,10 +69,10 @@ async def measure(
         drawn, seen = await bench.run()
         found = {"version": version, "settings": settings, **summary(drawn, seen)}
         data = json.dumps(found, allow_nan=False).encode()
-        await asyncio.to_thread(patiently, lambda: durable.write(file, data), str(file))
+        await asyncio.to_thread(patiently, lambda: durable.write(file, data), str(file), pause_s)
     values: dict[str, float] = found["values"]
     row = {"kind": "evaluation", "version": version, **values}
-    await asyncio.to_thread(append_metrics, folder, row)
+    await asyncio.to_thread(append_metrics, folder, row, pause_s)
     Gauges(config.name).set(values)
     return values
 

@@ -20,11 +20,13 @@ import ray
 import torch
 from ray.train import FailureConfig, ScalingConfig
 from ray.train import RunConfig as RayRunConfig
-from ray.train.torch import TorchTrainer, get_device
+from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
+from actors.config import ActorsConfig
 from actors.events import note_start
 from actors.records import JudgedGroup
 from actors.templates import Templates, load_templates
+from actors.waiting import get_within
 from policies.interface import CheckpointError
 from policies.registry import load_policy
 from trainer import checkpoint
@@ -37,6 +39,9 @@ from trainer.outside import Outside, RayOutside, StopActor, StopRequested
 from trainer.patterns import reconstruct
 
 CHECKPOINTS = "checkpoints"
+STOP_ANSWER_S = 5.0
+LONGEST_S = 10.0**8
+"""Longer than a run takes, and as long as torch can wait."""
 LEARNING = (
     "precision", "lora_rank", "lora_alpha", "lr", "warmup_steps", "betas", "eps", "weight_decay", "clip", "ema", "publish", "epochs",
     "groups_per_step", "loss_weights",
@@ -68,6 +73,7 @@ def make_trainer(
             "stop": StopActor.remote(),
             "data_deadline": data_deadline or config.actors.pause_deadline,
         },
+        torch_config=TorchConfig(timeout_s=_patience(config.actors)),
         scaling_config=ScalingConfig(
             num_workers=config.trainer.workers,
             use_gpu=bool(config.trainer.gpus),
@@ -83,10 +89,15 @@ def make_trainer(
     )
 
 
+def _patience(actors: ActorsConfig) -> int:
+    """Whole seconds for which ranks wait for one whose disk takes no writes."""
+    return int(min(actors.pause_deadline + actors.task_deadline, LONGEST_S))
+
+
 def stop_training(trainer: TorchTrainer, reason: str) -> None:
     """Makes `fit()` of `trainer` return soon, with a checkpoint of where it stands."""
     stop = trainer.train_loop_config["stop"]  # type: ignore[attr-defined] # as above
-    ray.get(stop.request.remote(reason), timeout=30)
+    get_within(stop.request.remote(reason), STOP_ANSWER_S, "training to hear that it shall stop")
 
 
 def train_loop(settings: dict[str, Any]) -> None:
@@ -97,7 +108,10 @@ def train_loop(settings: dict[str, Any]) -> None:
     device = get_device()
     if device.type == "cpu":
         torch.set_num_threads(1)  # more were 3 to 15 times slower beside busy neighbours
-    outside = RayOutside(settings["namespace"], settings["stop"], settings["data_deadline"])
+    outside = RayOutside(
+        settings["namespace"], settings["stop"], settings["data_deadline"],
+        config.actors.pause_deadline,
+    )  # fmt: skip
     policy, how = load_policy(config.policy), config.trainer
     if how.lora_rank:
         policy.adapt(how.lora_rank, how.lora_alpha)
@@ -118,10 +132,11 @@ class Training:
         outside: Outside,
     ) -> None:
         self.config, self.learner, self.outside = config, learner, outside
+        self._pause_s = config.actors.pause_deadline
         self.templates = templates
         self.settings = learning_settings(config)
         self.checkpoints = folder / CHECKPOINTS
-        self.journal = Journal(folder / JOURNAL) if learner.rank == 0 else None
+        self.journal = Journal(folder / JOURNAL, self._pause_s) if learner.rank == 0 else None
         self.cursor = Cursor()
 
     def run(self) -> None:
@@ -234,7 +249,9 @@ class Training:
 
     def _save(self) -> None:
         kept = self.config.trainer.kept_checkpoints
-        checkpoint.save(self.checkpoints, self.learner, self.cursor, self.settings, kept)
+        checkpoint.save(
+            self.checkpoints, self.learner, self.cursor, self.settings, kept, self._pause_s
+        )
 
     @property
     def _published(self) -> checkpoint.Kind:

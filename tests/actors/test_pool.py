@@ -54,7 +54,7 @@ def part(ray_cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     named = weight_store.WeightStoreActor.options(name="weight_store", namespace=NAMESPACE)
     store = named.remote(3)
     for version in (0, 1):
-        weight_store.publish(tiny(version).weights(), version, store)
+        weight_store.publish(tiny(version).weights(), version, store, 1.0)
     policy = PolicyConfig("tiny", str(folder))
     yield Part("solver", SOLVER, policy, "tiny", 5, NAMESPACE, str(folder))
     ray.kill(store)

@@ -57,6 +57,13 @@ def test_too_few_cpus_name_every_actor_and_who_would_wait(checkpoint: Path) -> N
     )
 
 
+def test_measuring_needs_no_trainer(checkpoint: Path) -> None:
+    run = config(replicas=3, cpus=0.1)  # 0.2 + 3 x 0.1 + 0.4
+    preflight.check_measuring(run, 0.9, checkpoint)
+    with pytest.raises(ConfigError, match=r"lower proposer.cpus, solver.cpus or judge.cpus \("):
+        preflight.check_measuring(run, 0.8, checkpoint)
+
+
 def test_the_trainers_workers_wait_together(checkpoint: Path) -> None:
     with pytest.raises(ConfigError, match=r"; 2 of 2 trainer workers would wait"):
         check(config(replicas=1), 1.5, PLENTY, checkpoint)

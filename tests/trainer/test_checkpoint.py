@@ -34,7 +34,7 @@ def learn(learner: Learner, first: int, last: int) -> None:
 
 
 def save(folder: Path, learner: Learner, cursor: Cursor, kept: int = 2) -> Path:
-    return checkpoint.save(folder, learner, cursor, SETTINGS, kept)
+    return checkpoint.save(folder, learner, cursor, SETTINGS, kept, 1.0)
 
 
 def state_bytes(learner: Learner) -> dict[str, bytes]:

@@ -43,7 +43,7 @@ def rank_main(rank: int, world: int, port: int, folder: str) -> None:
     )
     learner = Learner(small_policy(), TRAINER)
     rows = learn(learner, 1, 2)
-    checkpoint.save(Path(folder), learner, Cursor(1, 1, 2, 2), {}, 2)
+    checkpoint.save(Path(folder), learner, Cursor(1, 1, 2, 2), {}, 2, 1.0)
     rows += learn(learner, 3, STEPS)
     out = {"rows": rows, "ema": learner.weights("ema"), "model": learner.weights("model")}
     torch.save(out, Path(folder).parent / f"rank-{rank}.pt")
