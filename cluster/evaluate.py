@@ -17,6 +17,7 @@ from actors.version_folder import VERSIONS
 from cluster import recipe
 from cluster.progress import Progress
 from evaluation.measure import measure
+from evaluation.suites import load_suite
 from policies.config import ConfigError
 from trainer.config import RunConfig
 from trainer.crew import Crew
@@ -34,6 +35,11 @@ def target(path: Path, overrides: Sequence[str]) -> RunConfig:
         raise ConfigError(
             f"{path} can not be measured: it is no run (no {recipe.CONFIG_FILE}) and no checkpoint "
             "(no *.safetensors); give the folder of one of them"
+        )
+    if not load_suite(config.evaluation.suite).categories:
+        raise ConfigError(
+            f"evaluation.suite is {config.evaluation.suite!r}: nothing would be measured; give "
+            "another evaluation.suite=..."
         )
     return replace(config, policy=replace(config.policy, path=weights))
 

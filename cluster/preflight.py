@@ -16,7 +16,7 @@ import torch
 
 from actors.templates import load_templates
 from cluster import memory
-from cluster.needs import Machine, needs, total, waiting
+from cluster.needs import Machine, Need, needs, total, waiting
 from evaluation.suites import load_suite
 from policies.config import ConfigError
 from policies.footprint import Footprint

@@ -109,8 +109,11 @@ class Tally:
 async def audit(round_: int, config: Settings, suite: Suite) -> dict[str, float]:
     """The Judge against the oracle over one closed round, and how varied its prompts were.
 
-    Kept in the run's metrics.jsonl as the round's row; one that is there is read back.
+    Kept in the run's metrics.jsonl as the round's row; one that is there is read back. Empty for a
+    suite without categories, which has no oracle.
     """
+    if not suite.categories:
+        return {}
     folder = Path(config.folder) / config.name
     values = _kept(folder, round_)
     if values is None:

@@ -54,8 +54,10 @@ async def measure(
     """The scores of `version`, kept in <run>/evaluation and in its metrics.jsonl.
 
     A version that was measured before is read back. Raises MeasureError where that was done with
-    other settings.
+    other settings. A suite without categories measures nothing, and nothing is kept.
     """
+    if not suite.categories:
+        return {}
     folder = Path(config.folder) / config.name
     file, pause_s = version_file(folder, version), config.actors.pause_deadline
     own = asdict(config.evaluation).items()

@@ -79,7 +79,7 @@ def test_a_dry_run_of_what_is_too_much_for_this_machine_says_so(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("run", TINY, "trainer.learning_rate=1"), "the nearest is trainer.lr"),
+        (("run", TINY, "trainer.l_r=1"), "the nearest is trainer.lr"),
         (("run", TINY, "rounds=0"), "rounds is 0: it must be 1 or more"),
         (("run", TINY, "rounds=many"), "rounds is 'many': it must be a whole number"),
         (("run", "tiny.yaml"), "there is no recipe tiny.yaml"),

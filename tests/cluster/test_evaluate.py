@@ -44,6 +44,14 @@ def test_a_path_that_no_disk_can_hold_is_refused_by_name(tmp_path: Path, name: s
         recipe.load_folder(tmp_path / name)
 
 
+def test_a_run_without_a_suite_is_not_measured(tmp_path: Path) -> None:
+    folder = weights(tmp_path / "checkpoint")
+    with pytest.raises(
+        ConfigError, match=r"evaluation\.suite is 'none': nothing would be measured"
+    ):
+        evaluate.target(folder, ["evaluation.suite=none"])
+
+
 def test_what_is_neither_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"{tmp_path} can not be measured"):
         evaluate.target(tmp_path, [])

@@ -59,9 +59,9 @@ def test_too_few_cpus_name_every_actor_and_who_would_wait(checkpoint: Path) -> N
 
 def test_measuring_needs_no_trainer(checkpoint: Path) -> None:
     run = config(replicas=3, cpus=0.1)  # 0.2 + 3 x 0.1 + 0.4
-    preflight.check_measuring(run, 0.9, checkpoint)
+    preflight.check_measuring(run, Machine(0.9, 0), checkpoint)
     with pytest.raises(ConfigError, match=r"lower proposer.cpus, solver.cpus or judge.cpus \("):
-        preflight.check_measuring(run, 0.8, checkpoint)
+        preflight.check_measuring(run, Machine(0.8, 0), checkpoint)
 
 
 def test_the_trainers_workers_wait_together(checkpoint: Path) -> None:
@@ -168,8 +168,8 @@ def test_too_few_gpus_name_every_actor_and_who_would_wait(checkpoint: Path) -> N
         check(run, 4, PLENTY, checkpoint, gpus=1)
     assert str(caught.value) == (
         "run tiny asks for 2 GPUs and this machine has 1: trainer worker 2 x 1; 2 of 2 trainer "
-        "workers would wait for ever; lower proposer.gpus, solver.gpus, judge.gpus or trainer.gpus "
-        "(a fraction shares one, 0 is the host), or the numbers of replicas"
+        "workers would wait for ever; lower trainer.gpus (a fraction shares one, 0 is the host), or "
+        "the numbers of replicas"
     )
 
 

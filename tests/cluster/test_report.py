@@ -173,6 +173,18 @@ def test_a_run_with_only_the_base_measured_has_a_page(tmp_path):
     assert "weights v0, nothing to compare yet" in page.text
 
 
+def test_a_run_without_a_suite_shows_its_rounds_and_no_oracle(tmp_path):
+    base = synthetic.small_config(tmp_path)
+    config = replace(base, evaluation=replace(base.evaluation, suite="none"))
+    folder = recipe.claim_folder(config)
+    for index, each in enumerate(synthetic.groups(config, 1)):
+        ReplayBuffer(folder / "replay").append(1, index, [each])
+    page = Page(report.write(folder).read_text())
+    assert "nothing of it is measured" in page.text
+    assert "drawing winner" in (folder / "report.html").read_text()
+    assert not re.search(r"oracle \d", page.text)
+
+
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="is not a run folder"):
         report.write(tmp_path)
