@@ -11,6 +11,11 @@ from dataclasses import dataclass
 from policies.config import require, require_cpus, require_gpus, require_heat
 
 
+def require_most(role: str, replicas: int, most: int) -> None:
+    require(most == 0 or most >= replicas, f"{role}.max_replicas", most,
+            f"0, or {role}.replicas ({replicas}) or more")  # fmt: skip
+
+
 @dataclass(frozen=True)
 class ProposerConfig:
     """`prompts` a round; after every `reseed_every` of them the Judge picks new demonstrations
@@ -44,9 +49,11 @@ class ProposerConfig:
 @dataclass(frozen=True)
 class SolverConfig:
     """Rollout k of a prompt uses temperatures[k % len] and guidance[k % len] (paper, appendix A:
-    8 rollouts with different seeds and guidance; the ranges are ours)."""
+    8 rollouts with different seeds and guidance; the ranges are ours). There are `replicas`, and up
+    to `max_replicas` (0: never more) while there is work for them."""
 
     replicas: int = 2
+    max_replicas: int = 0
     cpus: float = 0.4
     gpus: float = 0.0
     rollouts: int = 8
@@ -57,6 +64,7 @@ class SolverConfig:
     def __post_init__(self) -> None:
         for name in ("replicas", "rollouts", "prompts_per_task"):
             require(getattr(self, name) >= 1, f"solver.{name}", getattr(self, name), "1 or more")
+        require_most("solver", self.replicas, self.max_replicas)
         require_cpus("solver.cpus", self.cpus)
         require_gpus("solver.gpus", self.gpus)
         require(
@@ -73,9 +81,10 @@ class JudgeConfig:
     """`votes` judgements a drawing, averaged; an unparsable answer is asked again with the next
     seed up to `attempts` times. `weights` "current" judges with the round's pinned version,
     "base" with version 0. `accept_at`: a group whose best score is lower is rejected
-    (paper, appendix A: 7)."""
+    (paper, appendix A: 7). Replicas as for the Solver."""
 
     replicas: int = 1
+    max_replicas: int = 0
     cpus: float = 0.4
     gpus: float = 0.0
     votes: int = 1
@@ -91,6 +100,7 @@ class JudgeConfig:
         for name in ("votes", "attempts"):
             value = getattr(self, name)
             require(1 <= value <= 1000, f"judge.{name}", value, "from 1 to 1000")
+        require_most("judge", self.replicas, self.max_replicas)
         require_cpus("judge.cpus", self.cpus)
         require_gpus("judge.gpus", self.gpus)
         require_heat("judge.temperature", self.temperature)
@@ -105,7 +115,8 @@ class ActorsConfig:
 
     A task that failed `task_attempts` times is poison: its prompts are recorded as failed and the
     run goes on, but for more than `poison_limit` of them. `pause_deadline` is how long a run waits
-    for a disk that takes no writes.
+    for a disk that takes no writes. A pool that may grow wants more replicas where its work would
+    take longer than `backlog_seconds`, and fewer after `cool_down` seconds without need of them.
     """
 
     templates: str = "tiny"
@@ -116,6 +127,8 @@ class ActorsConfig:
     task_attempts: int = 4
     poison_limit: int = 3
     pause_deadline: float = 86400.0
+    backlog_seconds: float = 30.0
+    cool_down: float = 60.0
 
     def __post_init__(self) -> None:
         require(self.start_deadline > 0, "actors.start_deadline", self.start_deadline, "above 0")
@@ -125,4 +138,6 @@ class ActorsConfig:
         require(self.task_attempts >= 1, "actors.task_attempts", self.task_attempts, "1 or more")
         require(self.poison_limit >= 0, "actors.poison_limit", self.poison_limit, "0 or more")
         require(self.pause_deadline > 0, "actors.pause_deadline", self.pause_deadline, "above 0")
+        require(self.backlog_seconds > 0, "actors.backlog_seconds", self.backlog_seconds, "above 0")
+        require(self.cool_down >= 0, "actors.cool_down", self.cool_down, "0 or more")
         require(self.kept_versions >= 2, "actors.kept_versions", self.kept_versions, "2 or more")

@@ -153,4 +153,5 @@ def role_pool(part: Part, config: ActorsConfig, tell: Tell = tell_nobody) -> Poo
     def make(number: int) -> ActorHandle[Any]:
         return actor.remote(part, number)
 
-    return Pool(part.role, make, part.config.replicas, resources, config, tell)
+    most = 0 if isinstance(part.config, ProposerConfig) else part.config.max_replicas
+    return Pool(part.role, make, part.config.replicas, resources, config, tell, most=most)

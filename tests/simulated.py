@@ -70,12 +70,14 @@ class Fate:
 
 @dataclass
 class World:
-    """All replicas of a schedule. `busiest` is the most tasks that one ever had in its hands."""
+    """All replicas of a schedule. `busiest` is the most tasks that one ever had in its hands, and
+    `interrupted` how many tasks were in the hands of those that were ended."""
 
     random: np.random.Generator
     fate: Fate
     published: Callable[[int], bool] = lambda version: True
     busiest: int = 0
+    interrupted: int = 0
     handles: list[Handle] = field(default_factory=list)
 
     def make(self, number: int) -> Handle:
@@ -84,6 +86,7 @@ class World:
 
     def kill(self, handle: Handle) -> None:
         """As `ray.kill`: takes effect a little later."""
+        self.interrupted += sum(not answer.done() for answer in handle.hands)
         asyncio.get_running_loop().call_later(self.random.exponential(0.5), handle.die)
 
     def happens(self, share: float) -> bool:
@@ -143,4 +146,4 @@ class Handle:
             if world.happens(fate.failure):
                 answer.set_exception(RayTaskError("perform", "ValueError: bad luck", ValueError()))
             else:
-                answer.set_result(Receipt(task, 1.0))
+                answer.set_result(Receipt(task, 10.0))

@@ -66,9 +66,9 @@ class Crew:
         self.solvers = self._pool("solver", config.solver)
         self.judges = self._pool("judge", config.judge)
         # Slices between the first drawing and the durable append; each pins its pictures.
-        self.room = asyncio.Semaphore(
-            config.actors.tasks_in_flight * (config.solver.replicas + config.judge.replicas)
-        )
+        solver, judge = config.solver, config.judge
+        most = max(solver.replicas, solver.max_replicas) + max(judge.replicas, judge.max_replicas)
+        self.room = asyncio.Semaphore(config.actors.tasks_in_flight * most)
 
     async def __aenter__(self) -> Self:
         actors = self.config.actors
