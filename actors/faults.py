@@ -25,6 +25,11 @@ class TaskFailed(RuntimeError):
     """A task whose code raised an error, which is the cause; the message names the task."""
 
 
+class InputsLost(RuntimeError):
+    """What a task was to work on went with its node; the message names the task. Whoever had it made
+    must have it made again."""
+
+
 class Poisoned(UserError, RuntimeError):
     """A task that failed as often as it may, wherever it was tried. `reason` is its last failure
     without replicas and times: what follows from the task is the same wherever it fails."""

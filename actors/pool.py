@@ -18,10 +18,11 @@ from typing import Any
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import ObjectLostError, RayActorError, RayError, RayTaskError
 
 from actors.config import ActorsConfig
 from actors.faults import (
+    InputsLost,
     Poisoned,
     ReplicaDied,
     StartTimeout,
@@ -100,8 +101,9 @@ class Pool:
         """Does `method` of `task` on the least busy replica; gives the reference of the finished
         payload. Arguments that are references are read by the replica, not here.
 
-        Raises Poisoned after `actors.task_attempts` failures of the task's own, TaskFailed at once
-        where a person must mend something, and what keeps the last replica from coming back.
+        Raises Poisoned after `actors.task_attempts` failures of the task's own; at once InputsLost,
+        TaskFailed where a person must mend something, and what keeps the last replica from coming
+        back.
         """
         if not self._members:
             raise RuntimeError(f"The {self.name} pool was given {task} but is not started.")
@@ -185,6 +187,8 @@ class Pool:
                 return await receipt
         # What the task itself raised comes first: Ray gives it the class of its cause as well.
         except RayTaskError as error:
+            if isinstance(error, ObjectLostError):
+                raise InputsLost(f"{task} cannot be done: {told(error)}") from error
             raise TaskFailed(f"{who} failed at {task}: {told(error)}") from error
         except RayActorError as error:
             self._lose(member, "died")

@@ -18,9 +18,13 @@ from typing import Any, TypeVar
 
 import ray
 
+from actors.faults import InputsLost
+
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """What a person mends while the run waits: a disk that takes no writes."""
 PAUSE_S = 2.0
+LOSSES = 10
+"""So often the work on one task may be lost with its node: more is no bad luck."""
 ANSWER_S = 120.0
 """How long a replica or a training worker waits for an answer of one of the stores."""
 
@@ -89,6 +93,17 @@ def get_within(ref: Any, seconds: float, what: str) -> Any:
         return ray.get(ref, timeout=seconds)
     except ray.exceptions.GetTimeoutError:
         raise TimeoutError(f"waited {seconds:g} s for {what}") from None
+
+
+async def made_again(work: Callable[[], Awaitable[T]]) -> T:
+    """What `work` gives, done from its beginning again where something that it had made was lost
+    with the node that held it, LOSSES times at most."""
+    for _ in range(LOSSES):
+        try:
+            return await work()
+        except (InputsLost, ray.exceptions.ObjectLostError):
+            continue
+    return await work()
 
 
 def despite_loss(ask: Callable[[], T], seconds: float) -> T:

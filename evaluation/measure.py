@@ -11,6 +11,7 @@ import asyncio
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -19,7 +20,7 @@ import ray
 from actors import durable
 from actors.pool import Pool
 from actors.records import Task
-from actors.waiting import patiently, within
+from actors.waiting import made_again, patiently, within
 from evaluation import grading
 from evaluation.config import EvaluationConfig, RunSettings
 from evaluation.grading import Asked, Drawn, Item, Seen
@@ -107,7 +108,10 @@ class _Bench:
 
     async def run(self) -> tuple[list[Drawn], list[Seen]]:
         async with asyncio.TaskGroup() as tasks:
-            drawn = [tasks.create_task(self._draw(i, own)) for i, own in enumerate(self.items)]
+            drawn = [
+                tasks.create_task(made_again(partial(self._draw, i, own)))
+                for i, own in enumerate(self.items)
+            ]
             seen = tasks.create_task(self._understand())
         return [each for task in drawn for each in task.result()], seen.result()
 
@@ -144,7 +148,9 @@ class _Bench:
         async with asyncio.TaskGroup() as tasks:
             reads = [
                 tasks.create_task(
-                    self._read(len(self.items) + part, *shown[3 * part : 3 * part + 3])
+                    made_again(
+                        partial(self._read, len(self.items) + part, *shown[3 * part : 3 * part + 3])
+                    )
                 )
                 for part in range(parts)
             ]

@@ -17,7 +17,7 @@ from ray.exceptions import RayError
 
 from actors.faults import Poisoned
 from actors.records import Proposal, Task, undone
-from actors.waiting import apart
+from actors.waiting import apart, made_again
 from evaluation.audit import audit
 from evaluation.measure import measure
 from trainer.config import RunConfig
@@ -64,10 +64,12 @@ async def roll_out(
 async def solve_and_judge(
     crew: Crew, round_: int, version: int, index: int, proposals: Sequence[Proposal], total: int
 ) -> None:
-    """One slice, from its prompts to the durable log; pictures never pass through the driver."""
+    """One slice, from its prompts to the durable log; pictures never pass through the driver, and
+    are drawn again if they are lost with a node."""
     solve = Task(round_, "solver", index, version)
     judge = Task(round_, "judge", index, crew.judge_version(version))
-    async with crew.room:
+
+    async def slice_() -> None:
         try:
             drawings = await crew.solvers.run(solve, "draw", proposals)
             groups: Any = await crew.judges.run(judge, "judge", proposals, drawings)
@@ -75,6 +77,9 @@ async def solve_and_judge(
             crew.poisoned(error)
             groups = undone(solve, judge, proposals, error.reason)
         await crew.store_slice(round_, index, groups)
+
+    async with crew.room:
+        await made_again(slice_)
     await show_sampling(crew, round_, total)
 
 
