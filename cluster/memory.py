@@ -67,7 +67,8 @@ def trainer_worker(config: RunConfig, size: Footprint) -> int:
     held = LEARNING_BYTES * size.trained // own.workers + 4 * (size.parameters - size.trained)
     # Weights as they compute, and their gradient as it is summed.
     gathered = (element + 4) * size.gathered
-    at_once = own.micro_batch or -(-own.groups_per_step // own.workers)
+    most = -(-own.groups_per_step // own.workers)
+    at_once = min(own.micro_batch or most, most)
     learning = held + gathered + at_once * _activations(config, size)
     return max(learning, 4 * size.parameters) + size.workspace_bytes
 

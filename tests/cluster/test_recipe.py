@@ -81,7 +81,7 @@ def test_the_last_override_and_the_child_recipe_win(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "nearest"),
     [
-        ("trainer.learning_rate", "trainer.lr"),
+        ("trainer.lrate", "trainer.lr"),
         ("lr", "trainer.lr"),
         ("solver.rollout", "solver.rollouts"),
         ("trainer.accept_at", "judge.accept_at"),
