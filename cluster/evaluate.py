@@ -7,7 +7,6 @@ the scores that the run had.
 from __future__ import annotations
 
 import asyncio
-import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,6 +18,7 @@ from cluster.progress import Progress
 from evaluation.measure import measure
 from evaluation.suites import load_suite
 from policies.config import ConfigError
+from policies.registry import is_checkpoint
 from trainer.config import RunConfig
 from trainer.crew import Crew
 
@@ -29,7 +29,7 @@ def target(path: Path, overrides: Sequence[str]) -> RunConfig:
         config = recipe.load(path / recipe.CONFIG_FILE, overrides)
         newest = max((path / VERSIONS).glob("[0-9]*[0-9]"), default=None)
         weights = config.policy.path if newest is None else str(newest.absolute())
-    elif os.path.isdir(path) and any(path.glob("*.safetensors")):  # noqa: PTH112 (never raises)
+    elif is_checkpoint(path):
         config, weights = recipe.defaults(overrides), str(path.absolute())
     else:
         raise ConfigError(

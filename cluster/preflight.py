@@ -20,7 +20,7 @@ from cluster.needs import Machine, Need, needs, total, waiting
 from evaluation.suites import load_suite
 from policies.config import ConfigError
 from policies.footprint import Footprint
-from policies.registry import footprint
+from policies.registry import WEIGHTS, footprint, is_checkpoint
 from trainer.config import RunConfig
 
 MIB = 2**20
@@ -84,11 +84,10 @@ def _check_names(config: RunConfig) -> None:
 
 
 def _check_checkpoint(config: RunConfig, checkpoint: Path) -> None:
-    # isdir() says no where Path.is_dir() raises, such as in a folder that is closed to us.
-    if not (os.path.isdir(checkpoint) and any(checkpoint.glob("*.safetensors"))):  # noqa: PTH112
+    if not is_checkpoint(checkpoint):
         raise ConfigError(
             f"policy.path is {config.policy.path!r} of family {config.policy.family!r}: there is no "
-            f'checkpoint in {checkpoint} (no *.safetensors); give the folder of one, or "base" in '
+            f'checkpoint in {checkpoint} (no {WEIGHTS[0]}); give the folder of one, or "base" in '
             "a complete clone"
         )
 

@@ -68,7 +68,8 @@ class KeyValues:
 
     def keep(self, rows: Tensor) -> None:
         """Forgets all rows but these (int64)."""
-        self.blocks = [block[:, :, rows] for block in self.blocks]
+        for layer, block in enumerate(self.blocks):  # one at a time: a copy of all would not fit
+            self.blocks[layer] = block[:, :, rows]
         self.bias = self.bias.unflatten(0, (self.kv_heads, -1))[:, rows].flatten(0, 1)
 
     def attend(self, layer: int, projected: Tensor, slot: int) -> Tensor:
@@ -84,6 +85,7 @@ class KeyValues:
         bias = self.bias[..., : slot + 1]
         if q.dtype is torch.float32:
             mixed = torch.bmm(torch.baddbmm(bias, q, keys.transpose(1, 2)).softmax(-1), values)
-        else:  # whose scores would be rounded between the products
-            mixed = F.scaled_dot_product_attention(q, keys, values, bias, scale=1.0)
+        else:  # whose scores would be rounded between the products; fused where there are 4 dims
+            q, keys, values, bias = (p.unsqueeze(1) for p in (q, keys, values, bias))
+            mixed = F.scaled_dot_product_attention(q, keys, values, bias, scale=1.0).squeeze(1)
         return mixed.view(kv, rows, -1).transpose(0, 1).reshape(rows, -1)

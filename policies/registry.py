@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 from pathlib import Path
 
 from policies.config import ConfigError, PolicyConfig
 from policies.footprint import Footprint
 from policies.interface import Policy
 
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 FAMILIES = {
     "tiny": ("policies.tiny.policy", "TinyPolicy"),
     "janus": ("policies.janus.policy", "JanusPolicy"),
@@ -36,6 +38,13 @@ def footprint(config: PolicyConfig) -> Footprint:
         folder, config.dtype
     )
     return found
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Whether there are weights in `folder`; of a folder that is closed to us too, no."""
+    # isdir() says no where Path.is_dir() raises.
+    there = os.path.isdir(folder)  # noqa: PTH112
+    return there and any(any(folder.glob(kind)) for kind in WEIGHTS)
 
 
 def checkpoint_folder(config: PolicyConfig) -> Path:

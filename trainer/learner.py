@@ -158,10 +158,12 @@ class Learner:
 
     # Weights and state
 
-    def weights(self, kind: Kind) -> dict[str, np.ndarray]:
-        """The whole weights as float32, on every rank; all ranks call it together."""
+    def weights(self, kind: Kind, here: bool = True) -> dict[str, np.ndarray]:
+        """The whole weights as float32; all ranks call it together, and only those that want them
+        `here` keep more than one of them at a time."""
         source: Mapping[str, Tensor] = self.ema if kind == "ema" else self.params
-        return {name: _array(tensor) for name, tensor in source.items()}
+        gathered = ((name, _whole(tensor.detach())) for name, tensor in source.items())
+        return {name: _array(whole) for name, whole in gathered if here}
 
     def state(self) -> dict[str, dict[str, Tensor | Named]]:
         """Everything learned but `steps`, by name, as it is and not a copy: sharded tensors that
@@ -193,10 +195,9 @@ def _number(tensor: Tensor) -> float:
     return _whole(tensor.detach()).item()
 
 
-def _array(tensor: Tensor) -> np.ndarray:
-    whole = _whole(tensor.detach()).to("cpu", torch.float32)
-    # A plain tensor is the one that learns on: what is given away must not change with it.
-    return whole.clone().numpy()
+def _array(whole: Tensor) -> np.ndarray:
+    # A plain tensor may be the one that learns on: what is given away must not change with it.
+    return whole.to("cpu", torch.float32, copy=True).numpy()
 
 
 def _require_same_names(trained: Iterable[str], stated: Iterable[str]) -> None:

@@ -202,7 +202,7 @@ class Training:
         version = self.cursor.round
         self.cursor = Cursor(version + 1, 1, 0, self.learner.steps, version)
         self._save()
-        weights = self.learner.weights(self._published)
+        weights = self.learner.weights(self._published, here=self.learner.rank == 0)
         if self.learner.rank == 0:
             self._publish(version, weights)
         self.outside.finished(version, row)
@@ -263,6 +263,8 @@ def learning_settings(config: RunConfig) -> dict[str, Any]:
     chosen = {
         "seed": config.seed,
         "policy.family": config.policy.family,
+        # Adapters alone are kept: they mean nothing beside another base.
+        "policy.path": config.policy.path if config.trainer.lora_rank else "",
         "actors.templates": config.actors.templates,
         "judge.accept_at": config.judge.accept_at,
         "reconstruction": asdict(config.reconstruction),

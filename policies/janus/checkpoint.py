@@ -18,7 +18,7 @@ import torch
 from huggingface_hub import save_torch_state_dict
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
-from transformers import JanusForConditionalGeneration
+from transformers import JanusConfig, JanusForConditionalGeneration
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from policies.errors import brief, named, shown
@@ -54,8 +54,19 @@ class Loaded:
     extras: dict[str, bytes]
 
 
-def load(folder: Path, dtype: torch.dtype = torch.float32) -> Loaded:
-    """The weights become `dtype`, whatever they were. Raises CheckpointError."""
+@dataclass(frozen=True)
+class Small:
+    """All but the weights; `ours` says whether the layout is transformers'."""
+
+    config: JanusConfig
+    ours: bool
+    tokenizer: Tokenizer
+    special: Special
+    extras: dict[str, bytes]
+
+
+def read_small(folder: Path) -> Small:
+    """Raises CheckpointError."""
     extras = _read_extras(folder)
     config = _read_config(folder / CONFIG)
     tokenizer, special = parse(folder / TOKENIZER, extras[TOKENIZER])
@@ -65,16 +76,22 @@ def load(folder: Path, dtype: torch.dtype = torch.float32) -> Loaded:
     else:
         described = original.describe(folder / CONFIG, config)
     built = build(described, special, tokens=max(tokenizer.get_vocab().values()) + 1)
+    return Small(built, ours, tokenizer, special, extras)
+
+
+def load(folder: Path, dtype: torch.dtype = torch.float32) -> Loaded:
+    """The weights become `dtype`, whatever they were. Raises CheckpointError."""
+    small = read_small(folder)
     with torch.device("meta"):  # shapes alone, until the files are seen to hold them
-        net = JanusForConditionalGeneration(built)
+        net = JanusForConditionalGeneration(small.config)
     blank = net.state_dict()
     named_alike = {name: Source(name, tuple(tensor.shape)) for name, tensor in blank.items()}
-    sources = named_alike if ours else original.sources(blank)
+    sources = named_alike if small.ours else original.sources(blank)
     stored = opened(folder)
-    check(stored, sources, None if ours else original.IGNORED)
+    check(stored, sources, None if small.ours else original.IGNORED)
     net.load_state_dict(assembled(stored, sources, blank, dtype), assign=True)
     _rebuild_buffers(net)
-    return Loaded(net.eval(), tokenizer, special, extras)
+    return Loaded(net.eval(), small.tokenizer, small.special, small.extras)
 
 
 def save(folder: Path, loaded: Loaded) -> None:

@@ -36,15 +36,13 @@ def adapt(module: JanusModule, rank: int, alpha: int) -> None:
         inject_adapter_in_model(settings, module)
 
 
-def merged(
-    base: Mapping[str, np.ndarray], adapters: Mapping[str, np.ndarray], scale: float
+def merge(
+    base: dict[str, np.ndarray], adapters: Mapping[str, np.ndarray], scale: float
 ) -> dict[str, np.ndarray]:
-    """`base` float32, by its own names, with `scale * up @ down` added where there are adapters."""
-    whole = dict(base)
+    """`base` float32, by its own names and spent, with `scale * up @ down` added where there are
+    adapters."""
     for name, down in adapters.items():
         if name.endswith(DOWN):
             layer = name.removesuffix(DOWN)
-            whole[f"{layer}.weight"] = base[f"{layer}.weight"] + scale * (
-                adapters[layer + UP] @ down
-            )
-    return whole
+            base[f"{layer}.weight"] += scale * (adapters[layer + UP] @ down)
+    return base

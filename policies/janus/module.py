@@ -15,8 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from policies.interface import CheckpointError
-
 
 class JanusModule(nn.Module):
     """Takes the parts of `net`, a `JanusForConditionalGeneration`, but for its image tokenizer."""
@@ -24,7 +22,6 @@ class JanusModule(nn.Module):
     def __init__(self, net: Any) -> None:
         super().__init__()
         config = net.config
-        _require_plain(config.text_config)
         self.model: Any = nn.Module()
         for name, part in net.model.named_children():
             if name != "vqmodel":
@@ -77,19 +74,3 @@ class JanusModule(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         return self.lm_head.weight.dtype
-
-
-def _require_plain(text: Any) -> None:
-    """The sampler steps through the layers by itself, and knows those that were published."""
-    rope = text.rope_parameters["rope_type"]
-    for field, value, plain in (
-        ("hidden_act", text.hidden_act, "silu"),
-        ("attention_bias", text.attention_bias, False),
-        ("mlp_bias", text.mlp_bias, False),
-        ("rope_parameters.rope_type", rope, "default"),
-    ):
-        if value != plain:
-            raise CheckpointError(
-                f"text_config.{field} is {value!r}: Janus-Pro has {plain!r}, and no other can be "
-                "sampled from"
-            )

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from policies.interface import Picture
 
+AT_ONCE = 16
+"""Pictures that pass through an encoder or decoder together: at 384 x 384 pixels some GiB."""
 LEAST = 14
 """A side is never made shorter than this (the reference's min_size)."""
 GREY = (127, 127, 127)
@@ -58,14 +60,18 @@ class ImageTokenizer:
     @torch.inference_mode()
     def encode(self, pixels: Tensor) -> Tensor:
         """float [pictures, 3, size, size] -> codes int64 [pictures, tokens], row by row."""
-        latents = self.vq.quant_conv(self.vq.encoder(pixels)).permute(0, 2, 3, 1)
         kinds = F.normalize(self.vq.quantize.embedding.weight, dim=-1)
-        return (F.normalize(latents, dim=-1) @ kinds.T).argmax(-1).flatten(1)
+        codes = []
+        for part in pixels.to(kinds).split(AT_ONCE):
+            latents = self.vq.quant_conv(self.vq.encoder(part)).permute(0, 2, 3, 1)
+            codes.append((F.normalize(latents, dim=-1) @ kinds.T).argmax(-1).flatten(1))
+        return torch.cat(codes)
 
     @torch.inference_mode()
     def decode(self, codes: Tensor) -> np.ndarray:
         """codes int64 [pictures, tokens] -> uint8 [pictures, size, size, 3]."""
-        seen = self.vq.decode(codes).float()
-        return (
-            ((seen + 1) / 2 * 255).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-        )
+        drawn = []
+        for part in codes.split(AT_ONCE):
+            seen = (self.vq.decode(part).float() + 1) / 2 * 255
+            drawn.append(seen.clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu())
+        return torch.cat(drawn).numpy()

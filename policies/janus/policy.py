@@ -28,7 +28,7 @@ from policies.interface import (
 )
 from policies.janus import checkpoint, lora
 from policies.janus.module import JanusModule
-from policies.janus.pictures import ImageTokenizer, pixels_of
+from policies.janus.pictures import AT_ONCE, ImageTokenizer, pixels_of
 from policies.janus.sampler import prefill
 from policies.janus.wording import Wording
 from policies.named_tensors import require_tensors
@@ -41,6 +41,7 @@ class JanusPolicy:
     def __init__(self, loaded: checkpoint.Loaded, source: Path | None = None) -> None:
         self._loaded, self._source = loaded, source
         self._adapters = 0.0
+        self._shares = True
         self.module = JanusModule(loaded.net)
         self.vision = ImageTokenizer(loaded.net.model.vqmodel)
         self.wording = Wording(loaded.tokenizer, loaded.special)
@@ -53,14 +54,19 @@ class JanusPolicy:
 
     def save_pretrained(self, path: str | Path) -> None:
         """In the layout of transformers' `JanusForConditionalGeneration`."""
+        self._require_whole()
         checkpoint.save(Path(path), self._loaded)
 
     # Sampling
 
     def sample_on(self, device: str, dtype: str) -> None:
         place, kind = torch.device(device), getattr(torch, dtype)
+        rotary = self.module.model.language_model.rotary_emb
+        angles = rotary.inv_freq.clone()
         self.module.requires_grad_(False).to(place, kind)
+        rotary.inv_freq = angles.to(place)  # in bfloat16 far tokens would be turned by a radian
         self.vision.vq.to(place, kind)
+        self._shares = (place.type, kind) == ("cpu", torch.float32)
 
     def write(
         self, contexts: Sequence[Context], sampling: Sequence[Sampling], seeds: Sequence[int]
@@ -108,6 +114,13 @@ class JanusPolicy:
         table = module.embed_codes(kinds)
         return lambda ids: F.embedding(ids - first, table)
 
+    def _require_whole(self) -> None:
+        if self._adapters:
+            raise RuntimeError(
+                "a Janus whose adapters learn neither samples nor is saved: load `published` "
+                "weights into another one"
+            )
+
     @torch.inference_mode()
     def _sample(
         self,
@@ -117,8 +130,12 @@ class JanusPolicy:
         drawing: bool,
         keep_logits: bool = False,
     ) -> Sampled:
+        self._require_whole()
         module = self.module
-        features = module.look(self._pixels(looked)) if looked else None
+        features = None
+        if looked:
+            parts = self._pixels(looked).split(AT_ONCE)
+            features = torch.cat([module.look(part) for part in parts])
         head, first = (module.draw_head, module.words) if drawing else (module.word_head, 0)
         stop = None if drawing else self.wording.special.eos
         reading = partial(prefill, module, features, embed)
@@ -202,7 +219,7 @@ class JanusPolicy:
 
     def _answers(self, targets: Sequence[Segment]) -> list[Ids]:
         bare = [t for t in targets if isinstance(t, Picture) and t.codes is None]
-        encoded = iter(self.vision.encode(self._pixels(bare)).cpu().numpy() if bare else ())
+        encoded = iter(self.vision.encode(pixels_of(bare, self.size)).cpu().numpy() if bare else ())
         answers = []
         for target in targets:
             if isinstance(target, str):
@@ -233,7 +250,7 @@ class JanusPolicy:
         assert self._source is not None, "adapters learn beside a checkpoint"
         # Read again: by now the base is sharded over the ranks, or on a GPU.
         base = type(self).from_pretrained(self._source).weights()
-        return lora.merged(base, trained, self._adapters)
+        return lora.merge(base, trained, self._adapters)
 
     # Pictures
 
@@ -262,6 +279,7 @@ class JanusPolicy:
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         """The arrays become the weights, which from now on are not trained; a copy of them where
         they are to be of another type or on a GPU. Raises CheckpointError."""
+        self._require_whole()
         own = dict(self.module.named_parameters())
         found = {name: (array.shape, str(array.dtype)) for name, array in weights.items()}
         wanted = {name: (tuple(w.shape), "float32") for name, w in own.items()}
@@ -270,9 +288,12 @@ class JanusPolicy:
             # Shared arrays are read-only and stay so: nothing here writes to a weight.
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             views = {name: torch.from_numpy(array) for name, array in weights.items()}
-        moved = {name: view.to(own[name].device, own[name].dtype) for name, view in views.items()}
-        self.module.load_state_dict(moved, assign=True)
         self.module.requires_grad_(False)
+        if self._shares:
+            self.module.load_state_dict(views, assign=True)
+        else:  # one at a time: two models would not fit
+            for name, view in views.items():
+                own[name].copy_(view)
 
     def fsdp_units(self) -> list[torch.nn.Module]:
         model = self.module.model

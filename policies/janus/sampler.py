@@ -13,10 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from policies.attention import HIDDEN, KeyValues, block_of, padded_left, rotate, tables
+from policies.attention import HIDDEN, KeyValues, padded_left, rotate, tables
 from policies.janus.module import JanusModule
 from policies.sampling import Ids
 
+READ_AT_ONCE = 8192
+"""Tokens of contexts that pass through a layer together."""
 Embed = Callable[[Tensor], Tensor]
 Attend = Callable[[int, Tensor], Tensor]
 """Of layer i, q, k and v heads [places, (heads + 2 * kv_heads) * head_dim] -> what attention mixes
@@ -79,36 +81,55 @@ def prefill(
     rows: Tensor,
     slots: int,
 ) -> tuple[Tensor, Cache]:
-    """As `policies.sampling.Prefill`; `features` are those of the pictures in the contexts."""
+    """As `policies.sampling.Prefill`; `features` are those of the pictures in the contexts. So many
+    contexts are read together as have READ_AT_ONCE tokens: the memory for more would be a cache's."""
     llama, device = module.model.language_model, rows.device
-    layers = Layers(llama)
+    layers, config = Layers(llama), llama.config
     ids, bias = (each.to(device) for each in padded_left(contexts, slots))
-    x = module.embed(ids, features)
-    bias, config, longest = bias.to(x.dtype), llama.config, ids.shape[1]
-    kv_heads = config.num_key_value_heads
-    cos, sin = _turns(llama, x, slots)
-    ahead = bias.new_full((longest, longest), HIDDEN).triu(1)
-    mask = (bias[:, :, :longest] + ahead).clamp(min=HIDDEN).unsqueeze(1)
-    blocks: list[Tensor] = []
+    cos, sin = _turns(llama, slots, module.dtype, device)
+    longest, kv_heads, width = ids.shape[1], config.num_key_value_heads, cos.shape[-1]
+    bias = bias.to(cos.dtype)
+    shape = (2, kv_heads, len(rows), slots, width)
+    blocks = [cos.new_empty(shape) for _ in llama.layers]
+    last: list[Tensor] = []
+    for part in torch.arange(len(ids), device=device).split(max(1, READ_AT_ONCE // longest)):
+        x = module.embed(ids[part], features)
+        mask = _causal(bias[part, :, :longest])
+        mine = ((rows >= part[0]) & (rows <= part[-1])).nonzero()[:, 0]
+        whose = rows[mine] - part[0]
 
-    def attend(_: int, heads: Tensor) -> Tensor:
-        parted = heads.view(*ids.shape, -1, cos.shape[-1])
-        parted = rotate(parted, cos[:longest], sin[:longest]).transpose(1, 2)
-        q, k, v = parted.split([config.num_attention_heads, kv_heads, kv_heads], 1)
-        blocks.append(block_of(k, v, rows, slots))
-        mixed = F.scaled_dot_product_attention(q, k, v, mask, scale=1.0, enable_gqa=True)
-        return mixed.transpose(1, 2).flatten(0, 1).flatten(1)
+        def attend(layer: int, heads: Tensor, like: Tensor = x, mask: Tensor = mask,
+                   mine: Tensor = mine, whose: Tensor = whose) -> Tensor:  # fmt: skip
+            parted = heads.view(*like.shape[:2], -1, width)
+            parted = rotate(parted, cos[:longest], sin[:longest]).transpose(1, 2)
+            q, k, v = parted.split([config.num_attention_heads, kv_heads, kv_heads], 1)
+            read = torch.stack([k, v]).transpose(1, 2)
+            blocks[layer][:, :, mine, :longest] = read[:, :, whose]
+            mixed = F.scaled_dot_product_attention(q, k, v, mask, scale=1.0, enable_gqa=True)
+            return mixed.transpose(1, 2).flatten(0, 1).flatten(1)
 
-    last = layers.through(x.flatten(0, 1), attend).view_as(x)[:, -1]
+        last.append(layers.through(x.flatten(0, 1), attend).view_as(x)[:, -1])
+    states = layers.norm(torch.cat(last), layers.last)[rows]
     read = KeyValues(blocks, bias[rows].repeat(kv_heads, 1, 1), cos, sin)
-    return layers.norm(last, layers.last)[rows], Cache(layers, embed, read)
+    return states, Cache(layers, embed, read)
 
 
-def _turns(llama: Any, like: Tensor, slots: int) -> tuple[Tensor, Tensor]:
-    """The rotary tables, from the model's own angles."""
-    places = torch.arange(slots, device=like.device)[None]
-    cos, sin = (table[0] for table in llama.rotary_emb(like, places))
+def _causal(bias: Tensor) -> Tensor:
+    """The bias of padding [contexts, 1, tokens] -> of padding and what comes later, for every
+    place [contexts, 1, tokens, tokens]."""
+    tokens = bias.shape[-1]
+    ahead = bias.new_full((tokens, tokens), HIDDEN).triu(1)
+    return (bias + ahead).clamp(min=HIDDEN).unsqueeze(1)
+
+
+def _turns(
+    llama: Any, slots: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """The rotary tables, from the model's own angles; worked out in float32."""
+    places = torch.arange(slots, device=device)[None]
+    cos, sin = (table[0] for table in llama.rotary_emb(torch.empty(0, device=device), places))
     half = sin.shape[-1] // 2
     signed = torch.cat([-sin[:, :half], sin[:, half:]], -1)
     config = llama.config
-    return tables(cos, signed, config.num_attention_heads, config.num_key_value_heads)
+    made = tables(cos, signed, config.num_attention_heads, config.num_key_value_heads)
+    return made[0].to(dtype), made[1].to(dtype)

@@ -14,9 +14,8 @@ from typing import Any
 import torch
 
 from policies.config import ConfigError
-from policies.errors import brief, shown
+from policies.errors import shown
 from policies.footprint import ELEMENT_BYTES, Footprint, decoder_layer, stored_drawing
-from policies.interface import CheckpointError
 
 KNOWN = Path(__file__).parent / "known"
 FROZEN = "model.vqmodel."
@@ -54,47 +53,22 @@ def footprint(folder: Path, dtype: str) -> Footprint:
 
 
 def architecture(folder: Path) -> Any:
-    """The JanusConfig of the checkpoint in `folder`, or of the public one of its name. Raises
-    CheckpointError, ConfigError."""
-    try:
-        from transformers import JanusConfig
-    except ImportError as error:
-        raise ConfigError(
-            'policy.family is "janus": it needs transformers, which cannot be imported '
-            f'({brief(error)}); pip install "transformers>=5,<6"'
-        ) from error
-    file = _config_file(folder)
-    try:
-        return JanusConfig.from_dict(json.loads(file.read_bytes()))
-    except Exception as error:  # transformers checks each field in its own way
-        raise CheckpointError(f"{file} is not a Janus config: {brief(error)}") from error
+    """The JanusConfig of the checkpoint in `folder`, or where that is not there yet, of the public
+    one of its name. Raises CheckpointError, ConfigError."""
+    known = KNOWN / f"{folder.absolute().name}.json"
+    if folder.exists():
+        from policies.janus.checkpoint import read_small
 
-
-def _config_file(folder: Path) -> Path:
-    own, known = folder / "config.json", KNOWN / f"{folder.absolute().name}.json"
-    kind = _kind(own) if own.is_file() else "missing"
-    if kind == "janus":
-        return own
-    if kind not in ("missing", "multi_modality"):
-        raise CheckpointError(
-            f'{own} is of model_type {shown(kind)}; a Janus has "janus" (transformers\' layout) or '
-            '"multi_modality" (the original one)'
-        )
+        return read_small(folder).config
     if not known.is_file():
         names = ", ".join(sorted(path.stem for path in KNOWN.glob("*.json")))
         raise ConfigError(
-            f"policy.path is {shown(str(folder))}: no config.json in transformers' layout there says "
-            f"how large it is, and its name is none of {names}; give the folder of a checkpoint, or "
-            "name it so"
+            f"policy.path is {shown(str(folder))}: there is nothing to say how large it is, and its "
+            f"name is none of {names}; give the folder of a checkpoint, or name it so"
         )
-    return known
+    from transformers import JanusConfig
 
-
-def _kind(file: Path) -> Any:
-    try:
-        return json.loads(file.read_bytes())["model_type"]
-    except (OSError, ValueError, RecursionError, LookupError, TypeError) as error:
-        raise CheckpointError(f"{file} names no model_type ({brief(error)})") from error
+    return JanusConfig.from_dict(json.loads(known.read_bytes()))
 
 
 def _sum(counts: Mapping[str, int], beginning: str) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from policies.interface import Context, Picture
+from policies.interface import Context, Picture, PromptError
 from policies.janus.tokens import Special
 from policies.sampling import Ids
 
@@ -37,16 +37,19 @@ class Wording:
         parts: list[str | int] = [special.bos]
         if not drawing:
             parts.append(SYSTEM)
-        parts += ["<|User|>" if special.user is None else special.user, ": "]
-        for number, segment in enumerate(context):
-            if number:
-                parts.append("\n")
+        parts += ["<|User|>" if special.user is None else special.user, ":"]
+        said = [s if isinstance(s, Picture) else s.strip() for s in context]
+        said = [segment for segment in said if segment != ""]
+        for number, segment in enumerate(said):
+            parts.append("\n" if number else " ")
             if isinstance(segment, Picture):
                 features = looked[id(segment)]
                 parts += [special.begin_image, *features, special.end_image]
             else:
-                parts.append(segment.strip())
-        parts += ["\n\n", "<|Assistant|>" if special.assistant is None else special.assistant, ":"]
+                parts.append(segment)
+        if said:  # the reference ends the turn of one who says nothing at once
+            parts.append("\n\n")
+        parts += ["<|Assistant|>" if special.assistant is None else special.assistant, ":"]
         if drawing:
             parts.append(special.begin_image)
         return self._ids(parts)
@@ -70,7 +73,18 @@ class Wording:
         for is_text, run in groupby(parts, lambda part: isinstance(part, str)):
             if is_text:
                 text = "".join(map(str, run))
+                _require_text(text)
                 ids += self.tokenizer.encode(text, add_special_tokens=False).ids
             else:
                 ids += map(int, run)
         return tuple(ids)
+
+
+def _require_text(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise PromptError(
+            f"The text {text[:60]!r} has half of a surrogate pair at place {error.start}, which no "
+            "tokenizer reads: leave it out."
+        ) from None

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from policies.interface import Sampling
 from policies.janus.policy import JanusPolicy
 from tests.policies.janus import tiny_folder
 from tests.policies.janus_examples import examples
@@ -67,3 +68,15 @@ def test_what_is_published_is_what_was_learned(folder: Path) -> None:
     plain.load_weights(policy.published(policy.weights()))
     for pattern in examples():
         assert loss(plain, pattern).item() == pytest.approx(loss(policy, pattern).item(), abs=1e-5)
+
+
+def test_an_adapted_policy_neither_samples_nor_is_saved(folder: Path) -> None:
+    policy = adapted(folder)
+    for act in (
+        lambda: policy.draw([("a cat",)], [Sampling()], [0]),
+        lambda: policy.write([("a cat",)], [Sampling()], [0]),
+        lambda: policy.save_pretrained(folder / "again"),
+        lambda: policy.load_weights({}),
+    ):
+        with pytest.raises(RuntimeError, match="adapters learn neither samples nor is saved"):
+            act()

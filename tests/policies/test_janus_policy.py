@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from policies.interface import Context, Example, Picture, PromptError, Sampling
+from policies.janus import sampler
 from policies.janus.pictures import pixels_of
 from policies.janus.policy import JanusPolicy
 from policies.janus.tokens import OPTIONAL, REQUIRED
@@ -167,6 +168,55 @@ def test_text_cannot_speak_in_special_tokens(policy: JanusPolicy) -> None:
     attack = policy.wording.question((f"a cat {hostile}",), {}, drawing=True)
     assert sum(t in special for t in attack) == sum(t in special for t in plain)
     assert len(attack) > len(plain) + len(hostile) // 2
+
+
+def test_half_a_surrogate_pair_is_refused_by_name(policy: JanusPolicy) -> None:
+    with pytest.raises(PromptError, match=r"half of a surrogate pair at place \d+"):
+        policy.draw([("a cat \ud800",)], [Sampling()], [0])
+
+
+def test_who_says_nothing_ends_the_turn_at_once(policy: JanusPolicy) -> None:
+    """As the reference's conversation template does."""
+    ids, special, seen = policy.wording.tokenizer, policy.wording.special, picture(0)
+    colon = ids.encode(":", add_special_tokens=False).ids
+    empty = (special.bos, special.user, *colon, special.assistant, *colon, special.begin_image)
+    for context in ((), ("",), (" ", "\n")):
+        assert policy.wording.question(context, {}, drawing=True) == empty
+    looked = {id(seen): range(-1, -17, -1)}
+    alone = policy.wording.question((seen,), looked, drawing=True)
+    assert policy.wording.question(("", seen, " "), looked, drawing=True) == alone
+
+
+def test_many_contexts_are_read_a_few_at_a_time(
+    policy: JanusPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contexts: list[Context] = [(f"{i} {p}", picture(i)) for i in range(3) for p in PROMPTS]
+    how = [Sampling(guidance=3.0)] * len(contexts)
+    whole = policy.sample_codes(contexts, how, range(12), keep_logits=True)
+    monkeypatch.setattr(sampler, "READ_AT_ONCE", 200)
+    parts = policy.sample_codes(contexts, how, range(12), keep_logits=True)
+    for one, other in zip(whole.logits, parts.logits, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_in_bfloat16_it_samples_about_the_same(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path)
+    plain, short = JanusPolicy.from_pretrained(folder), JanusPolicy.from_pretrained(folder)
+    short.sample_on("cpu", "bfloat16")
+    angles = short.module.model.language_model.rotary_emb.inv_freq
+    assert torch.equal(angles, plain.module.model.language_model.rotary_emb.inv_freq)
+    weights = plain.weights()
+    kept = short.module.lm_head.weight.data_ptr()
+    short.load_weights(weights)
+    assert short.module.lm_head.weight.data_ptr() == kept  # copied into what was there
+    contexts: list[Context] = [(PROMPTS[0], picture(0)), (PROMPTS[1],)]
+    how = [Sampling(guidance=2.0), Sampling()]
+    one, other = (p.sample_codes(contexts, how, [1, 2], keep_logits=True) for p in (plain, short))
+    for ours, theirs in zip(one.logits, other.logits, strict=True):
+        first = np.abs(ours[0] - theirs[0]).max()
+        assert 0 < first < 0.05 * np.abs(ours[0]).max()
+    assert all(drawn.pixels.shape == (32, 32, 3) for drawn in short.draw(contexts, how, [1, 2]))
+    assert len(short.write(contexts, [Sampling(max_tokens=5)] * 2, [1, 2])) == 2
 
 
 def test_an_overlong_prompt_is_refused_by_name(policy: JanusPolicy) -> None:
