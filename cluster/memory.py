@@ -14,7 +14,7 @@ from trainer.config import RunConfig
 
 ASSUMED = (
     "estimated: a replica holds weights in policy.dtype, keys and values of its largest task, and "
-    "{workspace} GiB; a worker its share of 20 bytes a trained parameter, what it gathers, and the "
+    "{workspace} GiB; a worker its share of 20 bytes a learned parameter, what it gathers, and the "
     "longest activations; instructions have {instruction} tokens, prompts proposer.max_tokens"
 )
 AROUND = 16
@@ -64,13 +64,20 @@ def judge(config: RunConfig, size: Footprint) -> int:
 def trainer_worker(config: RunConfig, size: Footprint) -> int:
     """While it learns, or while it loads: then the whole model is there before it is sharded."""
     own, element = config.trainer, ELEMENT_BYTES[config.trainer.precision]
-    held = LEARNING_BYTES * size.trained // own.workers + 4 * (size.parameters - size.trained)
+    beside = size.trained if own.lora_rank else 0  # what adapters are added to
+    sharded = LEARNING_BYTES * learned(config, size) + 4 * beside
+    held = sharded // own.workers + 4 * (size.parameters - size.trained)
     # Weights as they compute, and their gradient as it is summed.
     gathered = (element + 4) * size.gathered
     most = -(-own.groups_per_step // own.workers)
     at_once = min(own.micro_batch or most, most)
     learning = held + gathered + at_once * _activations(config, size)
     return max(learning, 4 * size.parameters) + size.workspace_bytes
+
+
+def learned(config: RunConfig, size: Footprint) -> int:
+    """Parameters that get gradients, moments and averages: all that can learn, or the adapters."""
+    return config.trainer.lora_rank * size.adapter or size.trained
 
 
 def object_store(config: RunConfig, size: Footprint) -> int:
@@ -88,7 +95,7 @@ def disk(config: RunConfig, size: Footprint) -> Disk:
     return Disk(
         replay=drawings * size.drawing_bytes,
         versions=config.rounds * 4 * size.parameters,
-        checkpoints=kept * COPIES_A_CHECKPOINT * 4 * size.trained,
+        checkpoints=kept * COPIES_A_CHECKPOINT * 4 * learned(config, size),
         kept=kept,
     )
 

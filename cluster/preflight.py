@@ -7,6 +7,7 @@ or a suite that there are not.
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import os
 import shutil
@@ -97,6 +98,16 @@ def _check_family(config: RunConfig, size: Footprint) -> None:
     if dtype not in size.dtypes:
         raise ConfigError(
             f"policy.dtype is {dtype!r}: family {family} samples in {' or '.join(size.dtypes)} only"
+        )
+    rank = config.trainer.lora_rank
+    if rank and not size.adapter:
+        raise ConfigError(
+            f"trainer.lora_rank is {rank}: family {family} has no adapters: set it to 0"
+        )
+    if rank and not importlib.util.find_spec("peft"):
+        raise ConfigError(
+            f"trainer.lora_rank is {rank}, which needs peft: pip install 'unicorn-ray[lora]', or "
+            "set it to 0 to learn all weights"
         )
     for need in needs(config):
         if need.actor in SAMPLING and need.gpus and "cuda" not in size.devices:

@@ -22,7 +22,8 @@ class Footprint:
     `layer_elements` of a token for its gradient; `words` and `codes` are the kinds of text and
     image tokens. `instruction` is the longest one assumed, in tokens, without the prompt and the
     picture in it.
-    `workspace_bytes` is what a replica needs beside weights and cache.
+    `workspace_bytes` is what a replica needs beside weights and cache. `adapter` parameters learn
+    for each rank of adapters (0: the family has none).
     """
 
     parameters: int
@@ -38,6 +39,7 @@ class Footprint:
     cache_bytes: int
     drawing_bytes: int
     workspace_bytes: int
+    adapter: int = 0
     devices: tuple[str, ...] = ("cpu", "cuda")
     dtypes: tuple[str, ...] = tuple(ELEMENT_BYTES)
 

@@ -25,6 +25,7 @@ from policies.errors import brief, named, shown
 from policies.interface import CheckpointError
 from policies.janus import original
 from policies.janus.config import build, describe
+from policies.janus.processor import PREPROCESSOR, require_same
 from policies.janus.tensors import AGAIN, Source, assembled, check, opened
 from policies.janus.tokens import TOKENIZER, Special, parse
 
@@ -34,7 +35,7 @@ EXTRAS = (
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
-    "preprocessor_config.json",
+    PREPROCESSOR,
     "processor_config.json",
     "generation_config.json",
     "chat_template.json",
@@ -76,6 +77,9 @@ def read_small(folder: Path) -> Small:
     else:
         described = original.describe(folder / CONFIG, config)
     built = build(described, special, tokens=max(tokenizer.get_vocab().values()) + 1)
+    if PREPROCESSOR in extras:
+        vision: Any = built.vision_config
+        require_same(folder / PREPROCESSOR, extras[PREPROCESSOR], vision.image_size)
     return Small(built, ours, tokenizer, special, extras)
 
 

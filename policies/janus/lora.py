@@ -11,7 +11,6 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from policies.config import ConfigError
 from policies.janus.module import JanusModule
 
 LAYERS = r"model\.language_model\.layers\.\d+\.(self_attn|mlp)\.(q|k|v|o|gate|up|down)_proj"
@@ -20,15 +19,9 @@ DOWN, UP = ".lora_A.default.weight", ".lora_B.default.weight"
 
 def adapt(module: JanusModule, rank: int, alpha: int) -> None:
     """Freezes `module` and lets adapters of `rank`, scaled by `alpha / rank`, learn beside the
-    projections of its Llama. They begin as nothing, the same in every process. Raises ConfigError
-    where peft is not installed."""
-    try:
-        from peft import LoraConfig, inject_adapter_in_model
-    except ImportError as error:
-        raise ConfigError(
-            f"trainer.lora_rank is {rank}, which needs peft: pip install 'unicorn-ray[lora]', or "
-            "set it to 0 to learn all weights"
-        ) from error
+    projections of its Llama. They begin as nothing, the same in every process."""
+    from peft import LoraConfig, inject_adapter_in_model
+
     module.requires_grad_(False)
     settings = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=LAYERS)
     with torch.random.fork_rng(devices=[]):

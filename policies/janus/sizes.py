@@ -7,6 +7,7 @@ public checkpoint's name stands for is in `known/`, in the words of transformers
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ import torch
 from policies.config import ConfigError
 from policies.errors import shown
 from policies.footprint import ELEMENT_BYTES, Footprint, decoder_layer, stored_drawing
+from policies.janus import lora
 
 KNOWN = Path(__file__).parent / "known"
 FROZEN = "model.vqmodel."
 """Begins the names of what never learns, the image tokenizer."""
 LAYERS, SEEING = "model.language_model.layers.", "model.vision_model.encoder.layers."
+ADAPTED = re.compile(rf"{lora.LAYERS}\.weight")
 # The longest instruction of the json templates has 1,111 characters.
 INSTRUCTION = 384
 # CUDA's own, logits, and pictures that are decoded or looked at some at a time: an estimate.
@@ -30,7 +33,9 @@ WORKSPACE_BYTES = 4 * 2**30
 def footprint(folder: Path, dtype: str) -> Footprint:
     """Raises CheckpointError, or ConfigError where nothing says how large it is."""
     config = architecture(folder)
-    counts = _counts(config)
+    shapes = _shapes(config)
+    counts = {name: shape.numel() for name, shape in shapes.items()}
+    adapter = sum(sum(shape) for name, shape in shapes.items() if ADAPTED.fullmatch(name))
     trained = {name: n for name, n in counts.items() if not name.startswith(FROZEN)}
     outside = _sum(trained, "") - _sum(trained, LAYERS) - _sum(trained, SEEING)
     text, vision, vq = config.text_config, config.vision_config, config.vq_config
@@ -49,6 +54,7 @@ def footprint(folder: Path, dtype: str) -> Footprint:
         cache_bytes=2 * text.num_hidden_layers * keys * ELEMENT_BYTES[dtype],
         drawing_bytes=stored_drawing(vision.image_size, vision.num_image_tokens),
         workspace_bytes=WORKSPACE_BYTES,
+        adapter=adapter,
     )
 
 
@@ -75,11 +81,11 @@ def _sum(counts: Mapping[str, int], beginning: str) -> int:
     return sum(n for name, n in counts.items() if name.startswith(beginning))
 
 
-def _counts(config: Any) -> dict[str, int]:
+def _shapes(config: Any) -> dict[str, torch.Size]:
     from transformers import JanusForConditionalGeneration
 
     # An lm_head that is tied would count once: Janus' own is not, whatever transformers assumes.
     config.tie_word_embeddings = False
     with torch.device("meta"):
         model = JanusForConditionalGeneration(config)
-    return {name: weight.numel() for name, weight in model.named_parameters()}
+    return {name: weight.shape for name, weight in model.named_parameters()}

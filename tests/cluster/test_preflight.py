@@ -188,3 +188,10 @@ def test_a_part_of_a_gpu_lies_on_one_gpu(
 ) -> None:
     wanted = [Need("abcd"[i], replicas, 1.0, each) for i, (replicas, each) in enumerate(asked)]
     assert waiting(wanted, "gpus", gpus) == late
+
+
+def test_adapters_are_refused_where_a_family_has_none(checkpoint: Path) -> None:
+    run = RunConfig()
+    run = dataclasses.replace(run, trainer=dataclasses.replace(run.trainer, lora_rank=8))
+    with pytest.raises(ConfigError, match=r"^trainer\.lora_rank is 8: family tiny has no adapters"):
+        check(run, 4, PLENTY, checkpoint)

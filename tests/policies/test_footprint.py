@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,12 +10,13 @@ import pytest
 from policies.config import ConfigError, PolicyConfig
 from policies.footprint import Footprint
 from policies.interface import CheckpointError
-from policies.janus.sizes import KNOWN
+from policies.janus.checkpoint import load
+from policies.janus.policy import JanusPolicy
 from policies.registry import footprint
 from policies.tiny.policy import TinyPolicy
+from tests.policies.janus import tiny_folder
+from tests.policies.test_janus_original import original
 from tests.policies.tiny import small
-
-pytest.importorskip("transformers")
 
 
 def janus(path: Path | str, dtype: str = "bfloat16") -> Footprint:
@@ -59,33 +60,43 @@ def test_a_public_janus_is_known_by_its_name(
     assert found.devices == ("cpu", "cuda")
 
 
-def test_a_folders_own_config_counts_before_its_name(tmp_path: Path) -> None:
-    folder = tmp_path / "Janus-Pro-7B"
-    folder.mkdir()
-    config = json.loads((KNOWN / "Janus-Pro-1B.json").read_text())
-    config["text_config"]["num_hidden_layers"] = 2
-    del config["tie_word_embeddings"]  # true unless it is said
-    (folder / "config.json").write_text(json.dumps(config))
-    whole, small = janus("Janus-Pro-1B"), janus(folder)
-    assert whole.parameters - small.parameters == 22 * (4 * 2048**2 + 3 * 2048 * 5632 + 2 * 2048)
-    (folder / "config.json").write_text('{"model_type": "multi_modality"}')
-    assert janus(folder) == janus("Janus-Pro-7B")
+@pytest.mark.parametrize("write", [tiny_folder, original], ids=["transformers", "DeepSeek"])
+def test_a_folders_own_config_counts_before_its_name(
+    tmp_path: Path, write: Callable[[Path], Path]
+) -> None:
+    """In both layouts, and before the weights are there."""
+    folder = write(tmp_path / "Janus-Pro-7B")
+    parameters = dict(load(folder).net.named_parameters())
+    for weights in folder.glob("*model*"):
+        weights.unlink()
+    found = janus(folder)
+    assert found.parameters == sum(weight.numel() for weight in parameters.values())
+    trained = {name: w for name, w in parameters.items() if not name.startswith("model.vqmodel.")}
+    assert found.trained == sum(weight.numel() for weight in trained.values())
+
+
+def test_adapters_are_counted_by_their_rank(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path)
+    policy = JanusPolicy.from_pretrained(folder)
+    policy.adapt(3, 3)
+    assert 3 * janus(folder).adapter == sum(array.size for array in policy.weights().values())
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{", "names no model_type"),
-        ("[]", "names no model_type"),
-        ('{"model_type": "llama"}', "is of model_type 'llama'; a Janus has"),
-        ('{"model_type": "janus", "text_config": 3}', "is not a Janus config: "),
+        ("{", "is not JSON"),
+        ("[]", "is of model_type None"),
+        ('{"model_type": "llama"}', "is of model_type 'llama'; a Janus"),
+        ('{"model_type": "janus", "text_config": 3}', "text_config"),
     ],
 )
 def test_a_config_of_another_kind_is_named(tmp_path: Path, text: str, said: str) -> None:
-    (tmp_path / "config.json").write_text(text)
+    folder = tiny_folder(tmp_path / "janus")
+    (folder / "config.json").write_text(text)
     with pytest.raises(CheckpointError) as caught:
-        janus(tmp_path)
-    assert str(tmp_path / "config.json") in str(caught.value) and said in str(caught.value)
+        janus(folder)
+    assert str(folder / "config.json") in str(caught.value) and said in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -208,3 +208,31 @@ def test_shards_that_cannot_be_are_refused_by_name(
     damage, message = SHARDED[name]
     damage(folder)
     refused(folder, message)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_mean": [0.48, 0.46, 0.41]}, "image_mean=[0.48, 0.46, 0.41]"),
+        ({"size": {"height": 384, "width": 384}}, "size={'height': 384, 'width': 384}"),
+        ({"min_size": 1}, "min_size=1"),
+        ({"do_normalize": False}, "do_normalize=False"),
+        ({"background_color": [0, 0, 0]}, "background_color=[0, 0, 0]"),
+        ({"rescale_factor": 1.0}, "rescale_factor=1.0"),
+        ({"rescale_factor": "1/255"}, "rescale_factor='1/255'"),
+    ],
+)
+def test_pictures_that_are_to_be_prepared_otherwise_are_refused(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    folder = tiny_folder(tmp_path / "janus")
+    file = folder / "preprocessor_config.json"
+    file.write_text(json.dumps(json.loads(file.read_bytes()) | change))
+    refused(folder, message)
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "7"])
+def test_a_damaged_preprocessor_config_is_refused(tmp_path: Path, text: str) -> None:
+    folder = tiny_folder(tmp_path / "janus")
+    (folder / "preprocessor_config.json").write_text(text)
+    refused(folder, "preprocessor_config.json")
