@@ -14,6 +14,7 @@ import pytest
 
 from actors import events
 from cluster.own_ray import HEAD, head
+from trainer.journal import JOURNAL
 
 ROOT = Path(__file__).parents[2]
 WAITS = """
@@ -32,7 +33,7 @@ def wait(args):
 cli._report = wait
 sys.exit(cli.main(["report", "x"]))
 """
-SOON_S = 30.0
+SOON_S = 60.0
 
 
 def start(*command: str) -> subprocess.Popen[str]:
@@ -94,12 +95,17 @@ def test_ctrl_c_is_no_end_of_ray() -> None:
 def test_a_run_whose_ray_is_killed_ends_soon_and_goes_on_when_run_again(
     tmp_path: Path, moment: str
 ) -> None:
-    command = ("-m", "cluster", "run", "configs/chaos.yaml", f"folder={tmp_path}", "rounds=1")
+    own = (f"folder={tmp_path}", "rounds=1", "actors.task_deadline=600")
+    command = ("-m", "cluster", "run", "configs/chaos.yaml", *own)
     run = start(*command)
-    file = tmp_path / "chaos" / ("train.jsonl" if moment == "in a round" else "events.jsonl")
-    wait_until(lambda: len(head(run.pid)) == len(HEAD) and file.exists(), run, moment)
+    folder = tmp_path / "chaos"
+    come = {
+        "while it starts": lambda: any(e["who"] == "weight store" for e in events.read(folder)),
+        "in a round": (folder / JOURNAL).exists,
+    }
+    wait_until(come[moment], run, moment)
     kill_head(run)
     assert ended(run).startswith("unicorn-ray: Ray ended while it was being used")
     again = start(*command)
-    out, err = again.communicate(timeout=300)
+    out, err = again.communicate(timeout=600)
     assert again.returncode == 0 and "finished" in out, err
