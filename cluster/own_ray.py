@@ -50,17 +50,16 @@ def connected() -> Iterator[None]:
     """Raises RayUnavailable."""
     import ray
 
-    watch, lost = _Watch(), False
+    watch, lost = _Watch(_join() if os.environ.get(ADDRESS) else _start()), False
+    # What a cluster or a container sends to end a command is to it like Ctrl-C; Ray's own handler
+    # would end the process with a dump of addresses.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with watch:
-            _join() if os.environ.get(ADDRESS) else _start()
-            # What a cluster or a container sends to end a command is to it like Ctrl-C; Ray's own
-            # handler would end the process with a dump of addresses.
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
             yield
     except (Exception, KeyboardInterrupt) as error:
-        lost = watch.struck or watch.finds_one_gone()
-        if isinstance(error, RayUnavailable) or not (lost or _ended(error)):
+        lost = watch.struck or watch.one_is_gone()
+        if not (lost or _ended(error)):
             raise
         raise RayUnavailable(
             "Ray ended while it was being used (was it stopped, or killed for want of memory?); the "
@@ -83,25 +82,24 @@ def head(driver: int) -> list[int]:
 
 
 class _Watch(threading.Thread):
-    """Interrupts the main thread, wherever it waits, once a part of our own Ray is gone: by itself
-    Ray lets a driver wait for a minute, and then ends it without a word."""
+    """Interrupts the main thread, wherever it waits, once one of the processes `pids` of our own
+    Ray is gone: by itself Ray lets a driver wait for a minute, and then ends it without a word."""
 
-    def __init__(self) -> None:
+    def __init__(self, pids: list[int]) -> None:
         super().__init__(daemon=True)
+        self._pids = pids
         self._over = threading.Event()
-        self._born: dict[int, int | None] = {}
         self.struck = False
 
     def run(self) -> None:
         while not self._over.wait(WATCH_S):
-            if self.finds_one_gone():
+            if self.one_is_gone():
                 self.struck = True
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
                 return
 
-    def finds_one_gone(self) -> bool:
-        self._born = {pid: born(pid) for pid in head(os.getpid())} | self._born
-        return any(born(pid) != then for pid, then in self._born.items())
+    def one_is_gone(self) -> bool:
+        return any(born(pid) is None for pid in self._pids)
 
     def __enter__(self) -> None:
         self.start()
@@ -123,19 +121,20 @@ def _ended(error: BaseException) -> bool:
     """Whether the cluster that we joined explains `error`, which is no wish of a person's."""
     import ray
 
-    if isinstance(error, KeyboardInterrupt) or not ray.is_initialized():
-        return False
-    return not any(node["Alive"] for node in ray.nodes())
+    return isinstance(error, Exception) and not any(node["Alive"] for node in ray.nodes())
 
 
-def _join() -> None:
+def _join() -> list[int]:
+    """The processes of it that are ours to watch: none."""
     import ray
 
     _require_answer(os.environ[ADDRESS])
     ray.init(log_to_driver=False, logging_level=logging.WARNING)
+    return []
 
 
-def _start() -> None:
+def _start() -> list[int]:
+    """The processes of it that are ours to watch."""
     import ray
 
     try:
@@ -147,12 +146,13 @@ def _start() -> None:
             logging_level=logging.WARNING,
         )
     except Exception as error:
-        if "timed out during startup" not in str(error):
+        if "timed out" not in str(error).lower():
             raise
         raise RayUnavailable(
             "Ray did not come up on this machine within its 30 s: something else keeps the "
-            "processors busy; run again when it has ended"
+            "processors busy, or ended it; run again when that has ended"
         ) from error
+    return head(os.getpid())
 
 
 def _require_answer(address: str) -> None:
