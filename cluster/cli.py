@@ -179,9 +179,10 @@ def _chaos(args: argparse.Namespace) -> None:
 
 
 def _preflight(config: RunConfig) -> None:
-    from cluster import preflight
+    from cluster import loggers, preflight
     from policies.registry import checkpoint_folder
 
+    loggers.require(config.loggers)
     room = preflight.room(Path(config.folder) / config.name)
     preflight.check(config, _machine(), room, checkpoint_folder(config.policy))
 
@@ -200,7 +201,7 @@ def _selfplay(config: RunConfig) -> None:
 
     own_ray.settle()
 
-    from cluster import report
+    from cluster import loggers, report
     from cluster.lock import driving
     from cluster.progress import Progress
     from trainer import selfplay
@@ -209,7 +210,11 @@ def _selfplay(config: RunConfig) -> None:
     progress.started(config)
     # Workers have working directories of their own.
     folder = Path(config.folder).absolute()
-    with driving(folder / config.name), own_ray.connected():
+    with (
+        driving(folder / config.name),
+        loggers.following(folder / config.name, config.name, config.loggers),
+        own_ray.connected(),
+    ):
         selfplay.run(replace(config, folder=str(folder)), progress)
     written = report.write(folder / config.name)
     progress.finished(Path(config.folder) / config.name / written.name)

@@ -106,13 +106,15 @@ class TrainerConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One experiment. Round r samples with weight version max(0, r - 1 - lag)."""
+    """One experiment. Round r samples with weight version max(0, r - 1 - lag). `loggers` are told of
+    it as it goes: "tensorboard", "wandb"."""
 
     name: str = "tiny"
     seed: int = 0
     rounds: int = 5
     lag: int = 0
     folder: str = "runs"
+    loggers: tuple[str, ...] = ()
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     actors: ActorsConfig = field(default_factory=ActorsConfig)
     proposer: ProposerConfig = field(default_factory=ProposerConfig)
