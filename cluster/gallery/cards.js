@@ -28,14 +28,13 @@ export function badge(mark) {
 
 function drawing(made, number) {
   const about = `drawing ${number + 1}: ${made.analysis || "no analysis that could be read"}`;
-  const box = element(
+  return element(
     "div",
     { class: `drawing ${made.mark}`, title: about },
     badge(made.mark),
     picture(`/thumbnail/${made.picture}`, about),
     element("div", { class: "score" }, score(made.score)),
   );
-  return box;
 }
 
 function says(made) {
@@ -46,10 +45,9 @@ function says(made) {
 
 export function card(group, isNew) {
   const marked = ["winner", "loser"].flatMap((mark) => group.drawings.filter((d) => d.mark === mark));
-  const out = group.reason ? " out" : "";
   return element(
     "article",
-    { class: `card shot${out}${isNew ? " new" : ""}`, "data-key": key(group) },
+    { class: `card shot${isNew ? " new" : ""}`, "data-key": key(group) },
     element(
       "div",
       { class: "head" },

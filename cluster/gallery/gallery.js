@@ -98,25 +98,31 @@ function ago(seconds) {
   return seconds < 129600 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86400)} days`;
 }
 
+const pageNumber = () => Math.max(1, Number.parseInt(wanted().get("page") ?? "1", 10) || 1);
+
+function listing() {
+  const query = new URLSearchParams({ page: pageNumber() });
+  for (const name of ["round", "category", "accepted"]) if (wanted().get(name)) query.set(name, wanted().get(name));
+  return `/api/groups?${query}`;
+}
+
 // The newest page follows the run while nobody has scrolled away from its top.
 async function drawings(force) {
-  const asked = wanted();
-  const page = Number(asked.get("page") ?? 1) || 1;
-  const query = new URLSearchParams([["page", page], ...["round", "category", "accepted"].filter((name) => asked.get(name)).map((name) => [name, asked.get(name)])]);
-  const next = `/api/groups?${query}`;
+  const next = listing();
   const same = next === shown.address;
   if (same && shown.revision === run.revision && !force) return;
-  const follows = page === 1 && scrollY < 400;
+  const follows = pageNumber() === 1 && scrollY < 400;
   if (same && !follows && !force) {
     fresh(run.groups - shown.of);
     return;
   }
   const found = await ask(next);
+  if (next !== listing()) return; // something else was asked for meanwhile
   const before = same ? new Set(shown.groups.map(key)) : null;
   shown = { groups: found.groups, revision: found.revision, address: next, of: run.groups };
   fresh(0);
   cards(found, before);
-  pager(found, page);
+  pager(found, pageNumber());
 }
 
 function cards(found, before) {
@@ -164,8 +170,10 @@ async function show(force) {
   const onCurves = wanted().has("curves");
   at("curves").hidden = !onCurves;
   at("drawings").hidden = onCurves;
-  at("tab-drawings").toggleAttribute("aria-current", !onCurves);
-  at("tab-curves").toggleAttribute("aria-current", onCurves);
+  for (const [tab, on] of [["tab-drawings", !onCurves], ["tab-curves", onCurves]]) {
+    if (on) at(tab).setAttribute("aria-current", "page");
+    else at(tab).removeAttribute("aria-current");
+  }
   filters();
   await (onCurves ? plots() : drawings(force));
   const group = wanted().get("group");

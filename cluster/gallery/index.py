@@ -20,7 +20,7 @@ from cluster.gallery.slices import Slice
 
 REST_S = 1.0
 BUSY = 0.1
-"""The most of its time that it may spend on looking, however many files there are."""
+"""About the most of a processor that looking may take, however many files there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +80,8 @@ class Index:
     def catalogue(self) -> Catalogue:
         """What the folder holds, or held a moment ago."""
         with self._lock:
-            began = time.monotonic()
-            if began >= self._look_at:
+            if time.monotonic() >= self._look_at:
                 self._refresh()
-                took = time.monotonic() - began
-                self._look_at = began + took + max(REST_S, took / BUSY - took)
             return self._catalogue
 
     def closed(self, round_: int) -> bool:
@@ -99,8 +96,11 @@ class Index:
                 self._settle()
 
     def _refresh(self) -> None:
+        began = time.thread_time()
         names = {path: name for path in durable.files(self.replay)
                  if (name := SegmentName.parse(path))}  # fmt: skip
+        worked = time.thread_time() - began  # a busy machine or a slow disk is no reason to rest
+        self._look_at = time.monotonic() + max(REST_S, worked / BUSY)
         known = {*self._slices, *self._problems}
         if names.keys() == known:
             return

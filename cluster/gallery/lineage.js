@@ -76,8 +76,7 @@ function bar(where, others, go) {
   const at = others.findIndex((other) => key(other) === where);
   const to = (label, name, by) => {
     const other = at < 0 ? undefined : others[at + by];
-    const button = element("button", { id: name, disabled: !other, onclick: () => go(key(other)) }, label);
-    return button;
+    return element("button", { id: name, disabled: !other, onclick: () => go(key(other)) }, label);
   };
   const [round, index] = where.split("/");
   return element(

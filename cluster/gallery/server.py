@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import os
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -35,6 +37,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
+    "Server": "unicorn-ray",
 }
 FOR_EVER = "private, max-age=31536000, immutable"
 MOST = 10**9
@@ -52,7 +55,8 @@ def listen(door: Door) -> tuple[socket.socket, Door]:
         family, _, _, _, address = found[0]
         listening = socket.create_server(address[:2], family=family, backlog=128)
     except (OSError, UnicodeError) as error:
-        why = getattr(error, "strerror", None) or error
+        errno = getattr(error, "errno", None) or 0
+        why = os.strerror(errno) if errno > 0 else getattr(error, "strerror", None) or error
         raise GalleryError(
             f"the gallery cannot listen at {door.host}:{door.port} ({why}): give another port, or 0 "
             "for any that is free"
@@ -151,6 +155,9 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         return _json({"error": str(error)}, 404)
     except UserError as error:
         return _json({"error": str(error)}, 500)
+    except Exception:
+        logging.getLogger(__name__).exception("the gallery cannot answer %s", request.path)
+        return _json({"error": "the gallery has a defect: its log says where"}, 500)
 
 
 def _file(data: bytes, kind: str) -> Handler:

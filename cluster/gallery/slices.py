@@ -23,7 +23,7 @@ from actors.records import JudgedGroup
 from actors.segments import SegmentError, SegmentName, groups_of, read_table, read_texts
 from policies.interface import Picture
 
-KEPT_BYTES = 128 * 2**20
+KEPT_BYTES = 64 * 2**20
 THUMBNAIL_SIDE = 256
 
 

@@ -26,6 +26,8 @@ from cluster.report_lessons import Taught, lessons, times_taught
 from cluster.report_view import Plot
 from evaluation import metrics
 from evaluation.suites import load_suite
+from policies.config import ConfigError
+from policies.interface import Example, Pattern
 
 PAGE = 24
 LONGEST_TEXT = 1000
@@ -87,7 +89,7 @@ class Gallery:
         if entry is None:
             return None
         group = self._read(entry)
-        examples = dict(lessons(group, self.config, self._templates))
+        examples = self._lessons(group)
         taught = self._times_taught(now, round_)
         made = card(group, examples, taught, self._suite)
         drawings = [
@@ -143,7 +145,7 @@ class Gallery:
 
     def _summary(self, entry: Entry) -> dict[str, Any]:
         group = entry.slice.outline(entry.row)
-        winner, loser = ends(group, lessons(group, self.config, self._templates))
+        winner, loser = ends(group, self._lessons(group))
         marks = {winner: "winner", loser: "loser"}
         return {
             "round": group.round,
@@ -163,6 +165,12 @@ class Gallery:
             ],
         }
 
+    def _lessons(self, group: JudgedGroup) -> dict[Pattern, Example]:
+        try:
+            return dict(lessons(group, self.config, self._templates))
+        except ConfigError:  # of a category that the run's templates do not have
+            return {}
+
     def _times_taught(self, now: Catalogue, round_: int) -> Taught | None:
         """What the trainer takes from each group of a round that is complete."""
         if not self.index.closed(round_):
@@ -173,7 +181,7 @@ class Gallery:
                 now.chosen(round_, accepted=True), key=lambda e: (e.slice.name.index, e.row)
             )
             outlines = [entry.slice.outline(entry.row) for entry in groups]
-            able = [(g.index, list(lessons(g, self.config, self._templates))) for g in outlines]
+            able = [(g.index, list(self._lessons(g))) for g in outlines]
             self._taught[key] = times_taught(self.config, round_, able)
             while len(self._taught) > ROUNDS_REMEMBERED:
                 self._taught.popitem(last=False)
