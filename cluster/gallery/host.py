@@ -17,6 +17,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from actors.events import note_start
 from actors.faults import plain
 from actors.waiting import get_within
 from cluster.gallery import server
@@ -34,6 +35,7 @@ class Host:
 
     def __init__(self, folder: str, door: Door) -> None:
         os.nice(NICENESS)
+        note_start(folder, "gallery")
         self._door, self._problem = door, ""
         try:
             gallery = Gallery(Path(folder))
@@ -67,11 +69,12 @@ def beside(folder: Path, door: Door | None, tell: Callable[[str], None]) -> Iter
     if door is None:
         yield
         return
-    actor = _start(folder, door)
-    threading.Thread(target=_await, args=(actor, tell), daemon=True).start()
+    actor, over = _start(folder, door), threading.Event()
+    threading.Thread(target=_await, args=(actor, tell, over), daemon=True).start()
     try:
         yield
     finally:
+        over.set()
         with suppress(Exception):  # its Ray may have ended before
             ray.kill(actor)
 
@@ -95,8 +98,9 @@ def _start(folder: Path, door: Door) -> Any:
     return GalleryActor.options(scheduling_strategy=here).remote(str(folder), door)
 
 
-def _await(actor: Any, tell: Callable[[str], None]) -> None:
+def _await(actor: Any, tell: Callable[[str], None], over: threading.Event) -> None:
     try:
         tell(get_within(actor.announcement.remote(), START_S, "the gallery to start"))
     except Exception as error:
-        tell(f"no gallery: {plain(error).splitlines()[0]}")
+        if not over.is_set():  # of a run that was shorter than this
+            tell(f"no gallery: {plain(error).splitlines()[0]}")
