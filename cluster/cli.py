@@ -15,14 +15,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cluster.refusals import sentences
+from cluster.refusals import REFUSED, sentences
 
 if TYPE_CHECKING:
     from cluster.gallery.door import Door
+    from cluster.needs import Machine
     from trainer.config import RunConfig
 
 STOPPED = 130
-REFUSED = 2
 DIFFERENT = 1
 
 
@@ -123,12 +123,13 @@ def _takes_gallery(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> None:
-    from cluster import preflight, recipe
+    from cluster import dry_run, recipe
+    from policies.registry import footprint
 
     config = recipe.load(args.recipe, args.overrides)
     if args.dry_run:
-        print(recipe.dump(config))
-        print(preflight.table(config, _cpus()))
+        table = dry_run.table(config, footprint(config.policy), _machine())
+        print(f"{recipe.dump(config)}\n{table}")
         return
     _preflight(config)
     door = _door(args.gallery)
@@ -171,10 +172,12 @@ def _evaluate(args: argparse.Namespace) -> None:
 
     own_ray.settle()
 
-    from cluster import evaluate
+    from cluster import evaluate, preflight
     from cluster.progress import Progress, table
+    from policies.registry import checkpoint_folder
 
     config = evaluate.target(args.target, args.overrides)
+    preflight.check_measuring(config, _machine(), checkpoint_folder(config.policy))
     with own_ray.connected():
         found = evaluate.scores(config, Progress(sys.stdout))
     print("\n".join(table({}, found, "score")))
@@ -213,14 +216,16 @@ def _preflight(config: RunConfig) -> None:
     from policies.registry import checkpoint_folder
 
     room = preflight.room(Path(config.folder) / config.name)
-    preflight.check(config, _cpus(), room, checkpoint_folder(config.policy))
+    preflight.check(config, _machine(), room, checkpoint_folder(config.policy))
 
 
-def _cpus() -> float:
-    """Of this machine; a cluster that is named by its address grows, and is not judged here."""
+def _machine() -> Machine:
+    """This one; a cluster that is named by its address grows, and is not judged here."""
     from cluster import preflight
+    from cluster.needs import Machine
 
-    return math.inf if os.environ.get("RAY_ADDRESS") else preflight.machine_cpus()
+    known = not os.environ.get("RAY_ADDRESS")
+    return preflight.this_machine() if known else Machine(math.inf, math.inf)
 
 
 def _door(place: str) -> Door | None:

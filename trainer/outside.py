@@ -19,11 +19,10 @@ from ray.util.metrics import Gauge
 
 from actors import weight_store
 from actors.records import JudgedGroup
-from actors.waiting import get_within
+from actors.waiting import ANSWER_S, get_within
 from policies.interface import Picture
 
 SLICES_AT_ONCE = 1  # of real pictures a slice is hundreds of megabytes
-ANSWER_DEADLINE_S = 120.0
 
 
 class StopRequested(Exception):
@@ -78,11 +77,11 @@ StopActor = ray.remote(num_cpus=0)(StopService)
 class RayOutside:
     """The named actors of the run in `namespace`."""
 
-    def __init__(self, namespace: str, stop: Any, data_deadline: float) -> None:
+    def __init__(self, namespace: str, stop: Any, data_deadline: float, pause_s: float) -> None:
         self._replay = ray.get_actor("replay_buffer", namespace=namespace)
         self._store = ray.get_actor("weight_store", namespace=namespace)
         self._asked: ray.ObjectRef = stop.wait.remote()
-        self._data_deadline = data_deadline
+        self._data_deadline, self._pause_s = data_deadline, pause_s
         self._loss = Gauge("unicorn_train_loss", "Mean loss of a step, nats a token.", ("pattern",))
         self._norm = Gauge("unicorn_train_grad_norm", "Norm of the gradient before clipping.")
         self._step = Gauge("unicorn_train_step", "Optimizer steps done.")
@@ -101,7 +100,7 @@ class RayOutside:
         answer: ray.ObjectRef = self._replay.wait_read.remote(
             round_, start, SLICES_AT_ONCE, self._data_deadline
         )
-        allowed = self._data_deadline + ANSWER_DEADLINE_S
+        allowed = self._data_deadline + ANSWER_S
         ready, _ = ray.wait([answer, self._asked], timeout=allowed)
         self.check_stop()
         if not ready:
@@ -118,10 +117,10 @@ class RayOutside:
 
     def versions(self) -> list[int]:
         what = "the weight store to list its versions"
-        return get_within(self._store.versions.remote(), ANSWER_DEADLINE_S, what)
+        return get_within(self._store.versions.remote(), ANSWER_S, what)
 
     def publish(self, version: int, weights: Mapping[str, np.ndarray]) -> None:
-        weight_store.publish(weights, version, self._store, ANSWER_DEADLINE_S)
+        weight_store.publish(weights, version, self._store, self._pause_s)
         self._version.set(version)
 
     def show(self, row: Mapping[str, Any]) -> None:

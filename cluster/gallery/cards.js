@@ -19,7 +19,10 @@ export const score = (value) => (value === null ? "?" : String(Math.round(value 
 export const key = (group) => `${group.round}/${group.index}`;
 
 export function picture(address, alt) {
-  return element("img", { class: "pic", src: address, alt, loading: "lazy", decoding: "async" });
+  const made = element("img", { class: "pic", src: address, alt, loading: "lazy", decoding: "async" });
+  // Few pixels are shown as they are; many look better blended.
+  made.addEventListener("load", () => made.classList.toggle("smooth", made.naturalWidth > 128));
+  return made;
 }
 
 export function badge(mark) {

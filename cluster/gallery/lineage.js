@@ -33,7 +33,7 @@ function drawing(made) {
       "div",
       { class: "marks" },
       element("span", { class: "score" }, score(made.score)),
-      element("span", {}, `oracle ${score(made.oracle)} `, element("span", { class: made.right ? "yes" : "no" }, made.right ? "✓" : "·")),
+      made.oracle === null ? null : element("span", {}, `oracle ${score(made.oracle)} `, element("span", { class: made.right ? "yes" : "no" }, made.right ? "✓" : "·")),
     ),
     told("q", "", made.analysis || "nothing that could be read"),
     element("p", { class: "trace" }, `${made.number}: ${made.origin}`),
