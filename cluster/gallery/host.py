@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,13 +20,13 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.events import note_start
 from actors.faults import plain
-from actors.waiting import get_within
 from cluster.gallery import server
 from cluster.gallery.door import Door, GalleryError
 from cluster.gallery.views import Gallery
 from policies.errors import UserError
 
 START_S = 120.0
+LOOK_S = 0.5
 NICENESS = 10
 """Whoever looks must not slow down the run."""
 
@@ -70,13 +71,13 @@ def beside(folder: Path, door: Door | None, tell: Callable[[str], None]) -> Iter
         yield
         return
     actor, over = _start(folder, door), threading.Event()
-    threading.Thread(target=_await, args=(actor, tell, over), daemon=True).start()
+    waiting = threading.Thread(target=_await, args=(actor, tell, over), daemon=True)
+    waiting.start()
     try:
         yield
     finally:
         over.set()
-        with suppress(Exception):  # its Ray may have ended before
-            ray.kill(actor)
+        waiting.join(2 * LOOK_S)  # Ray must not be shut down under it
 
 
 def in_front(folder: Path, door: Door, tell: Callable[[str], None]) -> None:
@@ -99,8 +100,14 @@ def _start(folder: Path, door: Door) -> Any:
 
 
 def _await(actor: Any, tell: Callable[[str], None], over: threading.Event) -> None:
+    """In short waits, for a run may end before its gallery has started."""
+    answer, end = actor.announcement.remote(), time.monotonic() + START_S
     try:
-        tell(get_within(actor.announcement.remote(), START_S, "the gallery to start"))
+        while not over.is_set():
+            if ray.wait([answer], timeout=LOOK_S)[0]:
+                return tell(ray.get(answer, timeout=LOOK_S))
+            if time.monotonic() > end:
+                return tell(f"no gallery: it did not start within {START_S:g} s")
     except Exception as error:
-        if not over.is_set():  # of a run that was shorter than this
+        if not over.is_set():
             tell(f"no gallery: {plain(error).splitlines()[0]}")

@@ -18,11 +18,13 @@ from PIL import Image
 from actors.records import Proposal, Task, undone
 from actors.segments import read_segment, write_segment
 from actors.templates import load_templates
+from cluster import recipe
 from cluster.gallery import slices
 from cluster.gallery.door import Door, GalleryError
 from cluster.gallery.index import Index
 from cluster.gallery.views import PAGE, Gallery
 from cluster.report_lessons import lessons
+from evaluation.config import EvaluationConfig
 from policies.config import ConfigError
 from tests.cluster import synthetic_run as synthetic
 from tests.cluster.gallery_samples import (
@@ -283,6 +285,14 @@ def test_a_large_drawing_has_a_small_thumbnail(tmp_path: Path) -> None:
         for kind, side in (("picture", 600), ("thumbnail", slices.THUMBNAIL_SIDE)):
             with Image.open(io.BytesIO(client.get(f"/{kind}/{address}")[2])) as image:
                 assert image.size == (side, side)
+
+
+def test_a_run_that_nothing_measures_can_be_looked_at(tmp_path: Path) -> None:
+    config = replace(synthetic.small_config(tmp_path), evaluation=EvaluationConfig(suite="none"))
+    folder = recipe.claim_folder(config)
+    add(folder, 1, 0, plain_group(1, 0, "a red circle", side=600))
+    with serving(folder) as client:
+        assert [d["oracle"] for d in client.ask("/api/groups/1/0")["drawings"]] == [None] * 8
 
 
 def test_a_damaged_file_is_named_and_nothing_of_it_shown(tmp_path: Path) -> None:

@@ -80,3 +80,10 @@ def test_a_run_shorter_than_the_start_of_its_gallery_hears_nothing(
     with beside(folder, None, told.append):
         pass
     assert not [text for text in told if "no gallery" in text]
+
+
+def test_a_gallery_that_cannot_start_is_told_in_one_line(ray_cluster: str, tmp_path: Path) -> None:
+    told: list[str] = []
+    with beside(tmp_path / "nothing", Door.of("127.0.0.1", 0, ""), told.append):
+        wait(lambda: told, "what is wrong")
+    assert len(told) == 1 and "\n" not in told[0] and "is not a run folder" in told[0]
