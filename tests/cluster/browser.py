@@ -18,7 +18,7 @@ import aiohttp
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FOUND = next(filter(None, map(shutil.which, NAMES)), None)
 QUIET = "gpu quic background-networking component-update sync".split()
-LONG_S = 90.0  # a limit for a hang, not for a busy machine
+LONG_S = 180.0  # a limit for a hang, not for a busy machine
 
 
 class Tab:

@@ -95,7 +95,7 @@ class Client:
     def get(
         self, path: str, method: str = "GET", **headers: str
     ) -> tuple[int, dict[str, str], bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.door.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.door.port, timeout=120)
         try:
             connection.request(method, path, headers=headers)
             answer = connection.getresponse()

@@ -38,7 +38,7 @@ from tests.cluster.gallery_samples import (
     serving,
 )
 
-LONG_S = 20.0  # a limit for a hang, not for a busy machine
+LONG_S = 60.0  # a limit for a hang, not for a busy machine
 
 
 @pytest.fixture(scope="module")
