@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,13 @@ SCHEMA = pa.schema(
     ]
 )
 SCALARS = tuple(name for name in SCHEMA.names if name != "rollouts")
+PICTURE = ("png", "codes")
+TEXTS = [
+    *SCALARS,
+    *(f"rollouts.list.element.{each.name}" for each in ROLLOUT if each.name not in PICTURE),
+]
+PictureOf = Callable[[int, dict[str, Any]], Picture]
+"""The drawing of a rollout, by its number and its row."""
 
 
 class SegmentError(UserError, ValueError):
@@ -117,11 +124,35 @@ def write_segment(
 
 def read_segment(path: str | Path) -> list[JudgedGroup]:
     """Raises SegmentError if the file is not what was written under this name."""
-    path = Path(path)
+    return groups_of(read_table(Path(path)), Path(path))
+
+
+def read_table(path: Path) -> pa.Table:
+    """One row a group, pictures as they are stored. Raises SegmentError as `read_segment`."""
     data = _verified(path)
     try:
-        table = pq.read_table(io.BytesIO(data), use_threads=False)
-        return [_group(row) for row in table.to_pylist()]
+        return pq.read_table(io.BytesIO(data), use_threads=False)
+    except Exception as error:
+        raise SegmentError(_foreign(path, error)) from error
+
+
+def read_texts(path: Path) -> pa.Table:
+    """All but the pictures, for an overview that must not read them: what it shows is as it stands
+    in the file, and was not verified. Raises SegmentError for a file that cannot be read."""
+    try:
+        with pq.ParquetFile(path) as file:
+            if not file.schema_arrow.equals(SCHEMA):
+                raise ValueError(f"it has the columns {', '.join(file.schema_arrow.names)}")
+            return file.read(columns=TEXTS, use_threads=False)
+    except Exception as error:
+        raise SegmentError(_foreign(path, error)) from error
+
+
+def groups_of(table: pa.Table, path: Path, picture: PictureOf | None = None) -> list[JudgedGroup]:
+    """The groups in rows of the segment `path`; `picture` stands in for drawings that were not
+    read. Raises SegmentError."""
+    try:
+        return [_group(row, picture or _picture) for row in table.to_pylist()]
     except Exception as error:  # foreign bytes make Arrow and PIL raise almost anything
         raise SegmentError(_foreign(path, error)) from error
 
@@ -241,21 +272,27 @@ def _png(pixels: np.ndarray, where: str) -> bytes:
     return sink.getvalue()
 
 
-def _group(row: dict[str, Any]) -> JudgedGroup:
-    rollouts = tuple(_rollout(packed) for packed in row["rollouts"])
+def _group(row: dict[str, Any], picture: PictureOf) -> JudgedGroup:
+    rollouts = tuple(
+        _rollout(packed, picture(k, packed)) for k, packed in enumerate(row["rollouts"])
+    )
     return JudgedGroup(**{name: row[name] for name in SCALARS}, rollouts=rollouts)
 
 
-def _rollout(packed: dict[str, Any]) -> Rollout:
+def _rollout(packed: dict[str, Any], picture: Picture) -> Rollout:
+    return Rollout(
+        seed=packed["seed"],
+        temperature=packed["temperature"],
+        guidance=packed["guidance"],
+        picture=picture,
+        judgement=Judgement(packed["analysis"], packed["score"], packed["attempts"]),
+    )
+
+
+def _picture(_number: int, packed: dict[str, Any]) -> Picture:
     with Image.open(io.BytesIO(packed["png"]), formats=("PNG",)) as image:
         if image.mode != "RGB":
             raise ValueError(f"a picture is {image.mode}, not RGB")
         pixels = np.array(image)
     codes = packed["codes"]
-    return Rollout(
-        seed=packed["seed"],
-        temperature=packed["temperature"],
-        guidance=packed["guidance"],
-        picture=Picture(pixels, None if codes is None else np.array(codes, dtype=np.int32)),
-        judgement=Judgement(packed["analysis"], packed["score"], packed["attempts"]),
-    )
+    return Picture(pixels, None if codes is None else np.array(codes, dtype=np.int32))

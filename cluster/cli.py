@@ -1,4 +1,4 @@
-"""The command line: run, resume, evaluate, report, chaos.
+"""The command line: run, resume, evaluate, report, gallery, chaos.
 
 Invariant: what a person can mend ends in one sentence on stderr and exit code 2; anything else
 is a defect and keeps its traceback. Nothing heavy is imported before it is needed.
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from cluster.refusals import REFUSED, sentences
 
 if TYPE_CHECKING:
+    from cluster.gallery.door import Door
     from cluster.needs import Machine
     from trainer.config import RunConfig
 
@@ -57,10 +58,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     run.add_argument(
         "--dry-run", action="store_true", help="show the whole configuration and what it needs"
     )
+    _takes_gallery(run)
     run.set_defaults(command=_run)
 
     resume = commands.add_parser("resume", help="go on with the run of a folder")
     resume.add_argument("folder", type=Path, metavar="FOLDER", help="such as runs/tiny")
+    _takes_gallery(resume)
     resume.set_defaults(command=_resume)
 
     evaluate = commands.add_parser(
@@ -73,6 +76,14 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     report = commands.add_parser("report", help="write the report of a run, finished or not")
     report.add_argument("folder", type=Path, metavar="FOLDER", help="such as runs/tiny")
     report.set_defaults(command=_report)
+
+    gallery = commands.add_parser("gallery", help="look at a run, finished or not, in a browser")
+    gallery.add_argument("folder", type=Path, metavar="FOLDER", help="such as runs/tiny")
+    gallery.add_argument(
+        "--host", default="127.0.0.1", help="whom to answer; 0.0.0.0 for everybody"
+    )
+    gallery.add_argument("--port", type=int, default=0, help="0 for any that is free")
+    gallery.set_defaults(command=_gallery)
 
     chaos = commands.add_parser(
         "chaos", help="run a recipe while its processes are killed, and compare with a calm run"
@@ -102,6 +113,15 @@ def _takes_overrides(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _takes_gallery(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--gallery",
+        default="127.0.0.1:0",
+        metavar="HOST:PORT",
+        help="where the run can be looked at meanwhile; port 0 for any that is free, or off",
+    )
+
+
 def _run(args: argparse.Namespace) -> None:
     from cluster import dry_run, recipe
     from policies.registry import footprint
@@ -112,8 +132,9 @@ def _run(args: argparse.Namespace) -> None:
         print(f"{recipe.dump(config)}\n{table}")
         return
     _preflight(config)
+    door = _door(args.gallery)
     recipe.claim_folder(config)
-    _selfplay(config)
+    _selfplay(config, door)
 
 
 def _resume(args: argparse.Namespace) -> None:
@@ -121,7 +142,7 @@ def _resume(args: argparse.Namespace) -> None:
 
     config = recipe.load_folder(args.folder)
     _preflight(config)
-    _selfplay(config)
+    _selfplay(config, _door(args.gallery))
 
 
 def _report(args: argparse.Namespace) -> None:
@@ -132,6 +153,18 @@ def _report(args: argparse.Namespace) -> None:
     from cluster import report
 
     print(report.write(args.folder))
+
+
+def _gallery(args: argparse.Namespace) -> None:
+    from cluster import recipe
+
+    recipe.load_folder(args.folder)
+
+    from cluster.gallery import host
+    from cluster.gallery.door import TOKEN, Door
+
+    door = Door.of(args.host, args.port, os.environ.get(TOKEN, ""))
+    host.in_front(args.folder, door, lambda text: print(text, flush=True))
 
 
 def _evaluate(args: argparse.Namespace) -> None:
@@ -196,12 +229,28 @@ def _machine() -> Machine:
     return preflight.this_machine() if known else Machine(math.inf, math.inf)
 
 
-def _selfplay(config: RunConfig) -> None:
+def _door(place: str) -> Door | None:
+    """Where the gallery of a run listens; None for none."""
+    if place == "off":
+        return None
+
+    from cluster.gallery.door import TOKEN, Door, GalleryError
+
+    host, colon, port = place.rpartition(":")
+    if not (host and colon and port.isascii() and port.isdigit()):
+        raise GalleryError(
+            f"--gallery is {place!r}: it must be HOST:PORT, such as 127.0.0.1:8270, or off"
+        )
+    return Door.of(host.strip("[]"), int(port[:9]), os.environ.get(TOKEN, ""))
+
+
+def _selfplay(config: RunConfig, door: Door | None) -> None:
     from cluster import own_ray
 
     own_ray.settle()
 
     from cluster import loggers, report
+    from cluster.gallery import host
     from cluster.lock import driving
     from cluster.progress import Progress
     from trainer import selfplay
@@ -214,6 +263,7 @@ def _selfplay(config: RunConfig) -> None:
         driving(folder / config.name),
         loggers.following(folder / config.name, config.name, config.loggers),
         own_ray.connected(),
+        host.beside(folder / config.name, door, progress.told),
     ):
         selfplay.run(replace(config, folder=str(folder)), progress)
     written = report.write(folder / config.name)

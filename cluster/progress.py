@@ -101,6 +101,10 @@ class Progress:
             self._told[text] = now
             self._line(text)
 
+    def told(self, text: str) -> None:
+        """Something that a person should know once."""
+        self._line(text)
+
     def finished(self, report: Path) -> None:
         self._line("finished", f"report {report}")
 

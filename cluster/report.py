@@ -55,13 +55,15 @@ def render(run: Run, suite: Suite) -> str:
 def _page(run: Run, suite: Suite) -> dict[str, Any]:
     strips, more_strips = report_view.strips(run)
     lost = troubles(run.folder)
+    measured = [(version, each["values"]) for version, each in run.evaluations.items()]
+    audited = [(row["round"], row) for row in run.audits]
     rejected = sum((each.rejected for each in run.rounds), Counter[str]())
     return {
         "title": run.config.name,
         "lead": _lead(run, suite),
         "facts": _facts(run, suite),
         "numbers": report_view.numbers(run),
-        "plots": report_view.plots(run),
+        "plots": report_view.plots(measured, audited),
         "categories": report_view.categories(run),
         "span": report_view.span(run),
         "losses": report_view.losses(run),

@@ -73,7 +73,7 @@ def card(
     group: JudgedGroup, examples: Mapping[Pattern, Example], taught: Taught | None, suite: Suite
 ) -> Card:
     """`examples` are what can be learned from the group; none of one that was rejected."""
-    winner, loser = _winner(group), _loser(group, examples)
+    winner, loser = ends(group, examples)
     drawings = tuple(
         _drawing(group, number, "winner" if number == winner else "loser" if number == loser else "",
                  suite)
@@ -94,6 +94,11 @@ def card(
             if name in examples
         ),
     )
+
+
+def ends(group: JudgedGroup, examples: Mapping[Pattern, Example]) -> tuple[int | None, int | None]:
+    """The numbers of the winner and of the loser that is learned from."""
+    return _winner(group), _loser(group, examples)
 
 
 def _winner(group: JudgedGroup) -> int | None:

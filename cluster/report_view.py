@@ -17,6 +17,8 @@ from evaluation.metrics import Row
 from evaluation.paired import gain
 from policies.interface import PATTERNS
 
+Measured = Sequence[tuple[int, Row]]
+"""What was measured, by version or by round."""
 FRAMES = 6
 HEADLINE = {
     "drawing/all_right": "drawings all right",
@@ -94,10 +96,8 @@ def _number(run: Run, key: str, name: str) -> Number:
     )
 
 
-def plots(run: Run) -> list[Plot]:
+def plots(measured: Measured, audited: Measured) -> list[Plot]:
     """The curves over weight versions and over rounds."""
-    measured = [(version, each["values"]) for version, each in run.evaluations.items()]
-    audited = [(row["round"], row) for row in run.audits]
     return [
         _plot("Drawing", "The oracle's view of drawings of held-out prompts.", measured,
               {"all right": "drawing/all_right", "soft": "drawing/soft"}, "weight version"),
@@ -190,7 +190,7 @@ def _ends(run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _plot(
-    title: str, how: str, rows: Sequence[tuple[int, Row]], keys: Mapping[str, str], x_label: str,
+    title: str, how: str, rows: Measured, keys: Mapping[str, str], x_label: str,
     y_label: str = "%",
 ) -> Plot:  # fmt: skip
     series = {

@@ -47,7 +47,7 @@ def checkpoint(folder: Path) -> str:
 def test_help_lists_the_commands() -> None:
     done = unicorn("--help")
     assert done.returncode == 0
-    for command in ("run", "resume", "evaluate", "report"):
+    for command in ("run", "resume", "evaluate", "report", "gallery"):
         assert re.search(rf"^ +{command} ", done.stdout, re.MULTILINE)
 
 
@@ -87,6 +87,7 @@ def test_a_dry_run_of_what_is_too_much_for_this_machine_says_so(tmp_path: Path) 
         (("run", TINY, "policy.path=nowhere"), "there is no checkpoint in nowhere"),
         (("resume", "runs/none"), "runs/none is not a run folder"),
         (("report", "runs/none"), "runs/none is not a run folder"),
+        (("gallery", "runs/none"), "runs/none is not a run folder"),
         (("evaluate", "runs/none"), "runs/none can not be measured"),
         (("evaluate", "a" * 300), "aaa can not be measured"),
         (("evaluate", "a" * 300 + "/b"), "aaa/b can not be measured"),
@@ -100,6 +101,14 @@ def test_what_a_person_can_mend_is_one_sentence(
     (tmp_path / "broken.yaml").write_text("seed: 1\nname: ]\n")
     assert said in refused(*words, cwd=tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["broken.yaml"]
+
+
+@pytest.mark.parametrize("place", ["8270", "127.0.0.1", "127.0.0.1:x", ":1", "on"])
+def test_a_place_of_the_gallery_that_is_none_is_refused(tmp_path: Path, place: str) -> None:
+    weights = checkpoint(tmp_path / "checkpoint")
+    sentence = refused("run", TINY, weights, "--gallery", place, cwd=tmp_path)
+    assert f"--gallery is {place!r}: it must be HOST:PORT" in sentence
+    assert not (tmp_path / "runs").exists()
 
 
 def test_too_few_cpus_name_every_actor_before_anything_starts(tmp_path: Path) -> None:

@@ -1,0 +1,113 @@
+"""Who may look at a gallery.
+
+Invariant: the token itself is kept nowhere and never written; only its hash is. Without a token
+nothing is answered under a foreign name, so that no page of another site can have a browser read
+a gallery that listens on this machine alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import socket
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from policies.errors import UserError
+
+TOKEN = "UNICORN_GALLERY_TOKEN"
+LOCAL = "127.0.0.1"
+
+
+class GalleryError(UserError):
+    """A gallery that cannot be served; the message says where and what to do."""
+
+
+@dataclass(frozen=True)
+class Door:
+    """Where a gallery listens, and the hash of the token that it asks for, "" for none."""
+
+    host: str = LOCAL
+    port: int = 0
+    digest: str = ""
+
+    @classmethod
+    def of(cls, host: str, port: int, token: str) -> Door:
+        """Raises GalleryError."""
+        if not 0 <= port <= 65535:
+            raise GalleryError(
+                f"the gallery's port is {port}: it must be from 0, which is any free one, to 65535"
+            )
+        return cls(host, port, _digest(token) if token else "")
+
+    @property
+    def link(self) -> str:
+        host = socket.gethostname() if self.host in ("0.0.0.0", "::", "") else self.host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
+
+    @property
+    def announcement(self) -> str:
+        """The link, and what a person must know to come in, or that others can."""
+        if self.digest:
+            return (
+                f"gallery {self.link} | open it once as {self.link}?token=..., the value of {TOKEN}"
+            )
+        if _is_loopback(self.host):
+            return f"gallery {self.link}"
+        return f"gallery {self.link} | open to whoever reaches this machine; {TOKEN} would close it"
+
+    def answer(self, request: web.Request) -> web.StreamResponse | None:
+        """What a request gets that may not come in, or that brings the token; else None."""
+        if not self.digest:
+            if self._is_known(request.host):
+                return None
+            return _refusal(403, f"this gallery is not known as {request.host!r}: open {self.link}")
+        offered = request.query.get("token", "")
+        if offered and self._fits(offered):
+            welcome = web.Response(status=303, headers={"Location": "/"})
+            welcome.set_cookie(self._cookie, offered, httponly=True, samesite="Lax")
+            return welcome
+        bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if self._fits(bearer) or self._fits(request.cookies.get(self._cookie, "")):
+            return None
+        return _refusal(
+            401, f"this gallery asks for a token: open /?token=..., with the value of {TOKEN}"
+        )
+
+    @property
+    def _cookie(self) -> str:
+        """Browsers give a cookie to every port of a machine."""
+        return f"unicorn_gallery_{self.port}"
+
+    def _fits(self, token: str) -> bool:
+        return hmac.compare_digest(_digest(token), self.digest)
+
+    def _is_known(self, host: str) -> bool:
+        name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+        name = name.strip("[]").lower()
+        return name in ("localhost", self.host.lower(), socket.gethostname().lower()) or _is_ip(
+            name
+        )
+
+
+def _refusal(status: int, sentence: str) -> web.Response:
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+    return web.Response(status=status, text=f"{sentence}\n", headers=headers)
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode(errors="surrogateescape")).hexdigest()
+
+
+def _is_ip(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "localhost" or (_is_ip(host) and ipaddress.ip_address(host).is_loopback)

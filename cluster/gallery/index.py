@@ -1,0 +1,144 @@
+"""Where each group of a run is, and what it may be chosen by.
+
+Invariant: the index follows the folder: a file that comes is read once, without its pictures, and
+one that goes is forgotten. A file that cannot be read is named, and is in nobody's way.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from actors import durable
+from actors.replay_index import CLOSED
+from actors.segments import SegmentError, SegmentName, round_folder
+from cluster.gallery.slices import Slice
+
+REST_S = 1.0
+BUSY = 0.1
+"""About the most of a processor that looking may take, however many files there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One group. `best` and `mean` are of the drawings that have a score."""
+
+    round: int
+    index: int
+    category: str
+    accepted: bool
+    best: float | None
+    mean: float | None
+    slice: Slice
+    row: int
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """All groups at one time, newest first; `revision` grows with every change."""
+
+    revision: int
+    groups: list[Entry]
+    slices: dict[str, Slice]
+    places: dict[tuple[int, int], Entry]
+    problems: list[str]
+
+    def chosen(
+        self, round_: int | None = None, category: str | None = None, accepted: bool | None = None
+    ) -> list[Entry]:
+        return [
+            entry
+            for entry in self.groups
+            if round_ in (None, entry.round)
+            and category in (None, entry.category)
+            and accepted in (None, entry.accepted)
+        ]
+
+    def categories(self) -> list[tuple[str, int]]:
+        return sorted(Counter(entry.category for entry in self.groups).items())
+
+    def by_round(self) -> dict[int, list[Entry]]:
+        found: dict[int, list[Entry]] = {}
+        for entry in self.groups:
+            found.setdefault(entry.round, []).append(entry)
+        return dict(sorted(found.items()))
+
+
+class Index:
+    def __init__(self, replay: Path) -> None:
+        self.replay = replay
+        self._slices: dict[Path, tuple[Slice, list[Entry]]] = {}
+        self._problems: dict[Path, str] = {}
+        self._catalogue = Catalogue(0, [], {}, {}, [])
+        self._lock = Lock()
+        self._look_at = 0.0
+
+    def catalogue(self) -> Catalogue:
+        """What the folder holds, or held a moment ago."""
+        with self._lock:
+            if time.monotonic() >= self._look_at:
+                self._refresh()
+            return self._catalogue
+
+    def closed(self, round_: int) -> bool:
+        """Whether the log says that the round is complete."""
+        return (round_folder(self.replay, round_) / CLOSED).is_file()
+
+    def damaged(self, slice_: Slice, problem: str) -> None:
+        """From now on what is wrong with a file is told, and nothing that it says."""
+        with self._lock:
+            if self._slices.pop(slice_.name.path, None):
+                self._problems[slice_.name.path] = problem
+                self._settle()
+
+    def _refresh(self) -> None:
+        began = time.thread_time()
+        names = {path: name for path in durable.files(self.replay)
+                 if (name := SegmentName.parse(path))}  # fmt: skip
+        worked = time.thread_time() - began  # a busy machine or a slow disk is no reason to rest
+        self._look_at = time.monotonic() + max(REST_S, worked / BUSY)
+        known = {*self._slices, *self._problems}
+        if names.keys() == known:
+            return
+        for path in known - names.keys():
+            self._slices.pop(path, None)
+            self._problems.pop(path, None)
+        for path in names.keys() - known:
+            self._take(names[path])
+        self._settle()
+
+    def _take(self, name: SegmentName) -> None:
+        try:
+            slice_ = Slice.read(name)
+            self._slices[name.path] = slice_, list(entries(slice_))
+        except SegmentError as error:
+            self._problems[name.path] = str(error)
+
+    def _settle(self) -> None:
+        found = [entry for _, entries in self._slices.values() for entry in entries]
+        found.sort(key=lambda e: (e.round, e.slice.arrived, e.index), reverse=True)
+        self._catalogue = Catalogue(
+            revision=self._catalogue.revision + 1,
+            groups=found,
+            slices={slice_.name.checksum: slice_ for slice_, _ in self._slices.values()},
+            places={(entry.round, entry.index): entry for entry in found},
+            problems=[self._problems[path] for path in sorted(self._problems)],
+        )
+
+
+def entries(slice_: Slice) -> list[Entry]:
+    rows = zip(slice_.columns("round", "index", "category", "reason"), slice_.scores(), strict=True)
+    return [
+        _entry(slice_, row, facts, [score for score in scores if score is not None])
+        for row, (facts, scores) in enumerate(rows)
+    ]
+
+
+def _entry(slice_: Slice, row: int, facts: tuple[int, int, str, str], scores: list[float]) -> Entry:
+    round_, index, category, reason = facts
+    best, mean = (max(scores), statistics.fmean(scores)) if scores else (None, None)
+    return Entry(round_, index, category, not reason, best, mean, slice_, row)
