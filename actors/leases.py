@@ -42,11 +42,14 @@ class Member:
 
 @dataclass
 class Stats:
-    """Since the pool started. `unparsable` answers are those that no attempt made readable."""
+    """How a pool stands, and what it did since it started. `replicas` are wanted, `running` can take
+    a task; tasks that are `waiting` have no replica yet. `unparsable` answers are those that no attempt made readable."""
 
     replicas: int
-    done: int = 0
+    running: int = 0
+    waiting: int = 0
     in_flight: int = 0
+    done: int = 0
     lost: int = 0
     busy_seconds: float = 0.0
     pictures: int = 0

@@ -48,6 +48,7 @@ class Pool:
     _members: list[Member] = field(default_factory=list, init=False)
     _stats: Stats = field(init=False)
     _changed: Signal = field(default_factory=Signal, init=False)
+    _waiting: int = field(default=0, init=False)
     _broken: Exception | None = field(default=None, init=False)
     _revivals: set[asyncio.Task[None]] = field(default_factory=set, init=False)
 
@@ -103,7 +104,8 @@ class Pool:
     def stats(self) -> Stats:
         """A copy."""
         in_flight = sum(len(member.leases) for member in self._members)
-        return replace(self._stats, in_flight=in_flight)
+        running = sum(member.up for member in self._members)
+        return replace(self._stats, running=running, waiting=self._waiting, in_flight=in_flight)
 
     def stop(self) -> None:
         """Ends the replicas, whatever they do."""
@@ -124,7 +126,11 @@ class Pool:
                 return min(free, key=lambda m: (len(m.leases), m.number))
             if self._broken:
                 raise self._broken
-            await self._changed.wait()
+            self._waiting += 1
+            try:
+                await self._changed.wait()
+            finally:
+                self._waiting -= 1
 
     async def _attempt(
         self, member: Member, lease: Lease, method: str, args: tuple[Any, ...]

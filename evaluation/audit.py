@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,18 +18,17 @@ import numpy as np
 import ray
 
 from actors.config import JudgeConfig
-from actors.records import JudgedGroup
+from actors.records import JudgedGroup, reason_kind
 from actors.segments import read_segment, round_folder
 from actors.waiting import within
 from evaluation.config import RunSettings
 from evaluation.diversity import diversity
-from evaluation.metrics import Gauges, append_metrics, read_metrics
+from evaluation.metrics import append_metrics, read_metrics, show
 from evaluation.suites import NEVER_RIGHT, Suite
 
 SEGMENTS_PER_TASK = 8
 TASKS = 2
 """At a time: they ask Ray for no CPU, so nothing else would bound them."""
-_NUMBER = re.compile(r"\s*\b\d+(\.\d+)?\b")
 
 
 class Settings(RunSettings, Protocol):
@@ -118,7 +116,7 @@ async def audit(round_: int, config: Settings, suite: Suite) -> dict[str, float]
         prompts = [prompt for _, prompt in sorted(tally.prompts)]
         values = {**tally.values(), **diversity(prompts, suite.held_out, config.seed, round_)}
         append_metrics(folder, {"kind": "round", "round": round_, **values})
-    Gauges(config.name).set(values)
+    show(config.name, values)
     return values
 
 
@@ -154,11 +152,6 @@ def audit_groups(groups: Sequence[JudgedGroup], suite: Suite, accept_at: float) 
     for group in groups:
         tally.add(group, suite, accept_at)
     return tally
-
-
-def reason_kind(reason: str) -> str:
-    """The reason without the first number, which is the group's own: what is counted together."""
-    return _NUMBER.sub("", reason.replace("/", " "), count=1).strip()
 
 
 @ray.remote(num_cpus=0)

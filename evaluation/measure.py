@@ -23,7 +23,7 @@ from actors.waiting import patiently, within
 from evaluation import grading
 from evaluation.config import EvaluationConfig, RunSettings
 from evaluation.grading import Asked, Drawn, Item, Seen
-from evaluation.metrics import Gauges, append_metrics
+from evaluation.metrics import append_metrics, show
 from evaluation.suites import Suite
 from policies.errors import UserError
 from policies.interface import Picture
@@ -73,7 +73,7 @@ async def measure(
     values: dict[str, float] = found["values"]
     row = {"kind": "evaluation", "version": version, **values}
     await asyncio.to_thread(append_metrics, folder, row)
-    Gauges(config.name).set(values)
+    show(config.name, values)
     return values
 
 

@@ -31,7 +31,7 @@ from trainer.batches import GroupExamples, Step, round_steps, slice_for_rank
 from trainer.checkpoint import Cursor
 from trainer.config import RunConfig
 from trainer.journal import JOURNAL, Journal
-from trainer.learner import Learned, Learner
+from trainer.learner import Learned, Learner, TrainingDiverged
 from trainer.outside import Outside, RayOutside, StopActor, StopRequested
 from trainer.patterns import reconstruct
 
@@ -101,7 +101,9 @@ def train_loop(settings: dict[str, Any]) -> None:
     device = get_device()
     if device.type == "cpu":
         torch.set_num_threads(1)  # more were 3 to 15 times slower beside busy neighbours
-    outside = RayOutside(settings["namespace"], settings["stop"], settings["data_deadline"])
+    outside = RayOutside(
+        config.name, settings["namespace"], settings["stop"], settings["data_deadline"]
+    )
     learner = Learner(load_policy(config.policy), config.trainer, device)
     templates = load_templates(config.actors.templates)
     Training(config, Path(settings["folder"]), learner, templates, outside).run()
@@ -174,7 +176,12 @@ class Training:
     def _learn(self, step: Step) -> Learned:
         rank, world = self.learner.rank, self.learner.world
         shares = {p: slice_for_rank(examples, rank, world) for p, examples in step.batch.items()}
-        learned = self.learner.step(shares)
+        try:
+            learned = self.learner.step(shares)
+        except TrainingDiverged:
+            if rank == 0:
+                self.outside.diverged()
+            raise
         self.cursor = replace(
             self.cursor, epoch=step.epoch, step=step.index, global_step=self.learner.steps
         )

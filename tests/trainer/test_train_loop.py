@@ -89,6 +89,9 @@ class Outside:
         if self.death is Killed:
             self._pass()
 
+    def diverged(self) -> None:
+        raise AssertionError("these lessons are harmless")
+
     def finished(self, version: int, row: Mapping[str, Any]) -> None:
         assert row.get("round", version) == version  # {} where no step was left
 
