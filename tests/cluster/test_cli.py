@@ -45,7 +45,7 @@ def checkpoint(folder: Path) -> str:
 def test_help_lists_the_commands() -> None:
     done = unicorn("--help")
     assert done.returncode == 0
-    for command in ("run", "resume", "evaluate", "report"):
+    for command in ("run", "resume", "evaluate", "report", "dashboards"):
         assert re.search(rf"^ +{command} ", done.stdout, re.MULTILINE)
 
 
