@@ -39,39 +39,44 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+REPORTS = {"RAY_metrics_report_interval_ms": "2000"}
+"""For every process of a Ray: what keeps series forgets those that come later than it expects."""
+
+
 @contextmanager
-def head(**env: str) -> Iterator[tuple[str, Path]]:
+def head() -> Iterator[tuple[str, Path]]:
     """The address of a Ray of four CPUs with a dashboard, and its folder."""
     folder = Path(tempfile.mkdtemp(prefix="ur-"))  # short: Ray's socket paths must fit 107 bytes
     port = free_port()
     command = [
-        "ray", "start", "--head", "--block", "--num-cpus=4", "--disable-usage-stats",
+        "ray", "start", "--head", "--num-cpus=4", "--disable-usage-stats",
         f"--port={port}", f"--dashboard-port={free_port()}", f"--temp-dir={folder}",
         f"--ray-client-server-port={free_port()}", f"--metrics-export-port={free_port()}",
         f"--dashboard-agent-listen-port={free_port()}", "--object-store-memory=300000000",
     ]  # fmt: skip
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     settings = {
         "PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0",
-        "RAY_metrics_report_interval_ms": "2000", **env,
+        "PATH": path, **REPORTS,
     }  # fmt: skip
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    with (folder / "head.log").open("w") as log:
-        started = subprocess.Popen(
-            command, env={**os.environ, **settings, "PATH": path}, stdout=log, stderr=log,
-            start_new_session=True,
-        )  # fmt: skip
     try:
+        subprocess.run(command, env={**os.environ, **settings}, check=True, capture_output=True)
         targets = folder / "prom_metrics_service_discovery.json"
-        wait(targets.exists, started, "Ray to say where its metrics are")
+        wait(targets.exists, "Ray to say where its metrics are")
         yield f"127.0.0.1:{port}", folder
     finally:
-        started.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            started.wait(30)
-        for pid in processes(str(folder)):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        _end(folder)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end(folder: Path) -> None:
+    """Workers end with their raylet; `ray stop` would end every Ray of the machine."""
+    for pid in processes("raylet/raylet", str(folder)):
+        os.kill(pid, signal.SIGTERM)
+    time.sleep(2)
+    for pid in processes(str(folder)):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def processes(*words: str) -> list[int]:
@@ -121,7 +126,7 @@ def prometheus(ray_folder: Path, folder: Path, every: str = "2s") -> Iterator[Pr
         )  # fmt: skip
     server = Prometheus(port, started)
     try:
-        wait(lambda: bool(_answers(server)), started, "Prometheus to answer")
+        wait(lambda: _answers(server), "Prometheus to answer", started)
         yield server
     finally:
         started.terminate()
@@ -135,9 +140,12 @@ def _answers(server: Prometheus) -> bool:
         return False
 
 
-def wait(ready: Callable[[], bool], process: subprocess.Popen[Any], what: str) -> None:
+def wait(
+    ready: Callable[[], bool], what: str, process: subprocess.Popen[Any] | None = None
+) -> None:
+    """`process` must not end meanwhile."""
     end = time.monotonic() + PATIENCE
     while not ready():
-        assert process.poll() is None, f"ended with {process.returncode} before {what}"
+        assert process is None or process.poll() is None, f"it ended before {what}"
         assert time.monotonic() < end, f"waited {PATIENCE} s for {what}"
         time.sleep(0.5)

@@ -86,6 +86,7 @@ def test_a_dry_run_of_what_is_too_much_for_this_machine_says_so(tmp_path: Path) 
         (("resume", "runs/none"), "runs/none is not a run folder"),
         (("report", "runs/none"), "runs/none is not a run folder"),
         (("evaluate", "runs/none"), "runs/none can not be measured"),
+        (("dashboards", "broken.yaml"), "the dashboard cannot be put into broken.yaml"),
     ],
 )
 def test_what_a_person_can_mend_is_one_sentence(

@@ -18,6 +18,7 @@ from actors import events
 from cluster.grafana.dashboard import dashboard
 from tests.cluster.prometheus import (
     PATIENCE,
+    REPORTS,
     ROOT,
     Prometheus,
     head,
@@ -46,7 +47,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
                 [sys.executable, "-m", "cluster", "run", "configs/smoke.yaml", "name=watched",
                  f"folder={folder}", "rounds=99", "evaluation.prompts=20", "evaluation.scenes=10"],
                 cwd=ROOT, stdout=log, stderr=log, start_new_session=True,
-                env={**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": address},
+                env={**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": address, **REPORTS},
             )  # fmt: skip
         try:
             yield Watched(folder / "watched", ray, run, server)
@@ -96,14 +97,14 @@ def test_every_panel_shows_something_after_a_solver_was_killed(watched: Watched)
     assert events.born(victim["pid"]) == victim["born"]
     os.kill(victim["pid"], signal.SIGKILL)
     lost = 'max(ray_unicorn_replicas_lost{role="solver"}) > 0'
-    wait(lambda: bool(watched.server.ask(lost)), watched.process, "the loss to be seen")
+    wait(lambda: bool(watched.server.ask(lost)), "the loss to be seen", watched.process)
     back = 'max(ray_unicorn_replicas_running{role="solver"}) == 2'
-    wait(lambda: bool(watched.server.ask(back)), watched.process, "the Solver to be replaced")
+    wait(lambda: bool(watched.server.ask(back)), "the Solver to be replaced", watched.process)
     workers = 'count(count by (WorkerId) (ray_unicorn_tasks_total{role="solver"})) > 2'
-    wait(lambda: bool(watched.server.ask(workers)), watched.process, "the new Solver to work")
+    wait(lambda: bool(watched.server.ask(workers)), "the new Solver to work", watched.process)
     assert unanswered(watched) == set()
     alive = 'count(ray_unicorn_replica_version{role="solver"}) == 2'
-    wait(lambda: bool(watched.server.ask(alive)), watched.process, "two Solvers to be alive")
+    wait(lambda: bool(watched.server.ask(alive)), "two Solvers to be alive", watched.process)
     busy = next(query for name, query in queries().items() if name == "Busy A")
     assert all(float(each["value"][1]) < 1.5 for each in watched.server.ask(busy))
 
@@ -115,4 +116,4 @@ def test_a_run_goes_on_when_nobody_watches_any_more(watched: Watched) -> None:
     for pid in dashboards:
         os.kill(pid, signal.SIGKILL)
     before = len(list(watched.folder.glob(DRAWN)))
-    wait(lambda: len(list(watched.folder.glob(DRAWN))) > before + 8, watched.process, "slices")
+    wait(lambda: len(list(watched.folder.glob(DRAWN))) > before + 8, "slices", watched.process)
