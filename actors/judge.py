@@ -51,6 +51,14 @@ class Judge:
         contexts = [self._templates.rate(prompt) for prompt in prompts]
         return [score for score, _ in self._ask(task, seed, contexts, parse_rating)]
 
+    def score(
+        self, task: Task, seed: int, shown: Sequence[tuple[str, str, Picture]]
+    ) -> list[float | None]:
+        """The likeliest score of each (category, prompt, drawing): to measure the Judge by."""
+        contexts = [self._templates.judge(*each) for each in shown]
+        read = map(parse_judgement, self._say(task, seed, contexts))
+        return [judgement.score if judgement else None for judgement in read]
+
     def answer(self, task: Task, seed: int, asked: Sequence[tuple[Picture, str]]) -> list[str]:
         """The likeliest answer to each question about its picture."""
         contexts = [self._templates.answer(picture, question) for picture, question in asked]

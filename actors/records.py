@@ -6,11 +6,14 @@ the configuration and the weight version: no clock, no host, no process id.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from policies.interface import Picture
+
+_NUMBER = re.compile(r"\s*\b\d+(\.\d+)?\b")
 
 Role = Literal["proposer", "rater", "solver", "judge", "evaluator"]
 
@@ -111,3 +114,8 @@ class JudgedGroup:
         """Rollout numbers with a score, best first; ties go to the earlier rollout."""
         scored = [i for i, r in enumerate(self.rollouts) if r.judgement.score is not None]
         return sorted(scored, key=lambda i: (-(self.rollouts[i].judgement.score or 0.0), i))
+
+
+def reason_kind(reason: str) -> str:
+    """The reason without the first number, which is the group's own: what is counted together."""
+    return _NUMBER.sub("", reason.replace("/", " "), count=1).strip()

@@ -22,6 +22,7 @@ from actors import durable
 from actors.events import note_start
 from actors.records import JudgedGroup
 from actors.replay_index import CLOSED, ReplayIndex, Stored, closing
+from actors.replay_meter import ReplayMeter
 from actors.segments import encode, read_segment, round_folder, segment_path
 from actors.waiting import Signal
 from policies.errors import UserError
@@ -50,8 +51,8 @@ class ReplayBuffer:
         self._slices, self._closed, self._ignored = index.slices, index.closed, index.ignored
         self._torn = self._settle(index)
 
-    def append(self, round_: int, index: int, groups: Sequence[JudgedGroup]) -> None:
-        """Durable when it returns; the same groups again are a no-op.
+    def append(self, round_: int, index: int, groups: Sequence[JudgedGroup]) -> bool:
+        """Durable when it returns; the same groups again are a no-op. Says whether they were new.
 
         Raises ReplayConflict for other groups than before, ReplayFull or ReplayUnwritable.
         """
@@ -60,7 +61,7 @@ class ReplayBuffer:
         stored = self._slices.get(round_, {}).get(index)
         if stored is not None:
             self._require_same(round_, index, stored.path, path)
-            return
+            return False
         end = self._closed.get(round_)
         if index < 0 or (end is not None and index >= end):
             raise ReplayConflict(
@@ -69,7 +70,10 @@ class ReplayBuffer:
             )
         self._write(path, data, f"slice {index} of round {round_}")
         accepted = sum(group.accepted for group in groups)
-        self._slices.setdefault(round_, {})[index] = Stored(path, accepted, len(groups) - accepted)
+        self._slices.setdefault(round_, {})[index] = Stored(
+            path, accepted, len(groups) - accepted, len(data)
+        )
+        return True
 
     def close_round(self, round_: int, slices: int) -> None:
         """Says durably that round `round_` has exactly `slices` slices, all of them there."""
@@ -125,6 +129,16 @@ class ReplayBuffer:
             "ignored": [str(path) for path in self._ignored],
             "torn": [str(path) for path in sorted(self._torn)],
         }
+
+    def held(self, round_: int = 0, start: int = 0) -> tuple[int, int]:
+        """Groups and bytes from slice `start` of `round_` on, and of all later rounds."""
+        there = [
+            one
+            for number, slices in list(self._slices.items())
+            for index, one in list(slices.items())
+            if (number, index) >= (round_, start)
+        ]
+        return sum(one.accepted + one.rejected for one in there), sum(one.size for one in there)
 
     def _count(self, round_: int) -> dict[str, int | None]:
         stored = list(self._slices.get(round_, {}).values())  # an append may run beside this
@@ -185,6 +199,7 @@ class ReplayService:
         self._folder = folder
         self._signal = Signal()
         self._writing = asyncio.Lock()
+        self._meter = ReplayMeter(Path(folder).parent.name)
 
     @cached_property
     def _buffer(self) -> ReplayBuffer:
@@ -193,7 +208,9 @@ class ReplayService:
 
     async def append(self, round_: int, index: int, groups: Sequence[JudgedGroup]) -> None:
         async with self._writing:
-            await asyncio.to_thread(self._buffer.append, round_, index, groups)
+            new = await asyncio.to_thread(self._buffer.append, round_, index, groups)
+        if new:
+            self._meter.stored(groups)
         self._signal.notify()
 
     async def close_round(self, round_: int, slices: int) -> None:
@@ -219,9 +236,12 @@ class ReplayService:
             lambda: self._buffer.ready(round_, start), deadline_s,
             lambda: f"slice {start} of round {round_}: {self._buffer.describe(round_)}",
         )  # fmt: skip
-        return await self.read(round_, start, limit), self._buffer.closed(round_)
+        slices = await self.read(round_, start, limit)
+        self._meter.read(round_, start + len(slices))
+        return slices, self._buffer.closed(round_)
 
     async def stats(self) -> dict[str, Any]:
+        self._meter.holds(self._buffer)
         return self._buffer.stats()
 
 

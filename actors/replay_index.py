@@ -29,6 +29,7 @@ class Stored:
     path: Path
     accepted: int
     rejected: int
+    size: int
 
 
 class ReplayIndex:
@@ -80,7 +81,7 @@ class ReplayIndex:
         there = self.slices.setdefault(name.round, {})
         if name.index in there:
             return f"{name.path} and {there[name.index].path} both hold {name}: delete one of them"
-        there[name.index] = Stored(name.path, *count(data))
+        there[name.index] = Stored(name.path, *count(data), len(data))
         return ""
 
     def _take_closing(self, path: Path, round_: int) -> str:

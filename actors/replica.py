@@ -10,18 +10,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
 import torch
 from ray.actor import ActorHandle
-from ray.util.metrics import Counter, Gauge
 
+from actors import exports
 from actors.config import ActorsConfig, JudgeConfig, ProposerConfig, SolverConfig
 from actors.events import note_start
 from actors.judge import Judge
 from actors.leases import Receipt, Tell, tell_nobody
 from actors.mapped_weights import MappedWeights
+from actors.meter import Meter
 from actors.pool import Pool
 from actors.proposer import Proposer
 from actors.records import JudgedGroup, Role, Task
@@ -62,7 +64,7 @@ class Replica:
         self._role = ROLES[part.role](self._policy, part.config, load_templates(part.templates))
         store = ray.get_actor("weight_store", namespace=part.namespace)
         self._weights = MappedWeights(store, repr(self))
-        self._meter = Meter(part.role)
+        self._meter = Meter(Path(part.folder).name, role=part.role)
 
     def __repr__(self) -> str:
         return f"{self._part.role} {self._number}"
@@ -80,8 +82,15 @@ class Replica:
             payload = getattr(self._role, method)(task, self._part.seed, *args)
         seconds = time.perf_counter() - started
         receipt = Receipt(task, seconds, pictures(payload), unparsable(payload))
-        self._meter.count(receipt)
+        self._tell(receipt, method)
         return receipt, payload
+
+    def _tell(self, receipt: Receipt, stage: str) -> None:
+        self._meter.add(exports.TASKS, stage=stage)
+        self._meter.add(exports.BUSY, receipt.seconds, stage=stage)
+        self._meter.add(exports.IMAGES, receipt.pictures, stage=stage)
+        self._meter.add(exports.UNPARSABLE, receipt.unparsable, stage=stage)
+        self._meter.set(exports.REPLICA_VERSION, receipt.task.version)
 
 
 class ProposerReplica(Replica):
@@ -99,33 +108,6 @@ class JudgeReplica(Replica):
 CLASSES: dict[Role, type[Replica]] = {
     "proposer": ProposerReplica, "solver": SolverReplica, "judge": JudgeReplica,
 }  # fmt: skip
-
-
-class Meter:
-    """Counts for Prometheus, by role; a dead replica's series stay, so read them as rates."""
-
-    def __init__(self, role: Role) -> None:
-        tags: dict[str, str] = {"role": role}
-        made = {
-            "pictures": Counter("unicorn_images", "Drawings made.", ("role",)),
-            "tasks": Counter("unicorn_tasks", "Tasks done.", ("role",)),
-            "seconds": Counter("unicorn_busy_seconds", "Seconds spent on tasks.", ("role",)),
-            "unparsable": Counter("unicorn_unparsable", "Answers given up on.", ("role",)),
-        }
-        self._counters = made
-        self._version = Gauge("unicorn_replica_version", "Weights of the last task.", ("role",))
-        for metric in (*made.values(), self._version):
-            metric.set_default_tags(tags)
-
-    def count(self, receipt: Receipt) -> None:
-        found = {
-            "pictures": receipt.pictures, "tasks": 1,
-            "seconds": receipt.seconds, "unparsable": receipt.unparsable,
-        }  # fmt: skip
-        for name, amount in found.items():
-            if amount > 0:
-                self._counters[name].inc(amount)
-        self._version.set(receipt.task.version)
 
 
 def pictures(payload: Any) -> int:

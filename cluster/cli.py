@@ -1,4 +1,4 @@
-"""The command line: run, resume, evaluate, report, gallery, chaos.
+"""The command line: run, resume, evaluate, report, gallery, chaos, dashboards.
 
 Invariant: what a person can mend ends in one sentence on stderr and exit code 2; anything else
 is a defect and keeps its traceback. Nothing heavy is imported before it is needed.
@@ -93,6 +93,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     chaos.add_argument("--kills", type=int, default=5)
     _takes_overrides(chaos)
     chaos.set_defaults(command=_chaos)
+
+    dashboards = commands.add_parser(
+        "dashboards", help="write what Grafana shows of runs, and what Prometheus warns of"
+    )
+    dashboards.add_argument("folder", type=Path, metavar="DIR", help="see docs/watching.md")
+    dashboards.set_defaults(command=_dashboards)
 
     # argparse gives what follows an option to nobody: `run R --dry-run rounds=1`.
     args, rest = parser.parse_known_args(argv)
@@ -209,6 +215,12 @@ def _chaos(args: argparse.Namespace) -> None:
     print("\n".join(verdict.table(found)))
     if not found.same:
         sys.exit(DIFFERENT)
+
+
+def _dashboards(args: argparse.Namespace) -> None:
+    from cluster.grafana import dashboard
+
+    print("\n".join(map(str, dashboard.write(args.folder))))
 
 
 def _preflight(config: RunConfig) -> None:

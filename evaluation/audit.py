@@ -7,30 +7,27 @@ tallies add up to the same whatever the order. A prompt that the suite cannot re
 from __future__ import annotations
 
 import asyncio
-import math
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 import ray
 
 from actors.config import JudgeConfig
-from actors.records import JudgedGroup
+from actors.records import JudgedGroup, reason_kind
 from actors.segments import read_segment, round_folder
 from actors.waiting import within
 from evaluation.config import RunSettings
 from evaluation.diversity import diversity
-from evaluation.metrics import Gauges, append_metrics, read_metrics
+from evaluation.judging import correlation
+from evaluation.metrics import append_metrics, read_metrics, show
 from evaluation.suites import NEVER_RIGHT, Suite
 
 SEGMENTS_PER_TASK = 8
 TASKS = 2
 """At a time: they ask Ray for no CPU, so nothing else would bound them."""
-_NUMBER = re.compile(r"\s*\b\d+(\.\d+)?\b")
 
 
 class Settings(RunSettings, Protocol):
@@ -102,8 +99,8 @@ class Tally:
                 shares[name] = (name, "groups")
         found = {f"audit/{name}": 100 * count[part] / count[whole]
                  for name, (part, whole) in shares.items() if count[whole]}  # fmt: skip
-        correlation = _correlation(self.pairs)
-        return found if correlation is None else {**found, "audit/correlation": correlation}
+        both = correlation(self.pairs)
+        return found if both is None else {**found, "audit/correlation": both}
 
 
 async def audit(round_: int, config: Settings, suite: Suite) -> dict[str, float]:
@@ -122,7 +119,7 @@ async def audit(round_: int, config: Settings, suite: Suite) -> dict[str, float]
         values = {**tally.values(), **diversity(prompts, suite.held_out, config.seed, round_)}
         row = {"kind": "round", "round": round_, **values}
         await asyncio.to_thread(append_metrics, folder, row, config.actors.pause_deadline)
-    Gauges(config.name).set(values)
+    show(config.name, values)
     return values
 
 
@@ -160,25 +157,9 @@ def audit_groups(groups: Sequence[JudgedGroup], suite: Suite, accept_at: float) 
     return tally
 
 
-def reason_kind(reason: str) -> str:
-    """The reason without the first number, which is the group's own: what is counted together."""
-    return _NUMBER.sub("", reason.replace("/", " "), count=1).strip()
-
-
 @ray.remote(num_cpus=0)
 def _tally(files: Sequence[Path], suite: Suite, accept_at: float) -> Tally:
     tally = Tally()
     for file in files:
         tally.merge(audit_groups(read_segment(file), suite, accept_at))
     return tally
-
-
-def _correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
-    """Pearson's; None where one side never varies."""
-    if len(pairs) < 2:
-        return None
-    judge, oracle = np.array(pairs, dtype=np.float64).T
-    if judge.std() == 0 or oracle.std() == 0:
-        return None
-    value = float(np.corrcoef(judge, oracle)[0, 1])
-    return value if math.isfinite(value) else None

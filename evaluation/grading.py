@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evaluation import unicycle
+from evaluation.judging import correlation
 from evaluation.pictures import data_uri
 from evaluation.suites import Suite, Verdict
 from policies.interface import Picture
@@ -30,12 +31,14 @@ class Item:
 
 @dataclass(frozen=True)
 class Drawn:
-    """One drawing and its marks; `marks` are UniCycle's s_k, `picture` is empty if not shown."""
+    """One drawing and its marks; `marks` are UniCycle's s_k, `judged` is the Judge's score where it
+    was asked, `picture` is empty if not shown."""
 
     item: Item
     verdict: Verdict
     marks: tuple[float, ...]
     picture: str
+    judged: float | None = None
 
 
 @dataclass(frozen=True)
@@ -56,9 +59,10 @@ def asked_about(suite: Suite, prompts: Sequence[str], pictures: Sequence[Picture
 
 
 def grade_drawings(
-    suite: Suite, items: Sequence[Item], pictures: Sequence[Picture], answers: Sequence[str]
-) -> list[Drawn]:
-    """`answers` are those to `asked_about`."""
+    suite: Suite, items: Sequence[Item], pictures: Sequence[Picture], answers: Sequence[str],
+    judged: Sequence[float | None] = (),
+) -> list[Drawn]:  # fmt: skip
+    """`answers` are those to `asked_about`; `judged` are the Judge's scores, if it was asked."""
     marks = _marks(suite, [item.prompt for item in items], answers)
     return [
         Drawn(
@@ -66,8 +70,11 @@ def grade_drawings(
             verdict=suite.verdict(picture.pixels, item.prompt),
             marks=own,
             picture=data_uri(picture.pixels) if item.shown else "",
+            judged=score,
         )
-        for item, picture, own in zip(items, pictures, marks, strict=True)
+        for item, picture, own, score in zip(
+            items, pictures, marks, judged or [None] * len(items), strict=True
+        )
     ]
 
 
@@ -97,13 +104,17 @@ def outcomes(drawn: Sequence[Drawn], seen: Sequence[Seen]) -> dict[str, list[flo
 
 
 def scores(drawn: Sequence[Drawn], found: dict[str, list[float]]) -> dict[str, float]:
-    """The final scores, 0 to 100 each but for drawing/score (0 to 10, the oracle's)."""
+    """The final scores, 0 to 100 each but for drawing/score (0 to 10, the oracle's) and
+    judge/unicycle (the correlation of the Judge's score with UniCycle Soft)."""
     values = {name: unicycle.final(each) for name, each in found.items() if each}
     values["drawing/score"] = sum(each.verdict.score for each in drawn) / len(drawn)
     for category in dict.fromkeys(each.item.category for each in drawn):
         own = [float(each.verdict.right) for each in drawn if each.item.category == category]
         values[f"drawing/all_right/{category}"] = unicycle.final(own)
-    return values
+    agreement = correlation(
+        [(each.judged, unicycle.soft(each.marks)) for each in drawn if each.judged is not None]
+    )
+    return values if agreement is None else {**values, "judge/unicycle": agreement}
 
 
 def sample(each: Drawn) -> dict[str, object]:

@@ -24,7 +24,8 @@ from actors.waiting import made_again, patiently, within
 from evaluation import grading
 from evaluation.config import EvaluationConfig, RunSettings
 from evaluation.grading import Asked, Drawn, Item, Seen
-from evaluation.metrics import Gauges, append_metrics
+from evaluation.judging import JUDGED, Score, drift, fixed_set
+from evaluation.metrics import append_metrics, show
 from evaluation.suites import Suite
 from policies.errors import UserError
 from policies.interface import Picture
@@ -69,14 +70,16 @@ async def measure(
     else:
         # In a thread: finding the prompts takes a while, and others share this event loop.
         bench = await asyncio.to_thread(_Bench, version, config, suite, solvers, judges)
-        drawn, seen = await bench.run()
+        drawn, seen, judged = await bench.run()
         found = {"version": version, "settings": settings, **summary(drawn, seen)}
+        found["judged"] = judged
+        found["values"] |= _drift(folder, version, judged)
         data = json.dumps(found, allow_nan=False).encode()
         await asyncio.to_thread(patiently, lambda: durable.write(file, data), str(file), pause_s)
     values: dict[str, float] = found["values"]
     row = {"kind": "evaluation", "version": version, **values}
     await asyncio.to_thread(append_metrics, folder, row, pause_s)
-    Gauges(config.name).set(values)
+    show(config.name, values)
     return values
 
 
@@ -106,14 +109,14 @@ class _Bench:
         self.items = list(_slices(self._items(suite), self.settings.prompts_per_task))
         self.oracles = asyncio.Semaphore(ORACLES)
 
-    async def run(self) -> tuple[list[Drawn], list[Seen]]:
+    async def run(self) -> tuple[list[Drawn], list[Seen], list[Score]]:
         async with asyncio.TaskGroup() as tasks:
             drawn = [
                 tasks.create_task(made_again(partial(self._draw, i, own)))
                 for i, own in enumerate(self.items)
             ]
             seen = tasks.create_task(self._understand())
-        return [each for task in drawn for each in task.result()], seen.result()
+        return [each for task in drawn for each in task.result()], *seen.result()
 
     def _items(self, suite: Suite) -> list[Item]:
         """The held-out prompts with the seeds that their drawings get from their tasks' names."""
@@ -134,15 +137,18 @@ class _Bench:
         pictures = await self.solvers.run(task, "draw_each", prompts, heat)
         asked = _ask.remote(self.suite, prompts, pictures)
         answers = await self.judges.run(task, "answer", asked)
+        judged: Any = ()
+        if items[0].index < JUDGED:
+            judged = await self.judges.run(task, "score", _show_judge.remote(items, pictures))
         async with self.oracles:
-            grade = _grade_drawings.remote(self.suite, items, pictures, answers)
+            grade = _grade_drawings.remote(self.suite, items, pictures, answers, judged)
             return await within(grade, self.deadline, f"the oracle's marks for {task}")
 
-    async def _understand(self) -> list[Seen]:
-        """Lets the Judge read scenes that are right by construction."""
+    async def _understand(self) -> tuple[list[Seen], list[Score]]:
+        """Lets the Judge read scenes that are right by construction, and score the fixed set."""
         size = self.settings.prompts_per_task
         parts = -(-self.settings.scenes // size)
-        shown: Any = _show.options(num_returns=3 * parts).remote(
+        shown: Any = _show.options(num_returns=3 * parts + 1).remote(
             self.suite, self.settings.scenes, self.settings.seed, size
         )
         async with asyncio.TaskGroup() as tasks:
@@ -154,7 +160,13 @@ class _Bench:
                 )
                 for part in range(parts)
             ]
-        return [each for read in reads for each in read.result()]
+            scores = tasks.create_task(self._score(len(self.items) + parts, shown[-1]))
+        return [each for read in reads for each in read.result()], scores.result()
+
+    async def _score(self, index: int, fixed: Any) -> list[Score]:
+        task = self._task(index)
+        scores = await self.judges.run(task, "score", fixed)
+        return await within(scores, self.deadline, f"the scores of {task}")
 
     async def _read(self, index: int, scenes: Any, pictures: Any, asked: Any) -> list[Seen]:
         task = self._task(index)
@@ -175,9 +187,17 @@ def _ask(suite: Suite, prompts: Sequence[str], pictures: Sequence[Picture]) -> A
 
 @ray.remote(num_cpus=0)
 def _grade_drawings(
-    suite: Suite, items: Sequence[Item], pictures: Sequence[Picture], answers: Sequence[str]
-) -> list[Drawn]:
-    return grading.grade_drawings(suite, items, pictures, answers)
+    suite: Suite, items: Sequence[Item], pictures: Sequence[Picture], answers: Sequence[str],
+    judged: Sequence[Score],
+) -> list[Drawn]:  # fmt: skip
+    return grading.grade_drawings(suite, items, pictures, answers, judged)
+
+
+@ray.remote(num_cpus=0)
+def _show_judge(
+    items: Sequence[Item], pictures: Sequence[Picture]
+) -> list[tuple[str, str, Picture]]:
+    return [(i.category, i.prompt, picture) for i, picture in zip(items, pictures, strict=True)]
 
 
 @ray.remote(num_cpus=0)
@@ -190,13 +210,14 @@ def _grade_scenes(
 
 @ray.remote(num_cpus=0)
 def _show(suite: Suite, count: int, seed: int, size: int) -> tuple[Any, ...]:
-    """For each slice its scenes, its pictures, and the questions about them."""
+    """For each slice its scenes, its pictures, and the questions about them; last the fixed set."""
     parts: list[Any] = []
-    for scenes in _slices(suite.scenes(count, seed), size):
+    whole = suite.scenes(count, seed)
+    for scenes in _slices(whole, size):
         pictures = [picture for picture, _ in scenes]
         asked = grading.asked_about(suite, [prompt for _, prompt in scenes], pictures)
         parts += [scenes, pictures, asked]
-    return tuple(parts)
+    return (*parts, fixed_set(suite, whole))
 
 
 def _slices(items: Sequence[T], size: int) -> Iterator[list[T]]:
@@ -210,6 +231,15 @@ def summary(drawn: list[Drawn], seen: list[Seen]) -> dict[str, Any]:
         "outcomes": {name: [round(x, 4) for x in each] for name, each in found.items()},
         "samples": [grading.sample(each) for each in drawn if each.picture],
     }
+
+
+def _drift(folder: Path, version: int, judged: list[Score]) -> dict[str, float]:
+    """Of this version as a Judge from the base; of the base itself nothing."""
+    base = version_file(folder, 0)
+    if version == 0 or not base.exists() or "judged" not in (found := _read(base)):
+        return {}
+    distance = drift(found["judged"], judged)
+    return {} if distance is None else {"judge/drift": distance}
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The numbers of a run: metrics.jsonl, one row a measurement, and gauges for Prometheus.
+"""The numbers of a run: metrics.jsonl, one row a measurement, and the same for Prometheus.
 
 Invariant: the file never holds two rows for the same thing measured, nor a torn line: a row is
 named by its kind and its version or round, the first row of a name stays, and the whole small
@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ray.util.metrics import Gauge
-
 from actors import durable
+from actors.exports import SCORE
+from actors.meter import Meter
 from actors.waiting import patiently
 from policies.errors import UserError
 
@@ -68,22 +68,13 @@ def read_rows(file: Path) -> list[Row]:
     return rows
 
 
-class Gauges:
-    """Scores of a run for Prometheus: `unicorn_drawing_all_right{run, category}` and so on."""
-
-    def __init__(self, run: str) -> None:
-        self.run = run
-        self._gauges: dict[str, Gauge] = {}
-
-    def set(self, values: Mapping[str, float]) -> None:
-        """ "drawing/all_right" is the whole; "drawing/all_right/counting" is one category of it."""
-        for key, value in values.items():
-            group, measure, *category = key.split("/")
-            name = f"unicorn_{group}_{measure}".replace("-", "_")
-            if name not in self._gauges:
-                self._gauges[name] = Gauge(name, f"{group} {measure}", ("run", "category"))
-            labels = {"run": self.run, "category": category[0] if category else "all"}
-            self._gauges[name].set(value, labels)
+def show(run: str, values: Mapping[str, float]) -> None:
+    """Tells Prometheus: "drawing/all_right" is the whole, "drawing/all_right/counting" one category
+    of it."""
+    meter = Meter(run)
+    for key, value in values.items():
+        group, measure, *category = key.split("/")
+        meter.set(SCORE, value, score=f"{group}/{measure}", category="".join(category) or "all")
 
 
 def _name(row: Mapping[str, Any]) -> tuple[str, str, int]:

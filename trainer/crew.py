@@ -20,6 +20,7 @@ import ray
 from actors import durable, events
 from actors.config import JudgeConfig, ProposerConfig, SolverConfig
 from actors.faults import Poisoned, plain
+from actors.meter import Meter
 from actors.pool import Pool
 from actors.records import Role
 from actors.replay_buffer import ReplayBufferActor, ReplayUnwritable
@@ -27,15 +28,12 @@ from actors.replica import Part, role_pool
 from actors.version_folder import VersionDamaged, VersionFolder
 from actors.waiting import ANSWER_S, refused, within
 from actors.weight_store import WeightStoreActor
-from evaluation.metrics import append_metrics
+from evaluation.metrics import append_metrics, show
 from evaluation.suites import Suite, load_suite
 from trainer.config import RunConfig
 from trainer.journal import JOURNAL, Journal
 from trainer.train_loop import make_trainer
-
-WATCH_S = 2.0
-LITTLE_BYTES = 2**18
-"""So little finds no room only where something waits for room."""
+from trainer.watch import LITTLE_BYTES, WATCH_S, watch
 
 
 class Progress(Protocol):
@@ -61,6 +59,8 @@ class Crew:
         self.suite: Suite = load_suite(config.evaluation.suite)
         self.versions = VersionFolder(self.folder, config.policy)
         self.trained = False
+        self.meter = Meter(config.name)
+        self.paused = False
         self._poisoned = 0
         self.proposers = self._pool("proposer", config.proposer)
         self.solvers = self._pool("solver", config.solver)
@@ -88,9 +88,10 @@ class Crew:
         self._guards = [
             asyncio.create_task(self._guard(self.replay, "replay buffer", "stats")),
             asyncio.create_task(self._guard(self.store, "weight store", "versions")),
+            asyncio.create_task(watch(self)),
         ]
         self.trainer = make_trainer(self.config, self.folder, self.namespace)
-        await asyncio.gather(*(pool.start() for pool in self._pools()))
+        await asyncio.gather(*(pool.start() for pool in self.pools()))
         return self
 
     async def __aexit__(
@@ -101,7 +102,7 @@ class Crew:
     ) -> None:
         for guard in self._guards:
             guard.cancel()
-        for pool in self._pools():
+        for pool in self.pools():
             pool.stop()
         for actor in (self.replay, self.store):
             ray.kill(actor)
@@ -161,8 +162,11 @@ class Crew:
         until = time.monotonic() + self.config.actors.pause_deadline
         while True:
             try:
-                return await self.within(ask(), what)
+                answer = await self.within(ask(), what)
+                self.paused = False
+                return answer
             except ReplayUnwritable as error:
+                self.paused = True
                 if time.monotonic() > until:
                     raise
                 self.progress.trouble(f"paused: {plain(error)}")
@@ -187,6 +191,7 @@ class Crew:
     async def note(self, kind: str, round_: int, values: Mapping[str, float]) -> None:
         row = {"kind": kind, "round": round_, **values}
         await asyncio.to_thread(append_metrics, self.folder, row, self.config.actors.pause_deadline)
+        show(self.config.name, values)
 
     async def show_training(self) -> None:
         """Tells of the newest line in the training journal, and of a disk that takes no writes."""
@@ -228,7 +233,7 @@ class Crew:
                 return  # for good, with its Ray: whoever asks it something says so
             await asyncio.sleep(WATCH_S)
 
-    def _pools(self) -> tuple[Pool, Pool, Pool]:
+    def pools(self) -> tuple[Pool, Pool, Pool]:
         return self.proposers, self.solvers, self.judges
 
     def _pool(self, role: Role, own: ProposerConfig | SolverConfig | JudgeConfig) -> Pool:

@@ -8,6 +8,7 @@ object store while a round is learned.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
@@ -15,9 +16,9 @@ from typing import Any, Protocol
 import numpy as np
 import ray
 import ray.train
-from ray.util.metrics import Gauge
 
-from actors import weight_store
+from actors import exports, weight_store
+from actors.meter import Meter
 from actors.records import JudgedGroup
 from actors.waiting import ANSWER_S, get_within
 from policies.interface import Picture
@@ -49,6 +50,10 @@ class Outside(Protocol):
         """One step's figures, for who watches the run now."""
         ...
 
+    def diverged(self) -> None:
+        """A step was given up: its gradient is no number."""
+        ...
+
     def finished(self, version: int, row: Mapping[str, Any]) -> None:
         """A round is finished; all ranks call it together."""
         ...
@@ -77,15 +82,14 @@ StopActor = ray.remote(num_cpus=0)(StopService)
 class RayOutside:
     """The named actors of the run in `namespace`."""
 
-    def __init__(self, namespace: str, stop: Any, data_deadline: float, pause_s: float) -> None:
+    def __init__(
+        self, run: str, namespace: str, stop: Any, data_deadline: float, pause_s: float
+    ) -> None:
         self._replay = ray.get_actor("replay_buffer", namespace=namespace)
         self._store = ray.get_actor("weight_store", namespace=namespace)
         self._asked: ray.ObjectRef = stop.wait.remote()
         self._data_deadline, self._pause_s = data_deadline, pause_s
-        self._loss = Gauge("unicorn_train_loss", "Mean loss of a step, nats a token.", ("pattern",))
-        self._norm = Gauge("unicorn_train_grad_norm", "Norm of the gradient before clipping.")
-        self._step = Gauge("unicorn_train_step", "Optimizer steps done.")
-        self._version = Gauge("unicorn_weight_version", "The newest published weight version.")
+        self._meter = Meter(run, role="trainer")
 
     def groups(self, round_: int) -> Iterator[JudgedGroup]:
         start, end = 0, None
@@ -117,20 +121,35 @@ class RayOutside:
 
     def versions(self) -> list[int]:
         what = "the weight store to list its versions"
-        return get_within(self._store.versions.remote(), ANSWER_S, what)
+        there: list[int] = get_within(self._store.versions.remote(), ANSWER_S, what)
+        self._meter.set(exports.VERSION, max(there, default=0))
+        return there
 
     def publish(self, version: int, weights: Mapping[str, np.ndarray]) -> None:
+        began = time.monotonic()
         weight_store.publish(weights, version, self._store, self._pause_s)
-        self._version.set(version)
+        seconds = time.monotonic() - began
+        self._did("publish", seconds)
+        self._meter.set(exports.VERSION, version)
+        self._meter.set(exports.PUBLISHED_AT, time.time())
+        self._meter.set(exports.PUBLISH_SECONDS, seconds)
 
     def show(self, row: Mapping[str, Any]) -> None:
+        self._did("step", row["seconds"])
         for pattern, loss in row["losses"].items():
-            self._loss.set(loss, {"pattern": pattern})
-        self._norm.set(row["grad_norm"])
-        self._step.set(row["step"])
+            self._meter.set(exports.LOSS, loss, pattern=pattern)
+        self._meter.set(exports.GRAD_NORM, row["grad_norm"])
+        self._meter.set(exports.STEP, row["step"])
+
+    def diverged(self) -> None:
+        self._meter.add(exports.DIVERGED)
 
     def finished(self, version: int, row: Mapping[str, Any]) -> None:
         ray.train.report({"version": version, **row})
+
+    def _did(self, stage: str, seconds: float) -> None:
+        self._meter.add(exports.TASKS, stage=stage)
+        self._meter.add(exports.BUSY, seconds, stage=stage)
 
 
 def _owned(group: JudgedGroup) -> JudgedGroup:

@@ -15,15 +15,17 @@ from typing import Any
 
 from ray.exceptions import RayError
 
+from actors import exports
 from actors.faults import Poisoned
 from actors.records import Proposal, Task, undone
 from actors.waiting import apart, made_again
 from evaluation.audit import audit
 from evaluation.measure import measure
 from trainer.config import RunConfig
-from trainer.crew import WATCH_S, Crew, Progress
+from trainer.crew import Crew, Progress
 from trainer.proposals import propose
 from trainer.train_loop import stop_training
+from trainer.watch import WATCH_S
 
 
 def run(config: RunConfig, progress: Progress) -> None:
@@ -87,6 +89,7 @@ async def show_sampling(crew: Crew, round_: int, total: int) -> None:
     stored = await crew.stored(round_)
     done = stored["accepted"] + stored["rejected"]
     images = done * crew.config.solver.rollouts
+    crew.meter.set(exports.ROUND, round_)
     crew.progress.sampling(round_, done, total, images, stored["accepted"])
 
 

@@ -34,7 +34,7 @@ from trainer.batches import GroupExamples, Step, round_steps, shares_for_rank
 from trainer.checkpoint import Cursor
 from trainer.config import RunConfig
 from trainer.journal import JOURNAL, Journal
-from trainer.learner import Learned, Learner
+from trainer.learner import Learned, Learner, TrainingDiverged
 from trainer.outside import Outside, RayOutside, StopActor, StopRequested
 from trainer.patterns import reconstruct
 
@@ -109,7 +109,7 @@ def train_loop(settings: dict[str, Any]) -> None:
     if device.type == "cpu":
         torch.set_num_threads(1)  # more were 3 to 15 times slower beside busy neighbours
     outside = RayOutside(
-        settings["namespace"], settings["stop"], settings["data_deadline"],
+        config.name, settings["namespace"], settings["stop"], settings["data_deadline"],
         config.actors.pause_deadline,
     )  # fmt: skip
     policy, how = load_policy(config.policy), config.trainer
@@ -190,9 +190,13 @@ class Training:
 
     def _learn(self, step: Step) -> Learned:
         rank, world, size = self.learner.rank, self.learner.world, self.config.trainer.micro_batch
-        learned = self.learner.step(
-            {p: shares_for_rank(each, rank, world, size) for p, each in step.batch.items()}
-        )
+        shares = {p: shares_for_rank(each, rank, world, size) for p, each in step.batch.items()}
+        try:
+            learned = self.learner.step(shares)
+        except TrainingDiverged:
+            if rank == 0:
+                self.outside.diverged()
+            raise
         self.cursor = replace(
             self.cursor, epoch=step.epoch, step=step.index, global_step=self.learner.steps
         )

@@ -58,7 +58,8 @@ class Suite(Protocol):
         ...
 
     def scenes(self, n: int, seed: int) -> list[tuple[Picture, str]]:
-        """`n` held-out scenes that are right by construction, with their prompts."""
+        """`n` held-out scenes that are right by construction, with their prompts; scene i is of
+        category i % len(categories)."""
         ...
 
     def caption_right(self, picture: Picture, caption: str) -> bool:

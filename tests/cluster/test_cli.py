@@ -47,7 +47,7 @@ def checkpoint(folder: Path) -> str:
 def test_help_lists_the_commands() -> None:
     done = unicorn("--help")
     assert done.returncode == 0
-    for command in ("run", "resume", "evaluate", "report", "gallery"):
+    for command in ("run", "resume", "evaluate", "report", "gallery", "dashboards"):
         assert re.search(rf"^ +{command} ", done.stdout, re.MULTILINE)
 
 
@@ -93,6 +93,7 @@ def test_a_dry_run_of_what_is_too_much_for_this_machine_says_so(tmp_path: Path) 
         (("evaluate", "a" * 300 + "/b"), "aaa/b can not be measured"),
         (("resume", "a" * 300), "aaa is not a run folder"),
         (("report", "a" * 300 + "/b"), "aaa/b is not a run folder"),
+        (("dashboards", "broken.yaml"), "the dashboard cannot be put into broken.yaml"),
     ],
 )
 def test_what_a_person_can_mend_is_one_sentence(

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from actors.config import ActorsConfig, JudgeConfig
-from actors.records import JudgedGroup, Judgement, Rollout
+from actors.records import JudgedGroup, Judgement, Rollout, reason_kind
 from actors.segments import write_segment
-from evaluation.audit import audit, audit_groups, reason_kind
+from evaluation.audit import audit, audit_groups
 from evaluation.metrics import read_metrics
 from evaluation.suites import load_suite
 from policies.interface import Picture

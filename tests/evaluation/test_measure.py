@@ -69,6 +69,12 @@ class Rules:
             self.told(self.known.get(picture.pixels.tobytes()), text) for picture, text in asked
         ]
 
+    def score(self, task: Task, shown: list[tuple[str, str, Picture]]) -> list[float | None]:
+        """Version 1 gives two points more for what is right, and none for the first."""
+        right = [SUITE.verdict(picture.pixels, prompt).right for _, prompt, picture in shown]
+        scores = [6.0 + 2 * task.version if each else 1.0 for each in right]
+        return [None, *scores[1:]]
+
     def told(self, prompt: str | None, text: str) -> str:
         if prompt is None:
             return "red"
@@ -114,6 +120,15 @@ def test_understanding_is_of_scenes_and_unicycle_of_own_drawings(measured):
     assert 0 <= values[1]["unicycle/hard"] <= values[1]["unicycle/soft"] < 50
 
 
+def test_the_judge_is_compared_with_the_base_and_with_unicycle(measured):
+    settings, values, _ = measured
+    kept = read_measured(Path(settings.folder) / settings.name)
+    both = list(zip(kept[0]["judged"], kept[1]["judged"], strict=True))
+    assert both[0] == (None, None) and len(both) == EVALUATION.scenes
+    assert values[1]["judge/drift"] == sum(b - a for a, b in both[1:]) / (len(both) - 1) > 0
+    assert "judge/drift" not in values[0]
+
+
 def test_every_category_has_its_score(measured):
     _, values, _ = measured
     own = [name for name in values[1] if name.startswith("drawing/all_right/")]
@@ -122,8 +137,8 @@ def test_every_category_has_its_score(measured):
 
 def test_a_measured_version_is_read_back(measured):
     settings, values, done = measured
-    drawn, seen = 3, 1
-    assert done == 2 * (2 * drawn + 2 * seen)
+    drawn, seen, fixed = 3, 1, 1
+    assert done == 2 * (3 * drawn + 2 * seen + fixed)
     folder = Path(settings.folder) / settings.name
     assert {v: each["values"] for v, each in read_measured(folder).items()} == values
     assert [row["version"] for row in read_metrics(folder)] == [0, 1]

@@ -32,7 +32,7 @@ from trainer import checkpoint
 from trainer.checkpoint import Cursor
 from trainer.config import RunConfig
 from trainer.journal import JOURNAL
-from trainer.learner import Learner
+from trainer.learner import Learner, TrainingDiverged
 from trainer.outside import StopRequested
 from trainer.train_loop import CHECKPOINTS, Training, make_trainer, stop_training
 
@@ -89,6 +89,9 @@ class Outside:
     def show(self, row: Mapping[str, Any]) -> None:
         if self.death is Killed:
             self._pass()
+
+    def diverged(self) -> None:
+        raise AssertionError("these lessons are harmless")
 
     def finished(self, version: int, row: Mapping[str, Any]) -> None:
         assert row.get("round", version) == version  # {} where no step was left
@@ -156,6 +159,17 @@ def test_a_round_with_nothing_accepted_publishes_the_weights_it_began_with(tmp_p
     train(tmp_path, outside)
     assert list(outside.published) == [1, 2]
     assert outside.published[1] == outside.published[2]
+
+
+def test_a_step_that_diverged_is_told_once_and_nothing_is_learned_from_it(tmp_path) -> None:
+    outside, told = Outside(), list[bool]()
+    outside.diverged = lambda: told.append(True)  # type: ignore[method-assign]
+    learner = Learner(small_policy(), CONFIG.trainer)
+    with torch.no_grad():
+        list(learner.params.values())[-1][0, 0] = float("inf")
+    with pytest.raises(TrainingDiverged):
+        Training(CONFIG, tmp_path, learner, load_templates("tiny"), outside).run()
+    assert told == [True] and not (tmp_path / JOURNAL).exists()
 
 
 def test_publishing_the_model_gives_other_weights_than_the_average(peace, tmp_path) -> None:
