@@ -68,6 +68,22 @@ def test_a_pool_ends_every_task_and_never_holds_too_many(fate: Fate) -> None:
         assert world.busiest <= ACTORS.tasks_in_flight, seed
 
 
+def test_a_pool_says_what_waits_and_what_is_in_hands() -> None:
+    async def story() -> None:
+        own = pool(World(generator("waits"), Fate()), "solver", 2)
+        assert own.stats().running == 0
+        await own.start()
+        tasks = [asyncio.ensure_future(own.run(Task(1, "solver", i, 0), "draw")) for i in range(9)]
+        await asyncio.sleep(0.01)
+        stats = own.stats()
+        assert (stats.replicas, stats.running, stats.in_flight, stats.waiting) == (2, 2, 4, 5)
+        await asyncio.gather(*tasks)
+        assert (own.stats().in_flight, own.stats().waiting) == (0, 0)
+        own.stop()
+
+    play(story())
+
+
 def test_only_the_task_that_kills_its_replicas_is_given_up() -> None:
     """Not those that stood in line behind it, however often that happened to them."""
     for seed in range(300):
@@ -109,6 +125,7 @@ class SimulatedCrew:
         self.versions = {0}
         self.open, self.most_open = 0, 0
         self.progress = SimpleNamespace(sampling=lambda *news: None)
+        self.meter = SimpleNamespace(set=lambda *told: None)
 
     def is_published(self, version: int) -> bool:
         return version in self.versions
