@@ -48,7 +48,7 @@ def test_help_lists_the_commands() -> None:
     done = unicorn("--help")
     assert done.returncode == 0
     for command in ("run", "resume", "evaluate", "report", "gallery", "dashboards"):
-        assert re.search(rf"^ +{command} ", done.stdout, re.MULTILINE)
+        assert re.search(rf"^ +{command}\b", done.stdout, re.MULTILINE)
 
 
 def test_the_module_is_the_same_program() -> None:

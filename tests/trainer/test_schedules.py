@@ -76,7 +76,7 @@ def test_a_pool_says_what_waits_and_what_is_in_hands() -> None:
         tasks = [asyncio.ensure_future(own.run(Task(1, "solver", i, 0), "draw")) for i in range(9)]
         await asyncio.sleep(0.01)
         stats = own.stats()
-        assert (stats.replicas, stats.running, stats.in_flight, stats.waiting) == (2, 2, 4, 5)
+        assert (stats.wanted, stats.running, stats.in_flight, stats.waiting) == (2, 2, 4, 5)
         await asyncio.gather(*tasks)
         assert (own.stats().in_flight, own.stats().waiting) == (0, 0)
         own.stop()
