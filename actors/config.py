@@ -1,11 +1,13 @@
 """The settings of the roles and of what carries them between processes.
 
 Invariant: `cpus` and `gpus` are what Ray reserves for one replica. A replica that has a part of a
-GPU samples on it, one that has none on its CPUs.
+GPU samples on it, one that has none on its CPUs. `node` names a custom resource: only nodes that
+offer it get replicas, as many as their CPUs and GPUs allow.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from policies.config import require, require_cpus, require_gpus, require_heat
@@ -16,6 +18,22 @@ def require_most(role: str, replicas: int, most: int) -> None:
             f"0, or {role}.replicas ({replicas}) or more")  # fmt: skip
 
 
+LEAST = 0.0001
+"""The least that Ray counts: it chooses a node, and does not bound how many share it."""
+
+
+def require_node(field: str, value: str) -> None:
+    plain = re.fullmatch(r"[A-Za-z][\w-]*|", value, re.ASCII)
+    own = ("CPU", "GPU", "TPU", "memory", "object_store_memory")
+    require(plain is not None and value not in own, field, value,
+            "empty, or the name of a custom resource (letters, digits, _ and -)")  # fmt: skip
+
+
+def place(node: str) -> dict[str, float]:
+    """What an actor asks Ray for so that it comes to such a node."""
+    return {node: LEAST} if node else {}
+
+
 @dataclass(frozen=True)
 class ProposerConfig:
     """`prompts` a round; after every `reseed_every` of them the Judge picks new demonstrations
@@ -24,6 +42,7 @@ class ProposerConfig:
     replicas: int = 1
     cpus: float = 0.2
     gpus: float = 0.0
+    node: str = ""
     prompts: int = 320
     prompts_per_task: int = 16
     demonstrations: int = 2
@@ -43,6 +62,7 @@ class ProposerConfig:
         require(1 <= self.attempts <= 1000, "proposer.attempts", self.attempts, "from 1 to 1000")
         require_cpus("proposer.cpus", self.cpus)
         require_gpus("proposer.gpus", self.gpus)
+        require_node("proposer.node", self.node)
         require(0 < self.similarity <= 1, "proposer.similarity", self.similarity, "in (0, 1]")
 
 
@@ -56,6 +76,7 @@ class SolverConfig:
     max_replicas: int = 0
     cpus: float = 0.4
     gpus: float = 0.0
+    node: str = ""
     rollouts: int = 8
     prompts_per_task: int = 16
     temperatures: tuple[float, ...] = (1.0,)
@@ -67,6 +88,7 @@ class SolverConfig:
         require_most("solver", self.replicas, self.max_replicas)
         require_cpus("solver.cpus", self.cpus)
         require_gpus("solver.gpus", self.gpus)
+        require_node("solver.node", self.node)
         require(
             self.temperatures != (), "solver.temperatures", self.temperatures, "one number or more"
         )
@@ -87,6 +109,7 @@ class JudgeConfig:
     max_replicas: int = 0
     cpus: float = 0.4
     gpus: float = 0.0
+    node: str = ""
     votes: int = 1
     temperature: float = 0.0
     attempts: int = 3
@@ -103,6 +126,7 @@ class JudgeConfig:
         require_most("judge", self.replicas, self.max_replicas)
         require_cpus("judge.cpus", self.cpus)
         require_gpus("judge.gpus", self.gpus)
+        require_node("judge.node", self.node)
         require_heat("judge.temperature", self.temperature)
         require(self.weights in ("current", "base"), "judge.weights", self.weights,
                 '"current" or "base"')  # fmt: skip

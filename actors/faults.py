@@ -67,7 +67,7 @@ def late_start(
     found = ", ".join(
         f"{free.get(kind, 0):g} of {total.get(kind, 0):g} {kind}" for kind in resources
     )
-    asks = ("replicas", *(f"{kind.lower()}s" for kind in resources))
+    asks = ("replicas", *(f"{kind.lower()}s" for kind in resources if kind in ("CPU", "GPU")))
     settings = " or ".join(f"{name}.{ask}" for ask in asks)
     return StartTimeout(
         f"{name} replica {names} of {of} did not start within {seconds:g} s: each asks for {asked}, "

@@ -18,7 +18,7 @@ import torch
 from ray.actor import ActorHandle
 
 from actors import exports
-from actors.config import ActorsConfig, JudgeConfig, ProposerConfig, SolverConfig
+from actors.config import ActorsConfig, JudgeConfig, ProposerConfig, SolverConfig, place
 from actors.events import note_start
 from actors.judge import Judge
 from actors.leases import Receipt, Tell, tell_nobody
@@ -129,8 +129,9 @@ def unparsable(payload: Any) -> int:
 def role_pool(part: Part, config: ActorsConfig, tell: Tell = tell_nobody) -> Pool:
     """The pool of all replicas of one role, not started yet."""
     cpus, gpus = part.config.cpus, part.config.gpus
-    actor: Any = ray.remote(num_cpus=cpus, num_gpus=gpus)(CLASSES[part.role])
-    resources = {"CPU": cpus, "GPU": gpus} if gpus else {"CPU": cpus}
+    on = place(part.config.node)
+    actor: Any = ray.remote(num_cpus=cpus, num_gpus=gpus, resources=on)(CLASSES[part.role])
+    resources = {"CPU": cpus} | ({"GPU": gpus} if gpus else {}) | on
 
     def make(number: int) -> ActorHandle[Any]:
         return actor.remote(part, number)

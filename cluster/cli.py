@@ -1,4 +1,4 @@
-"""The command line: run, resume, evaluate, report, gallery, chaos, dashboards.
+"""The command line: run, resume, submit, stop, evaluate, report, gallery, chaos, dashboards.
 
 Invariant: what a person can mend ends in one sentence on stderr and exit code 2; anything else
 is a defect and keeps its traceback. Nothing heavy is imported before it is needed.
@@ -19,7 +19,7 @@ from cluster.refusals import REFUSED, sentences
 
 if TYPE_CHECKING:
     from cluster.gallery.door import Door
-    from cluster.needs import Machine
+    from cluster.needs import Machine, Need
     from trainer.config import RunConfig
 
 STOPPED = 130
@@ -65,6 +65,18 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     resume.add_argument("folder", type=Path, metavar="FOLDER", help="such as runs/tiny")
     _takes_gallery(resume)
     resume.set_defaults(command=_resume)
+
+    submit = commands.add_parser("submit", help="do a recipe as a job of a Ray cluster")
+    submit.add_argument("recipe", metavar="RECIPE", help="such as configs/tiny.yaml")
+    _takes_overrides(submit)
+    submit.add_argument("--no-wait", action="store_true", help="do not follow the job's log")
+    _takes_address(submit)
+    submit.set_defaults(command=_submit)
+
+    stop = commands.add_parser("stop", help="stop a job; the same submission again goes on")
+    stop.add_argument("job", metavar="JOB", help="the name that `submit` printed")
+    _takes_address(stop)
+    stop.set_defaults(command=_stop)
 
     evaluate = commands.add_parser(
         "evaluate", help="measure a checkpoint, or a run's newest weights"
@@ -128,11 +140,22 @@ def _takes_gallery(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _takes_address(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--address",
+        default="",
+        metavar="http://HEAD:8265",
+        help="the cluster's dashboard; by default what RAY_API_SERVER_ADDRESS names",
+    )
+
+
 def _run(args: argparse.Namespace) -> None:
-    from cluster import dry_run, recipe
+    from cluster import dry_run, jobs, recipe
     from policies.registry import footprint
 
     config = recipe.load(args.recipe, args.overrides)
+    if os.environ.get(jobs.INSIDE):
+        jobs.require_shared(config)
     if args.dry_run:
         table = dry_run.table(config, footprint(config.policy), _machine())
         print(f"{recipe.dump(config)}\n{table}")
@@ -141,6 +164,35 @@ def _run(args: argparse.Namespace) -> None:
     door = _door(args.gallery)
     recipe.claim_folder(config)
     _selfplay(config, door)
+
+
+def _submit(args: argparse.Namespace) -> None:
+    from cluster import capacity, jobs, recipe
+    from cluster.needs import needs
+
+    config = recipe.load(args.recipe, args.overrides)
+    jobs.require_reachable(config)
+    client = jobs.connect(where := jobs.address(args.address))
+    capacity.require(f"run {config.name}", needs(config), capacity.behind(where))
+    job = jobs.submit(client, config)
+    print(f"{job} does run {config.name} in {config.folder}/{config.name}", flush=True)
+    if args.no_wait:
+        return
+    try:
+        code = jobs.follow(client, job)
+    except KeyboardInterrupt:
+        print(f"not followed any more, {job} goes on; `unicorn-ray stop {job} --address={where}` "
+              "stops it", file=sys.stderr)  # fmt: skip
+        code = STOPPED
+    if code:
+        sys.exit(code)
+
+
+def _stop(args: argparse.Namespace) -> None:
+    from cluster import jobs
+
+    jobs.stop(jobs.connect(jobs.address(args.address)), args.job)
+    print(f"{args.job} is stopped; the same submission again goes on with its run")
 
 
 def _resume(args: argparse.Namespace) -> None:
@@ -179,12 +231,14 @@ def _evaluate(args: argparse.Namespace) -> None:
     own_ray.settle()
 
     from cluster import evaluate, preflight
+    from cluster.needs import measuring
     from cluster.progress import Progress, table
     from policies.registry import checkpoint_folder
 
     config = evaluate.target(args.target, args.overrides)
     preflight.check_measuring(config, _machine(), checkpoint_folder(config.policy))
     with own_ray.connected():
+        _require_capacity("measuring", measuring(config))
         found = evaluate.scores(config, Progress(sys.stdout))
     print("\n".join(table({}, found, "score")))
 
@@ -233,7 +287,7 @@ def _preflight(config: RunConfig) -> None:
 
 
 def _machine() -> Machine:
-    """This one; a cluster that is named by its address grows, and is not judged here."""
+    """This one; a cluster that is named by its address is judged once it is joined."""
     from cluster import preflight
     from cluster.needs import Machine
 
@@ -256,6 +310,14 @@ def _door(place: str) -> Door | None:
     return Door.of(host.strip("[]"), int(port[:9]), os.environ.get(TOKEN, ""))
 
 
+def _require_capacity(who: str, wanted: list[Need]) -> None:
+    """Of the cluster that was joined; this machine was asked before Ray started."""
+    from cluster import capacity, own_ray
+
+    if os.environ.get(own_ray.ADDRESS):
+        capacity.require(who, wanted, capacity.joined())
+
+
 def _selfplay(config: RunConfig, door: Door | None) -> None:
     from cluster import own_ray
 
@@ -264,6 +326,7 @@ def _selfplay(config: RunConfig, door: Door | None) -> None:
     from cluster import loggers, report
     from cluster.gallery import host
     from cluster.lock import driving
+    from cluster.needs import needs
     from cluster.progress import Progress
     from trainer import selfplay
 
@@ -277,6 +340,7 @@ def _selfplay(config: RunConfig, door: Door | None) -> None:
         own_ray.connected(),
         host.beside(folder / config.name, door, progress.told),
     ):
+        _require_capacity(f"run {config.name}", needs(config))
         selfplay.run(replace(config, folder=str(folder)), progress)
     written = report.write(folder / config.name)
     progress.finished(Path(config.folder) / config.name / written.name)

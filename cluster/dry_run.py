@@ -35,6 +35,7 @@ def table(config: RunConfig, size: Footprint, machine: Machine) -> str:
         "",
         f"CPUs {_verdict(wanted, 'cpus', machine.cpus)}",
         f"GPUs {_verdict(wanted, 'gpus', machine.gpus)}",
+        *(f"{n.actor} only on nodes that offer {n.node}" for n in wanted if n.node),
         f"object store {_gib(memory.object_store(config, size))} on the weight store's node",
         f"disk {_gib(memory.disk(config, size).total)} at most in {Path(config.folder) / config.name}",
     ]  # fmt: skip

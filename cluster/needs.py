@@ -6,9 +6,14 @@ GPU, and a whole number of them on as many that nobody else uses.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from policies.config import ConfigError
 from trainer.config import RunConfig
+
+HINTS = {"cpus": "fractions are fine", "gpus": "a fraction shares one, 0 is the host"}
 
 
 class Need(NamedTuple):
@@ -20,6 +25,8 @@ class Need(NamedTuple):
     gpus: float = 0.0
     together: bool = False
     """All of them start at once or none does."""
+    node: str = ""
+    """A custom resource that their nodes must offer."""
 
 
 class Machine(NamedTuple):
@@ -35,12 +42,17 @@ def needs(config: RunConfig) -> list[Need]:
     return [
         Need("weight store", 1, 0.0),
         Need("replay buffer", 1, 0.0),
-        Need("proposer", proposer.replicas, proposer.cpus, proposer.gpus),
-        Need("solver", solver.replicas, solver.cpus, solver.gpus),
-        Need("judge", judge.replicas, judge.cpus, judge.gpus),
+        Need("proposer", proposer.replicas, proposer.cpus, proposer.gpus, node=proposer.node),
+        Need("solver", solver.replicas, solver.cpus, solver.gpus, node=solver.node),
+        Need("judge", judge.replicas, judge.cpus, judge.gpus, node=judge.node),
         Need("trainer controller", 1, 0.0),
-        Need("trainer worker", trainer.workers, trainer.cpus, trainer.gpus, together=True),
+        Need("trainer worker", trainer.workers, trainer.cpus, trainer.gpus, True, trainer.node),
     ]
+
+
+def measuring(config: RunConfig) -> list[Need]:
+    """Who works where nothing is trained."""
+    return [need for need in needs(config) if not need.actor.startswith("trainer")]
 
 
 def total(wanted: list[Need], kind: str) -> float:
@@ -59,6 +71,25 @@ def waiting(wanted: list[Need], kind: str, available: float) -> str:
             number = f"{missing} of {need.replicas} " if need.replicas > 1 else "the "
             told.append(f"{number}{need.actor}{'s' if need.replicas > 1 else ''}")
     return " and ".join(told)
+
+
+def require_room(
+    who: str, those: Sequence[Need], machine: Machine, has: str = "this machine has"
+) -> None:
+    """Raises ConfigError where some of `those` would wait for ever."""
+    for kind in ("cpus", "gpus"):
+        available = getattr(machine, kind)
+        wanted = [need for need in those if getattr(need, kind)]
+        if math.isinf(available) or not (late := waiting(wanted, kind, available)):
+            continue
+        asked = ", ".join(f"{n.actor} {n.replicas} x {getattr(n, kind):g}" for n in wanted)
+        *fields, last = [f"{need.actor.split()[0]}.{kind}" for need in wanted]
+        lower = " or ".join(filter(None, (", ".join(fields), last)))
+        raise ConfigError(
+            f"{who} asks for {total(wanted, kind):g} {kind[:-1].upper()}s and {has} "
+            f"{available:g}: {asked}; {late} would wait for ever; lower {lower} ({HINTS[kind]}), or "
+            "the numbers of replicas"
+        )
 
 
 class Cpus:

@@ -17,7 +17,7 @@ import torch
 
 from actors.templates import load_templates
 from cluster import memory
-from cluster.needs import Machine, Need, needs, total, waiting
+from cluster.needs import Machine, Need, measuring, needs, require_room
 from evaluation.suites import load_suite
 from policies.config import ConfigError
 from policies.footprint import Footprint
@@ -26,7 +26,6 @@ from trainer.config import RunConfig
 
 MIB = 2**20
 SAMPLING = ("proposer", "solver", "judge")
-HINTS = {"cpus": "fractions are fine", "gpus": "a fraction shares one, 0 is the host"}
 
 
 def check(config: RunConfig, machine: Machine, free_bytes: int, checkpoint: Path) -> None:
@@ -36,7 +35,8 @@ def check(config: RunConfig, machine: Machine, free_bytes: int, checkpoint: Path
     _check_checkpoint(config, checkpoint)
     size = footprint(config.policy)
     _check_family(config, size)
-    _check_room(f"run {config.name}", needs(config), machine)
+    _check_nodes(needs(config), machine)
+    require_room(f"run {config.name}", needs(config), machine)
     _check_disk(config, free_bytes, size)
 
 
@@ -45,8 +45,9 @@ def check_measuring(config: RunConfig, machine: Machine, checkpoint: Path) -> No
     _check_names(config)
     _check_checkpoint(config, checkpoint)
     _check_family(config, footprint(config.policy))
-    roles = [need for need in needs(config) if not need.actor.startswith("trainer")]
-    _check_room("measuring", roles, machine)
+    roles = measuring(config)
+    _check_nodes(roles, machine)
+    require_room("measuring", roles, machine)
 
 
 def this_machine() -> Machine:
@@ -117,20 +118,14 @@ def _check_family(config: RunConfig, size: Footprint) -> None:
             )
 
 
-def _check_room(who: str, those: list[Need], machine: Machine) -> None:
-    for kind in ("cpus", "gpus"):
-        available = getattr(machine, kind)
-        wanted = [need for need in those if getattr(need, kind)]
-        if math.isinf(available) or not (late := waiting(wanted, kind, available)):
-            continue
-        asked = ", ".join(f"{n.actor} {n.replicas} x {getattr(n, kind):g}" for n in wanted)
-        *fields, last = [f"{need.actor.split()[0]}.{kind}" for need in wanted]
-        lower = " or ".join(filter(None, (", ".join(fields), last)))
-        raise ConfigError(
-            f"{who} asks for {total(wanted, kind):g} {kind[:-1].upper()}s and this machine has "
-            f"{available:g}: {asked}; {late} would wait for ever; lower {lower} ({HINTS[kind]}), or "
-            "the numbers of replicas"
-        )
+def _check_nodes(those: list[Need], machine: Machine) -> None:
+    for need in those:
+        if need.node and math.isfinite(machine.cpus):
+            field = f"{need.actor.split()[0]}.node"
+            raise ConfigError(
+                f"{field} is {need.node!r}: Ray on this machine alone offers no such resource; leave "
+                "the field empty, or name a cluster with RAY_ADDRESS"
+            )
 
 
 def _check_disk(config: RunConfig, free: int, size: Footprint) -> None:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from actors.config import ActorsConfig, JudgeConfig, ProposerConfig, SolverConfig
+from actors.config import (
+    ActorsConfig,
+    JudgeConfig,
+    ProposerConfig,
+    SolverConfig,
+    require_node,
+)
 from evaluation.config import EvaluationConfig
 from policies.config import DTYPES, PolicyConfig, require, require_cpus
 from policies.interface import PATTERNS
@@ -38,7 +44,7 @@ class ReconstructionConfig:
 class TrainerConfig:
     """Optimizer defaults are the paper's (table 5) but for `lr`, which is per recipe.
 
-    A step learns from `groups_per_step` accepted groups; a round passes `epochs` times over its
+    `node` is as for the roles. A step learns from `groups_per_step` accepted groups; a round passes `epochs` times over its
     groups, first in the order of the log while it still grows. `publish` "ema" publishes the
     averaged weights, "model" the raw ones. `loss_weights` multiply the mean token loss of a
     pattern.
@@ -53,6 +59,7 @@ class TrainerConfig:
     workers: int = 2
     cpus: float = 0.4
     gpus: int = 0
+    node: str = ""
     precision: str = "float32"
     recompute: bool = False
     micro_batch: int = 0
@@ -84,6 +91,7 @@ class TrainerConfig:
             require(getattr(self, name) >= 1, f"trainer.{name}", getattr(self, name), "1 or more")
         require_cpus("trainer.cpus", self.cpus)
         require(self.gpus in (0, 1), "trainer.gpus", self.gpus, "0 or 1 for each worker")
+        require_node("trainer.node", self.node)
         require(self.precision in DTYPES, "trainer.precision", self.precision,
                 '"float32" or "bfloat16"')  # fmt: skip
         for name in ("lr", "clip", "lora_alpha"):

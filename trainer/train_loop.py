@@ -22,7 +22,7 @@ from ray.train import FailureConfig, ScalingConfig
 from ray.train import RunConfig as RayRunConfig
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
-from actors.config import ActorsConfig
+from actors.config import ActorsConfig, place
 from actors.events import note_start
 from actors.records import JudgedGroup
 from actors.templates import Templates, load_templates
@@ -77,7 +77,7 @@ def make_trainer(
         scaling_config=ScalingConfig(
             num_workers=config.trainer.workers,
             use_gpu=bool(config.trainer.gpus),
-            resources_per_worker={"CPU": config.trainer.cpus},
+            resources_per_worker={"CPU": config.trainer.cpus} | place(config.trainer.node),
         ),
         run_config=RayRunConfig(
             name="train",

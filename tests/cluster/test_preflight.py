@@ -35,7 +35,7 @@ def test_what_waits_or_stores_asks_for_no_cpu() -> None:
     found = {need.actor: need for need in needs(RunConfig())}
     for actor in ("weight store", "replay buffer", "trainer controller"):
         assert found[actor].cpus == found[actor].gpus == 0
-    assert found["solver"] == ("solver", 2, 0.4, 0.0, False)
+    assert found["solver"] == ("solver", 2, 0.4, 0.0, False, "")
     assert found["trainer worker"].together
 
 
