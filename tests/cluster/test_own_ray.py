@@ -19,7 +19,7 @@ from trainer.journal import JOURNAL
 ROOT = Path(__file__).parents[2]
 WAITS = """
 import sys, threading, time
-from cluster import cli, own_ray
+from cluster import cli, commands, own_ray
 own_ray.settle()
 
 def wait(args):
@@ -30,7 +30,7 @@ def wait(args):
         print("waiting", flush=True)
         time.sleep(600)
 
-cli._report = wait
+commands.report = wait
 sys.exit(cli.main(["report", "x"]))
 """
 SOON_S = 60.0

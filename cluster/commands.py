@@ -1,0 +1,220 @@
+"""What each command does, once its arguments are read.
+
+Invariant: what can be refused is refused before any work starts, and before Ray starts. Nothing
+heavy is imported before it is needed: a mistake is told in a moment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cluster.gallery.door import Door
+    from cluster.needs import Machine, Need
+    from trainer.config import RunConfig
+
+STOPPED = 130
+DIFFERENT = 1
+
+
+def run(args: argparse.Namespace) -> None:
+    from cluster import dry_run, jobs, recipe
+    from policies.registry import footprint
+
+    config = recipe.load(args.recipe, args.overrides)
+    if os.environ.get(jobs.INSIDE):
+        jobs.require_shared(config)
+    if args.dry_run:
+        table = dry_run.table(config, footprint(config.policy), _machine())
+        print(f"{recipe.dump(config)}\n{table}")
+        return
+    _preflight(config)
+    door = _door(args.gallery)
+    recipe.claim_folder(config)
+    _selfplay(config, door)
+
+
+def submit(args: argparse.Namespace) -> None:
+    from cluster import capacity, jobs, recipe
+    from cluster.needs import needs
+
+    config = recipe.load(args.recipe, args.overrides)
+    jobs.require_reachable(config)
+    client = jobs.connect(where := jobs.address(args.address))
+    capacity.require(f"run {config.name}", needs(config), capacity.behind(where))
+    job = jobs.submit(client, config)
+    print(f"{job} does run {config.name} in {config.folder}/{config.name}", flush=True)
+    if args.no_wait:
+        return
+    try:
+        code = jobs.follow(client, job)
+    except KeyboardInterrupt:
+        print(f"not followed any more, {job} goes on; `unicorn-ray stop {job} --address={where}` "
+              "stops it", file=sys.stderr)  # fmt: skip
+        code = STOPPED
+    if code:
+        sys.exit(code)
+
+
+def stop(args: argparse.Namespace) -> None:
+    from cluster import jobs
+
+    jobs.stop(jobs.connect(jobs.address(args.address)), args.job)
+    print(f"{args.job} is stopped; the same submission again goes on with its run")
+
+
+def resume(args: argparse.Namespace) -> None:
+    from cluster import recipe
+
+    config = recipe.load_folder(args.folder)
+    _preflight(config)
+    _selfplay(config, _door(args.gallery))
+
+
+def report(args: argparse.Namespace) -> None:
+    from cluster import recipe
+
+    recipe.load_folder(args.folder)  # first: it is quick to say that there is no run
+
+    from cluster import report
+
+    print(report.write(args.folder))
+
+
+def gallery(args: argparse.Namespace) -> None:
+    from cluster import recipe
+
+    recipe.load_folder(args.folder)
+
+    from cluster.gallery import host
+    from cluster.gallery.door import TOKEN, Door
+
+    door = Door.of(args.host, args.port, os.environ.get(TOKEN, ""))
+    host.in_front(args.folder, door, lambda text: print(text, flush=True))
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    from cluster import own_ray
+
+    own_ray.settle()
+
+    from cluster import evaluate, preflight
+    from cluster.needs import measuring
+    from cluster.progress import Progress, table
+    from policies.registry import checkpoint_folder
+
+    config = evaluate.target(args.target, args.overrides)
+    preflight.check_measuring(config, _machine(), checkpoint_folder(config.policy))
+    with own_ray.connected():
+        _require_capacity("measuring", measuring(config))
+        found = evaluate.scores(config, Progress(sys.stdout))
+    print("\n".join(table({}, found, "score")))
+
+
+def chaos(args: argparse.Namespace) -> None:
+    from cluster import recipe
+
+    config = recipe.load(args.recipe, args.overrides)
+    _preflight(config)
+
+    from cluster import own_ray
+
+    own_ray.settle()
+
+    from cluster import chaos, verdict
+
+    if os.environ.get(own_ray.ADDRESS):
+        raise chaos.ChaosError(f"chaos kills only a Ray of its own: unset {own_ray.ADDRESS}")
+
+    def tell(kill: chaos.Kill) -> None:
+        print(f"killed: {kill.kind} ({kill.victim.who}, process {kill.victim.pid})", flush=True)
+
+    print(f"the run in peace, into {config.folder}/{config.name}-peace", flush=True)
+    peace = chaos.in_peace(config)
+    print(f"the run in chaos, into {config.folder}/{config.name}-chaos-{args.seed}", flush=True)
+    outcome = chaos.in_chaos(config, args.seed, args.kills, peace.seconds, tell)
+    found = verdict.compare(config, peace, outcome)
+    print("\n".join(verdict.table(found)))
+    if not found.same:
+        sys.exit(DIFFERENT)
+
+
+def dashboards(args: argparse.Namespace) -> None:
+    from cluster.grafana import dashboard
+
+    print("\n".join(map(str, dashboard.write(args.folder))))
+
+
+def _preflight(config: RunConfig) -> None:
+    from cluster import loggers, preflight
+    from policies.registry import checkpoint_folder
+
+    loggers.require(config.loggers)
+    room = preflight.room(Path(config.folder) / config.name)
+    preflight.check(config, _machine(), room, checkpoint_folder(config.policy))
+
+
+def _machine() -> Machine:
+    """This one; a cluster that is named by its address is judged once it is joined."""
+    from cluster import preflight
+    from cluster.needs import Machine
+
+    known = not os.environ.get("RAY_ADDRESS")
+    return preflight.this_machine() if known else Machine(math.inf, math.inf)
+
+
+def _door(place: str) -> Door | None:
+    """Where the gallery of a run listens; None for none."""
+    if place == "off":
+        return None
+
+    from cluster.gallery.door import TOKEN, Door, GalleryError
+
+    host, colon, port = place.rpartition(":")
+    if not (host and colon and port.isascii() and port.isdigit()):
+        raise GalleryError(
+            f"--gallery is {place!r}: it must be HOST:PORT, such as 127.0.0.1:8270, or off"
+        )
+    return Door.of(host.strip("[]"), int(port[:9]), os.environ.get(TOKEN, ""))
+
+
+def _require_capacity(who: str, wanted: list[Need]) -> None:
+    """Of the cluster that was joined; this machine was asked before Ray started."""
+    from cluster import capacity, own_ray
+
+    if os.environ.get(own_ray.ADDRESS):
+        capacity.require(who, wanted, capacity.joined())
+
+
+def _selfplay(config: RunConfig, door: Door | None) -> None:
+    from cluster import own_ray
+
+    own_ray.settle()
+
+    from cluster import loggers, report
+    from cluster.gallery import host
+    from cluster.lock import driving
+    from cluster.needs import needs
+    from cluster.progress import Progress
+    from trainer import selfplay
+
+    progress = Progress(sys.stdout)
+    progress.started(config)
+    # Workers have working directories of their own.
+    folder = Path(config.folder).absolute()
+    with (
+        driving(folder / config.name),
+        loggers.following(folder / config.name, config.name, config.loggers),
+        own_ray.connected(),
+        host.beside(folder / config.name, door, progress.told),
+    ):
+        _require_capacity(f"run {config.name}", needs(config))
+        selfplay.run(replace(config, folder=str(folder)), progress)
+    written = report.write(folder / config.name)
+    progress.finished(Path(config.folder) / config.name / written.name)
