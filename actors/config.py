@@ -1,10 +1,19 @@
-"""The settings of the roles and of what carries them between processes."""
+"""The settings of the roles and of what carries them between processes.
+
+Invariant: `cpus` and `gpus` are what Ray reserves for one replica. A replica that has a part of a
+GPU samples on it, one that has none on its CPUs.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from policies.config import require, require_cpus, require_heat
+from policies.config import require, require_cpus, require_gpus, require_heat
+
+
+def require_most(role: str, replicas: int, most: int) -> None:
+    require(most == 0 or most >= replicas, f"{role}.max_replicas", most,
+            f"0, or {role}.replicas ({replicas}) or more")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -14,6 +23,7 @@ class ProposerConfig:
 
     replicas: int = 1
     cpus: float = 0.2
+    gpus: float = 0.0
     prompts: int = 320
     prompts_per_task: int = 16
     demonstrations: int = 2
@@ -32,16 +42,20 @@ class ProposerConfig:
         require_heat("proposer.temperature", self.temperature)
         require(1 <= self.attempts <= 1000, "proposer.attempts", self.attempts, "from 1 to 1000")
         require_cpus("proposer.cpus", self.cpus)
+        require_gpus("proposer.gpus", self.gpus)
         require(0 < self.similarity <= 1, "proposer.similarity", self.similarity, "in (0, 1]")
 
 
 @dataclass(frozen=True)
 class SolverConfig:
     """Rollout k of a prompt uses temperatures[k % len] and guidance[k % len] (paper, appendix A:
-    8 rollouts with different seeds and guidance; the ranges are ours)."""
+    8 rollouts with different seeds and guidance; the ranges are ours). There are `replicas`, and up
+    to `max_replicas` (0: never more) while there is work for them."""
 
     replicas: int = 2
+    max_replicas: int = 0
     cpus: float = 0.4
+    gpus: float = 0.0
     rollouts: int = 8
     prompts_per_task: int = 16
     temperatures: tuple[float, ...] = (1.0,)
@@ -50,7 +64,9 @@ class SolverConfig:
     def __post_init__(self) -> None:
         for name in ("replicas", "rollouts", "prompts_per_task"):
             require(getattr(self, name) >= 1, f"solver.{name}", getattr(self, name), "1 or more")
+        require_most("solver", self.replicas, self.max_replicas)
         require_cpus("solver.cpus", self.cpus)
+        require_gpus("solver.gpus", self.gpus)
         require(
             self.temperatures != (), "solver.temperatures", self.temperatures, "one number or more"
         )
@@ -65,10 +81,12 @@ class JudgeConfig:
     """`votes` judgements a drawing, averaged; an unparsable answer is asked again with the next
     seed up to `attempts` times. `weights` "current" judges with the round's pinned version,
     "base" with version 0. `accept_at`: a group whose best score is lower is rejected
-    (paper, appendix A: 7)."""
+    (paper, appendix A: 7). Replicas as for the Solver."""
 
     replicas: int = 1
+    max_replicas: int = 0
     cpus: float = 0.4
+    gpus: float = 0.0
     votes: int = 1
     temperature: float = 0.0
     attempts: int = 3
@@ -82,7 +100,9 @@ class JudgeConfig:
         for name in ("votes", "attempts"):
             value = getattr(self, name)
             require(1 <= value <= 1000, f"judge.{name}", value, "from 1 to 1000")
+        require_most("judge", self.replicas, self.max_replicas)
         require_cpus("judge.cpus", self.cpus)
+        require_gpus("judge.gpus", self.gpus)
         require_heat("judge.temperature", self.temperature)
         require(self.weights in ("current", "base"), "judge.weights", self.weights,
                 '"current" or "base"')  # fmt: skip
@@ -95,7 +115,8 @@ class ActorsConfig:
 
     A task that failed `task_attempts` times is poison: its prompts are recorded as failed and the
     run goes on, but for more than `poison_limit` of them. `pause_deadline` is how long a run waits
-    for a disk that takes no writes.
+    for a disk that takes no writes. A pool that may grow wants more replicas where its work would
+    take longer than `backlog_seconds`, and fewer after `cool_down` seconds without need of them.
     """
 
     templates: str = "tiny"
@@ -106,6 +127,8 @@ class ActorsConfig:
     task_attempts: int = 4
     poison_limit: int = 3
     pause_deadline: float = 86400.0
+    backlog_seconds: float = 30.0
+    cool_down: float = 60.0
 
     def __post_init__(self) -> None:
         require(self.start_deadline > 0, "actors.start_deadline", self.start_deadline, "above 0")
@@ -115,4 +138,6 @@ class ActorsConfig:
         require(self.task_attempts >= 1, "actors.task_attempts", self.task_attempts, "1 or more")
         require(self.poison_limit >= 0, "actors.poison_limit", self.poison_limit, "0 or more")
         require(self.pause_deadline > 0, "actors.pause_deadline", self.pause_deadline, "above 0")
+        require(self.backlog_seconds > 0, "actors.backlog_seconds", self.backlog_seconds, "above 0")
+        require(self.cool_down >= 0, "actors.cool_down", self.cool_down, "0 or more")
         require(self.kept_versions >= 2, "actors.kept_versions", self.kept_versions, "2 or more")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from policies.errors import UserError
 
 
@@ -21,6 +23,11 @@ class TaskFailed(RuntimeError):
     """A task whose code raised an error, which is the cause; the message names the task."""
 
 
+class InputsLost(RuntimeError):
+    """What a task was to work on went with its node; the message names the task. Whoever had it made
+    must have it made again."""
+
+
 class Poisoned(UserError, RuntimeError):
     """A task that failed as often as it may, wherever it was tried. `reason` is its last failure
     without replicas and times: what follows from the task is the same wherever it fails."""
@@ -34,3 +41,36 @@ def plain(error: BaseException) -> str:
     """What an error says. Ray gives one that crossed its border a subclass whose text is also the
     remote traceback."""
     return str(getattr(error, "cause", None) or error)
+
+
+def told(error: BaseException) -> str:
+    """The last line of Ray's report, which is the error itself; the rest is its traceback."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def reason(fault: Exception) -> str:
+    if isinstance(fault, TaskFailed):
+        return told(fault.__cause__ or fault)
+    return "no answer in time" if isinstance(fault, TaskTimeout) else "every replica died of it"
+
+
+def late_start(
+    name: str, numbers: list[int], of: int, resources: Mapping[str, float], seconds: float
+) -> StartTimeout:
+    """Says what the replicas with these numbers ask for, beside what the cluster has."""
+    import ray  # here, for whoever only tells of faults starts without it
+
+    names = ", ".join(map(str, numbers))
+    asked = ", ".join(f"{amount:g} {kind}" for kind, amount in resources.items())
+    free, total = ray.available_resources(), ray.cluster_resources()
+    found = ", ".join(
+        f"{free.get(kind, 0):g} of {total.get(kind, 0):g} {kind}" for kind in resources
+    )
+    asks = ("replicas", *(f"{kind.lower()}s" for kind in resources))
+    settings = " or ".join(f"{name}.{ask}" for ask in asks)
+    return StartTimeout(
+        f"{name} replica {names} of {of} did not start within {seconds:g} s: each asks for {asked}, "
+        f"and the cluster has {found} free; add nodes or lower {settings}; where there is room, the "
+        "start is only slow: raise actors.start_deadline"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -30,7 +31,8 @@ class Lease:
 @dataclass(eq=False)
 class Member:
     """One replica from its start to its loss. It does its leases in their order; `culprit` is
-    the one that it had begun when it was lost."""
+    the one that it had begun when it was lost. One that is `leaving` gets no more of them, and goes
+    when it has none. `revival` is the wait for its start, but for those that a pool starts with."""
 
     number: int
     handle: ActorHandle[Any]
@@ -38,14 +40,16 @@ class Member:
     leases: list[Lease] = field(default_factory=list)
     lost: bool = False
     culprit: Lease | None = None
+    leaving: bool = False
+    revival: asyncio.Task[None] | None = None
 
 
 @dataclass
 class Stats:
-    """How a pool stands, and what it did since it started. `replicas` are wanted, `running` can take
-    a task; tasks that are `waiting` have no replica yet. `unparsable` answers are those that no attempt made readable."""
+    """Since the pool started, but for what is so now: replicas `wanted` and `running`, tasks
+    `waiting` and `in_flight`. `unparsable` answers are those that no attempt made readable."""
 
-    replicas: int
+    wanted: int
     running: int = 0
     waiting: int = 0
     in_flight: int = 0

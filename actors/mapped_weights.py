@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from actors.digests import Arrays, digest
-from actors.waiting import despite_loss, get_within
+from actors.waiting import ANSWER_S, despite_loss, get_within
 from actors.weight_store import merged
 from policies.errors import UserError
 
@@ -27,7 +27,7 @@ class TakesWeights(Protocol):
 class MappedWeights:
     """The weights that one replica has mapped now, and the guard over them."""
 
-    def __init__(self, store: Any, replica: str, deadline_s: float = 120.0) -> None:
+    def __init__(self, store: Any, replica: str, deadline_s: float = ANSWER_S) -> None:
         self.version: int | None = None
         self._store = store
         self._replica = replica

@@ -3,12 +3,14 @@
 Invariant: every task that `run` was given ends: with its payload, or with one error that names the
 pool and the task. A task is leased to one replica at a time; one that dies, or is silent past the
 deadline, loses all its leases and is replaced, its tasks go to others, and what it answers later
-is not heard. Leases are bounded. What a task's payload is does not depend on who did it.
+is not heard. Leases are bounded. What a task's payload is does not depend on who did it, nor on
+how many there were. No replica leaves with a task in its hands.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,24 +18,41 @@ from typing import Any
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import ObjectLostError, RayActorError, RayError, RayTaskError
 
 from actors.config import ActorsConfig
-from actors.faults import Poisoned, ReplicaDied, StartTimeout, TaskFailed, TaskTimeout
+from actors.faults import (
+    InputsLost,
+    Poisoned,
+    ReplicaDied,
+    StartTimeout,
+    TaskFailed,
+    TaskTimeout,
+    late_start,
+    reason,
+    told,
+)
 from actors.leases import Lease, Member, Receipt, Stats, Tell, tell_nobody
+from actors.line import Line
 from actors.records import Task
-from actors.waiting import Signal
+from actors.scaling import Demand
 from policies.errors import UserError
 from policies.interface import PromptError
 
 BACK_OFF_S = 0.1
 """Before a task is tried again; doubled for each failure, up to LONGEST_S."""
 LONGEST_S = 30.0
+SCALE_S = 1.0
+"""Between two looks at how many replicas are wanted."""
+RECENT = 0.2
+"""What the newest task counts in the mean of task times."""
 
 
 @dataclass
 class Pool:
-    """`replicas` actors made by `make_replica(number)`, each of which asks for `resources`.
+    """`replicas` actors made by `make_replica(number)`, each of which asks for `resources`; up to
+    `most` of them (0: always `replicas`) while there is work for more. Those that wait for
+    resources are the demand that Ray's autoscaler sees.
 
     A replica has the methods `ready()` and `perform(task, method, *args) -> (Receipt, payload)`.
     """
@@ -45,15 +64,19 @@ class Pool:
     config: ActorsConfig
     tell: Tell = tell_nobody
     kill: Callable[[ActorHandle[Any]], None] = ray.kill
+    most: int = 0
     _members: list[Member] = field(default_factory=list, init=False)
     _stats: Stats = field(init=False)
-    _changed: Signal = field(default_factory=Signal, init=False)
-    _waiting: int = field(default=0, init=False)
-    _broken: Exception | None = field(default=None, init=False)
-    _revivals: set[asyncio.Task[None]] = field(default_factory=set, init=False)
+    _line: Line = field(init=False)
+    _demand: Demand = field(init=False)
+    _scaling: asyncio.Task[None] | None = field(default=None, init=False)
+    _task_s: float | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
+        actors, most = self.config, max(self.replicas, self.most)
+        self._demand = Demand(self.replicas, most, actors.backlog_seconds, actors.cool_down)
         self._stats = Stats(self.replicas)
+        self._line = Line(self._freest)
 
     async def start(self, deadline: float | None = None) -> None:
         """Returns when every replica is up; raises StartTimeout after `deadline` seconds (by
@@ -64,26 +87,29 @@ class Pool:
         done, late = await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
         failed = next((error for wait in done if (error := wait.exception())), None)
         if failed is None and not late:
+            if self.most > self.replicas:
+                self._scaling = asyncio.create_task(self._scale())
             return
         for wait in late:
             wait.cancel()
-        message = self._late(sorted(waits[wait].number for wait in late), seconds)
+        slow = self._late(sorted(waits[wait].number for wait in late), seconds)
         self.stop()
-        raise failed or StartTimeout(message)
+        raise failed or slow
 
     async def run(self, task: Task, method: str, *args: Any) -> ray.ObjectRef[Any]:
         """Does `method` of `task` on the least busy replica; gives the reference of the finished
         payload. Arguments that are references are read by the replica, not here.
 
-        Raises Poisoned after `actors.task_attempts` failures of the task's own, TaskFailed at once
-        where a person must mend something, and what keeps the last replica from coming back.
+        Raises Poisoned after `actors.task_attempts` failures of the task's own; at once InputsLost,
+        TaskFailed where a person must mend something, and what keeps the last replica from coming
+        back.
         """
         if not self._members:
             raise RuntimeError(f"The {self.name} pool was given {task} but is not started.")
         failures = 0
         while True:
-            member = await self._free_member()
             lease = Lease(task)
+            member = await self._line.member_for(lease)
             try:
                 return await self._attempt(member, lease, method, args)
             except (TaskFailed, ReplicaDied, TaskTimeout) as fault:
@@ -97,53 +123,46 @@ class Pool:
                 if failures >= self.config.task_attempts:
                     raise Poisoned(
                         f"{task} failed {failures} times (actors.task_attempts); at last {fault}",
-                        _reason(fault),
+                        reason(fault),
                     ) from fault
             await asyncio.sleep(min(BACK_OFF_S * 2**failures, LONGEST_S))
 
     def stats(self) -> Stats:
         """A copy."""
-        in_flight = sum(len(member.leases) for member in self._members)
-        running = sum(member.up for member in self._members)
-        return replace(self._stats, running=running, waiting=self._waiting, in_flight=in_flight)
+        return replace(
+            self._stats, wanted=self._demand.wanted, running=sum(m.up for m in self._members),
+            waiting=len(self._line), in_flight=self._in_flight(),
+        )  # fmt: skip
 
     def stop(self) -> None:
         """Ends the replicas, whatever they do."""
-        for revival in self._revivals:
-            revival.cancel()
+        if self._scaling:
+            self._scaling.cancel()
         for member in self._members:
-            self.kill(member.handle)
+            self._end(member)
         self._members = []
 
-    async def _free_member(self) -> Member:
-        """The least busy replica that may take a lease, once there is one. It comes: every lease
-        has a deadline, and so has every start."""
-        while True:
-            free = [
-                m for m in self._members if m.up and len(m.leases) < self.config.tasks_in_flight
-            ]
-            if free:
-                return min(free, key=lambda m: (len(m.leases), m.number))
-            if self._broken:
-                raise self._broken
-            self._waiting += 1
-            try:
-                await self._changed.wait()
-            finally:
-                self._waiting -= 1
+    def _freest(self) -> Member | None:
+        free = (member for member in self._members if self._is_free(member))
+        return min(free, key=lambda m: (len(m.leases), m.number), default=None)
+
+    def _is_free(self, member: Member) -> bool:
+        held = len(member.leases)
+        return member.up and not member.leaving and held < self.config.tasks_in_flight
+
+    def _in_flight(self) -> int:
+        return sum(len(member.leases) for member in self._members)
 
     async def _attempt(
         self, member: Member, lease: Lease, method: str, args: tuple[Any, ...]
     ) -> ray.ObjectRef[Any]:
-        member.leases.append(lease)
         try:
             refs: list[Any] = member.handle.perform.remote(lease.task, method, *args)
             receipt, payload = refs
             self._count(await self._receipt(member, lease.task, receipt))
             return payload
         finally:
-            member.leases.remove(lease)
-            self._changed.notify()
+            self._line.give_back(member, lease)
 
     async def _receipt(
         self, member: Member, task: Task, receipt: ray.ObjectRef[Receipt]
@@ -156,12 +175,14 @@ class Pool:
                 return await receipt
         # What the task itself raised comes first: Ray gives it the class of its cause as well.
         except RayTaskError as error:
-            raise TaskFailed(f"{who} failed at {task}: {_told(error)}") from error
+            if isinstance(error, ObjectLostError):
+                raise InputsLost(f"{task} cannot be done: {told(error)}") from error
+            raise TaskFailed(f"{who} failed at {task}: {told(error)}") from error
         except RayActorError as error:
             self._lose(member, "died")
-            raise ReplicaDied(f"{who} died while it had {task}: {_told(error)}") from error
+            raise ReplicaDied(f"{who} died while it had {task}: {told(error)}") from error
         except RayError as error:
-            raise TaskFailed(f"{who} failed at {task}: {_told(error)}") from error
+            raise TaskFailed(f"{who} failed at {task}: {told(error)}") from error
         except TimeoutError:
             self._lose(member, "silent")
             raise TaskTimeout(
@@ -176,15 +197,48 @@ class Pool:
         member.lost, member.up, member.culprit = True, False, member.leases[0]
         self._stats.lost += 1
         self.tell(_who(self.name, member), what, task=str(member.culprit.task))
-        self.kill(member.handle)
-        self._members[self._members.index(member)] = fresh = Member(
-            member.number, self.make_replica(member.number)
-        )
-        revival = asyncio.create_task(self._revive(fresh))
-        self._revivals.add(revival)
-        revival.add_done_callback(self._revivals.discard)
+        self._end(member)
+        self._members.remove(member)
+        if not member.leaving:
+            self._add(member.number, "replaced")
 
-    async def _revive(self, member: Member) -> None:
+    def _end(self, member: Member) -> None:
+        if member.revival:
+            member.revival.cancel()
+        self.kill(member.handle)
+
+    def _add(self, number: int, how: str) -> None:
+        fresh = Member(number, self.make_replica(number))
+        fresh.revival = asyncio.create_task(self._revive(fresh, how))
+        self._members.append(fresh)
+
+    async def _scale(self) -> None:
+        """Follows the demand until the pool is stopped."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            await asyncio.sleep(SCALE_S)
+            before, tasks = self._demand.wanted, len(self._line) + self._in_flight()
+            wanted = self._demand.follow(tasks, self._task_s, clock())
+            if wanted != before:
+                self.tell(self.name, "scales", to=f"{wanted} replicas, for {tasks} tasks")
+            self._resize(wanted)
+
+    def _resize(self, wanted: int) -> None:
+        """Keeps whoever is up before whoever only comes, and lets nobody go who has a task."""
+        kept = sorted(self._members, key=lambda m: (not m.up, m.leaving, m.number))
+        for place, member in enumerate(kept):
+            member.leaving = place >= wanted
+        taken = {member.number for member in kept}
+        free = (number for number in range(wanted) if number not in taken)
+        for number in itertools.islice(free, max(0, wanted - len(kept))):
+            self._add(number, "joined")
+        for member in [m for m in kept if m.leaving and not m.leases]:
+            self.tell(_who(self.name, member), "left", why="there is no work for it")
+            self._end(member)
+            self._members.remove(member)
+        self._line.hand_out()
+
+    async def _revive(self, member: Member, how: str) -> None:
         """Waits until `member` is up, starting it again where that fails. While others are up it
         may take for ever; when none is, the pool is broken."""
         began, wait = time.monotonic(), BACK_OFF_S
@@ -193,19 +247,17 @@ class Pool:
                 async with asyncio.timeout(self.config.start_deadline):
                     await self._ready(member)
                 seconds = round(time.monotonic() - began, 2)
-                self.tell(_who(self.name, member), "replaced", seconds=seconds)
+                self.tell(_who(self.name, member), how, seconds=seconds)
                 return
             except TimeoutError:
-                fault: Exception = StartTimeout(
-                    self._late([member.number], self.config.start_deadline)
-                )
+                fault: Exception = self._late([member.number], self.config.start_deadline)
             except ReplicaDied as error:
                 fault = error
-            self.tell(_who(self.name, member), "not replaced", why=str(fault))
+            self.tell(_who(self.name, member), f"not {how}", why=str(fault))
             # Not while others work, or may yet come up.
-            if not any(other.up for other in self._members) and len(self._revivals) == 1:
-                self._broken = fault
-                self._changed.notify()
+            if not any(m.up or (m.revival and m is not member) for m in self._members):
+                self._line.broken, member.revival = fault, None
+                self._line.hand_out()
                 return
             self.kill(member.handle)
             await asyncio.sleep(wait := min(2 * wait, LONGEST_S))
@@ -222,43 +274,22 @@ class Pool:
                 own_fault = isinstance(error, RayActorError) and error.actor_init_failed
                 if own_fault or tries == self.config.task_attempts:
                     raise ReplicaDied(
-                        f"{self.name} replica {member.number} could not start: {_told(error)}"
+                        f"{self.name} replica {member.number} could not start: {told(error)}"
                     ) from error
                 member.handle = self.make_replica(member.number)
-        self._broken = None
-        self._changed.notify()
+        self._line.broken, member.revival = None, None
+        self._line.hand_out()
 
     def _count(self, receipt: Receipt) -> None:
         self._stats.done += 1
+        mean = receipt.seconds if self._task_s is None else self._task_s
+        self._task_s = mean + RECENT * (receipt.seconds - mean)
         self._stats.busy_seconds += receipt.seconds
         self._stats.pictures += receipt.pictures
         self._stats.unparsable += receipt.unparsable
 
-    def _late(self, numbers: list[int], seconds: float) -> str:
-        names = ", ".join(map(str, numbers))
-        asked = ", ".join(f"{amount:g} {kind}" for kind, amount in self.resources.items())
-        free, total = ray.available_resources(), ray.cluster_resources()
-        found = ", ".join(
-            f"{free.get(kind, 0):g} of {total.get(kind, 0):g} {kind}" for kind in self.resources
-        )
-        return (
-            f"{self.name} replica {names} of {self.replicas} did not start within {seconds:g} s: "
-            f"each asks for {asked}, and the cluster has {found} free; add nodes or "
-            f"lower {self.name}.replicas or {self.name}.cpus; where there is room, the start is "
-            "only slow: raise actors.start_deadline"
-        )
-
-
-def _told(error: BaseException) -> str:
-    """The last line of Ray's report, which is the error itself; the rest is its traceback."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
-
-
-def _reason(fault: Exception) -> str:
-    if isinstance(fault, TaskFailed):
-        return _told(fault.__cause__ or fault)
-    return "no answer in time" if isinstance(fault, TaskTimeout) else "every replica died of it"
+    def _late(self, numbers: list[int], seconds: float) -> StartTimeout:
+        return late_start(self.name, numbers, self._demand.wanted, self.resources, seconds)
 
 
 def _who(name: str, member: Member) -> str:

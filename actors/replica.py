@@ -60,7 +60,7 @@ class Replica:
         self._part = part
         self._number = number
         self._policy = load_policy(part.policy)
-        self._policy.module.requires_grad_(False)
+        self._policy.sample_on("cuda" if part.config.gpus else "cpu", part.policy.dtype)
         self._role = ROLES[part.role](self._policy, part.config, load_templates(part.templates))
         store = ray.get_actor("weight_store", namespace=part.namespace)
         self._weights = MappedWeights(store, repr(self))
@@ -128,9 +128,12 @@ def unparsable(payload: Any) -> int:
 
 def role_pool(part: Part, config: ActorsConfig, tell: Tell = tell_nobody) -> Pool:
     """The pool of all replicas of one role, not started yet."""
-    actor: Any = ray.remote(num_cpus=part.config.cpus)(CLASSES[part.role])
+    cpus, gpus = part.config.cpus, part.config.gpus
+    actor: Any = ray.remote(num_cpus=cpus, num_gpus=gpus)(CLASSES[part.role])
+    resources = {"CPU": cpus, "GPU": gpus} if gpus else {"CPU": cpus}
 
     def make(number: int) -> ActorHandle[Any]:
         return actor.remote(part, number)
 
-    return Pool(part.role, make, part.config.replicas, {"CPU": part.config.cpus}, config, tell)
+    most = 0 if isinstance(part.config, ProposerConfig) else part.config.max_replicas
+    return Pool(part.role, make, part.config.replicas, resources, config, tell, most=most)

@@ -7,15 +7,26 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
+import tempfile
+import threading
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
 
+from actors.faults import InputsLost
+
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """What a person mends while the run waits: a disk that takes no writes."""
 PAUSE_S = 2.0
+LOSSES = 10
+"""So often the work on one task may be lost with its node: more is no bad luck."""
+ANSWER_S = 120.0
+"""How long a replica or a training worker waits for an answer of one of the stores."""
 
 T = TypeVar("T")
 
@@ -54,12 +65,45 @@ async def within(wait: Awaitable[T], seconds: float, what: str) -> T:
         raise TimeoutError(f"waited {seconds:g} s for {what} (actors.task_deadline)") from None
 
 
+async def apart(work: Callable[[], T]) -> T:
+    """What `work` gives, done in a thread that the end of the program does not wait for: on a Ray
+    that is gone it may wait for a minute."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def tell(how: Callable[[Any], None], what: Any) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody listens any more
+            loop.call_soon_threadsafe(lambda: None if done.done() else how(what))
+
+    def run() -> None:
+        try:
+            result = work()
+        except BaseException as error:
+            tell(done.set_exception, error)
+        else:
+            tell(done.set_result, result)
+
+    threading.Thread(target=run, daemon=True).start()
+    return await done
+
+
 def get_within(ref: Any, seconds: float, what: str) -> Any:
     """What Ray has for `ref`, or a TimeoutError that names what was waited for."""
     try:
         return ray.get(ref, timeout=seconds)
     except ray.exceptions.GetTimeoutError:
         raise TimeoutError(f"waited {seconds:g} s for {what}") from None
+
+
+async def made_again(work: Callable[[], Awaitable[T]]) -> T:
+    """What `work` gives, done from its beginning again where something that it had made was lost
+    with the node that held it, LOSSES times at most."""
+    for _ in range(LOSSES):
+        try:
+            return await work()
+        except (InputsLost, ray.exceptions.ObjectLostError):
+            continue
+    return await work()
 
 
 def despite_loss(ask: Callable[[], T], seconds: float) -> T:
@@ -75,7 +119,20 @@ def despite_loss(ask: Callable[[], T], seconds: float) -> T:
         time.sleep(0.2)
 
 
-def patiently(write: Callable[[], T], what: str, seconds: float = 86400.0) -> T:
+def refused(folder: Path, size: int) -> str:
+    """Why the disk of `folder` takes no `size` bytes more; empty if it does. Only trying tells of a
+    quota, or of a disk that is closed to all writing."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        fix = "make it writable" if error.errno == errno.EROFS else "make room"
+        if error.errno in FULL:
+            return f"the disk of {folder} takes no writes ({os.strerror(error.errno)}); {fix}"
+    return ""
+
+
+def patiently(write: Callable[[], T], what: str, seconds: float) -> T:
     """What `write` gives, done again and again while the disk takes no writes. `write` must leave
     nothing behind when it fails. Raises TimeoutError after `seconds`."""
     end = time.monotonic() + seconds
@@ -88,7 +145,7 @@ def patiently(write: Callable[[], T], what: str, seconds: float = 86400.0) -> T:
                 raise
             if time.monotonic() > end:
                 raise TimeoutError(
-                    f"waited {seconds:g} s for the disk to take {what} ({error}): make room, then "
-                    "resume the run"
+                    f"waited {seconds:g} s (actors.pause_deadline) for the disk to take {what} "
+                    f"({error}): make room, then resume the run"
                 ) from error
         time.sleep(PAUSE_S)

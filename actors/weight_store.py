@@ -18,7 +18,7 @@ import numpy as np
 import ray
 
 from actors.digests import Arrays, DigestMismatch, digest
-from actors.waiting import Signal, despite_loss, get_within, patiently
+from actors.waiting import ANSWER_S, despite_loss, get_within, patiently
 
 Ref = ray.ObjectRef[dict[str, np.ndarray]]
 
@@ -29,20 +29,22 @@ class UnknownVersion(LookupError):
     """A version that was never published or is kept no more; the message names those kept."""
 
 
-def publish(weights: Arrays, version: int, store: Any, deadline_s: float = 120.0) -> None:
+def publish(
+    weights: Arrays, version: int, store: Any, pause_s: float, deadline_s: float = ANSWER_S
+) -> None:
     """Makes `weights` known to the actor `store` as `version`, durably. Idempotent, and done again
-    if the store died with what it was given, or while its disk takes no writes. Raises
-    DigestMismatch, TimeoutError."""
+    if the store died with what it was given, or while its disk takes no writes, for `pause_s`
+    seconds at most. Raises DigestMismatch, TimeoutError."""
     stated = digest(weights)
 
     def hand_over() -> None:
         taken = store.publish.remote(version, put(weights, store, deadline_s), stated)
         get_within(taken, deadline_s, f"the weight store to take v{version}")
 
-    patiently(lambda: despite_loss(hand_over, deadline_s), f"weights v{version}")
+    patiently(lambda: despite_loss(hand_over, deadline_s), f"weights v{version}", pause_s)
 
 
-def put(weights: Arrays, store: Any, deadline_s: float = 120.0) -> list[Ref]:
+def put(weights: Arrays, store: Any, deadline_s: float = ANSWER_S) -> list[Ref]:
     """Hands `weights` to the actor `store`, which puts them into the object store.
 
     Who puts a copy owns it, and it dies with its owner: so the store puts it and the copy
@@ -126,10 +128,6 @@ class WeightStore:
         published = self._kept[version]
         return published.refs, published.digest
 
-    def published(self, version: int) -> bool:
-        """True also for a version that is kept no more."""
-        return version in self._digests
-
     def versions(self) -> list[int]:
         return sorted(self._kept)
 
@@ -159,7 +157,7 @@ class Shelf(Protocol):
 
 
 class WeightStoreService:
-    """The store as an async actor: fetches and hashes what is published, and lets others wait.
+    """The store as an async actor: fetches and hashes what is published.
 
     With a `shelf` it begins, and after its death goes on, with what lies there.
     """
@@ -167,7 +165,6 @@ class WeightStoreService:
     def __init__(self, kept_versions: int, shelf: Shelf | None = None) -> None:
         self._kept_versions = kept_versions
         self._shelf = shelf
-        self._signal = Signal()
         self._publishing = asyncio.Lock()
         if shelf is not None:
             shelf.opened()
@@ -195,7 +192,6 @@ class WeightStoreService:
                 return
             arrays = merged(await asyncio.gather(*refs))
             await asyncio.to_thread(self._take, version, refs, arrays, stated)
-        self._signal.notify()
 
     async def get(self, version: int) -> tuple[list[Ref], str]:
         """Raises UnknownVersion."""
@@ -209,14 +205,6 @@ class WeightStoreService:
         """All that a task may name."""
         there = self._shelf.versions() if self._shelf else []
         return sorted({*self._store.versions(), *there})
-
-    async def wait_for(self, version: int, deadline_s: float) -> str:
-        """The digest of `version` once it is published; UnknownVersion if it was dropped."""
-        await self._signal.wait_until(
-            lambda: self._store.published(version), deadline_s,
-            lambda: f"weights v{version} to be published; the store has {self._store.describe()}",
-        )  # fmt: skip
-        return self._store.get(version)[1]
 
     def _take(self, version: int, refs: list[Ref], arrays: Arrays, stated: str) -> None:
         measured = digest(arrays)

@@ -20,9 +20,10 @@ import torch
 from torch import Tensor
 
 from policies.interface import Sampling
+from policies.sampling import Row
 from policies.seeds import generator
 from policies.tiny.policy import TinyPolicy
-from policies.tiny.sampler import Row, sample
+from policies.tiny.sampler import sample_tokens
 from policies.tiny.text import BOS, EOS, IMAGE, PAD, PIECES, SEP
 
 PROMPTS, ROLLOUTS, WORDS = 16, 8, 12
@@ -49,7 +50,7 @@ def main() -> None:
     guided = [Sampling(guidance=3.0)] * count
     jobs: dict[str, Callable[[], object]] = {
         "matrix products alone": products(policy, rows),
-        "our sampler": lambda: sample(policy.module, rows, drawn),
+        "our sampler": lambda: sample_tokens(policy.module, rows, drawn),
         "transformers generate": generate(policy, rows),
         "our draw, with pixels": lambda: policy.draw(contexts, [Sampling()] * count, range(count)),
         "our draw, guidance 3": lambda: policy.draw(contexts, guided, range(count)),

@@ -21,6 +21,7 @@ import numpy as np
 
 from actors import events
 from cluster import recipe
+from cluster.own_ray import HEAD, head
 from policies.errors import UserError
 from policies.seeds import generator
 from trainer.config import RunConfig
@@ -29,7 +30,6 @@ KINDS = (
     "proposer", "solver", "judge", "replay buffer", "weight store", "training worker", "driver",
     "Ray head", "solver that hangs",
 )  # fmt: skip
-HEAD = ("raylet", "gcs_server")
 WORK_S = 900.0
 """How long a victim, or the end of the run, may be waited for."""
 
@@ -136,7 +136,7 @@ class Subject:
             if event["what"] == events.STARTED and event["who"].startswith(name)
         }
         found = [victim for _, victim in sorted(newest.items()) if victim.alive]
-        return [v for v in found if kind != "Ray head" or len(_head(v.pid)) == len(HEAD)]
+        return [v for v in found if kind != "Ray head" or len(head(v.pid)) == len(HEAD)]
 
     def _start(self) -> None:
         self.starts += 1
@@ -213,16 +213,7 @@ def strike(kind: str, victim: Victim) -> Kill:
     """SIGKILL, or SIGSTOP for one that is to hang; of a Ray head, all its processes."""
     how = signal.SIGSTOP if kind.endswith("that hangs") else signal.SIGKILL
     at = time.time()
-    for pid in _head(victim.pid) if kind == "Ray head" else [victim.pid]:
+    for pid in head(victim.pid) if kind == "Ray head" else [victim.pid]:
         with suppress(ProcessLookupError):  # it ended just now
             os.kill(pid, how)
     return Kill(kind, victim, at)
-
-
-def _head(driver: int) -> list[int]:
-    """The processes of the Ray that a driver started for itself."""
-    try:
-        children = Path(f"/proc/{driver}/task/{driver}/children").read_text().split()
-        return [int(c) for c in children if Path(f"/proc/{c}/comm").read_text().strip() in HEAD]
-    except OSError:  # one of them ended just now
-        return []

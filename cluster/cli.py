@@ -15,13 +15,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cluster.refusals import sentences
+from cluster.refusals import REFUSED, sentences
 
 if TYPE_CHECKING:
+    from cluster.needs import Machine
     from trainer.config import RunConfig
 
 STOPPED = 130
-REFUSED = 2
 DIFFERENT = 1
 
 
@@ -109,12 +109,13 @@ def _takes_overrides(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> None:
-    from cluster import preflight, recipe
+    from cluster import dry_run, recipe
+    from policies.registry import footprint
 
     config = recipe.load(args.recipe, args.overrides)
     if args.dry_run:
-        print(recipe.dump(config))
-        print(preflight.table(config, _cpus()))
+        table = dry_run.table(config, footprint(config.policy), _machine())
+        print(f"{recipe.dump(config)}\n{table}")
         return
     _preflight(config)
     recipe.claim_folder(config)
@@ -144,10 +145,12 @@ def _evaluate(args: argparse.Namespace) -> None:
 
     own_ray.settle()
 
-    from cluster import evaluate
+    from cluster import evaluate, preflight
     from cluster.progress import Progress, table
+    from policies.registry import checkpoint_folder
 
     config = evaluate.target(args.target, args.overrides)
+    preflight.check_measuring(config, _machine(), checkpoint_folder(config.policy))
     with own_ray.connected():
         found = evaluate.scores(config, Progress(sys.stdout))
     print("\n".join(table({}, found, "score")))
@@ -192,14 +195,16 @@ def _preflight(config: RunConfig) -> None:
     from policies.registry import checkpoint_folder
 
     room = preflight.room(Path(config.folder) / config.name)
-    preflight.check(config, _cpus(), room, checkpoint_folder(config.policy))
+    preflight.check(config, _machine(), room, checkpoint_folder(config.policy))
 
 
-def _cpus() -> float:
-    """Of this machine; a cluster that is named by its address grows, and is not judged here."""
+def _machine() -> Machine:
+    """This one; a cluster that is named by its address grows, and is not judged here."""
     from cluster import preflight
+    from cluster.needs import Machine
 
-    return math.inf if os.environ.get("RAY_ADDRESS") else preflight.machine_cpus()
+    known = not os.environ.get("RAY_ADDRESS")
+    return preflight.this_machine() if known else Machine(math.inf, math.inf)
 
 
 def _selfplay(config: RunConfig) -> None:

@@ -7,6 +7,7 @@ the scores that the run had.
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ from actors.version_folder import VERSIONS
 from cluster import recipe
 from cluster.progress import Progress
 from evaluation.measure import measure
+from evaluation.suites import load_suite
 from policies.config import ConfigError
 from trainer.config import RunConfig
 from trainer.crew import Crew
@@ -23,16 +25,21 @@ from trainer.crew import Crew
 
 def target(path: Path, overrides: Sequence[str]) -> RunConfig:
     """What to measure: a checkpoint folder, or the newest weights of a run. Raises ConfigError."""
-    if (path / recipe.CONFIG_FILE).is_file():
+    if recipe.is_run(path):
         config = recipe.load(path / recipe.CONFIG_FILE, overrides)
         newest = max((path / VERSIONS).glob("[0-9]*[0-9]"), default=None)
         weights = config.policy.path if newest is None else str(newest.absolute())
-    elif any(path.glob("*.safetensors")):
+    elif os.path.isdir(path) and any(path.glob("*.safetensors")):  # noqa: PTH112 (never raises)
         config, weights = recipe.defaults(overrides), str(path.absolute())
     else:
         raise ConfigError(
             f"{path} can not be measured: it is no run (no {recipe.CONFIG_FILE}) and no checkpoint "
             "(no *.safetensors); give the folder of one of them"
+        )
+    if not load_suite(config.evaluation.suite).categories:
+        raise ConfigError(
+            f"evaluation.suite is {config.evaluation.suite!r}: nothing would be measured; give "
+            "another evaluation.suite=..."
         )
     return replace(config, policy=replace(config.policy, path=weights))
 

@@ -1,22 +1,30 @@
 """The Ray that a command works on.
 
 Invariant: a command joins the cluster that RAY_ADDRESS names, and no other; without one it starts a
-Ray of its own on this machine, which ends with it. It never stops a Ray that it did not start.
+Ray of its own on this machine, which ends with it. It never stops a Ray that it did not start, and
+notices within seconds when its own is gone.
 """
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from actors.events import born
+from cluster.refusals import REFUSED
 from policies.errors import UserError
 
 ADDRESS = "RAY_ADDRESS"
 ANSWER_S = 10.0
+WATCH_S = 0.5
+HEAD = ("raylet", "gcs_server")
 
 
 class RayUnavailable(UserError):
@@ -33,8 +41,6 @@ def settle() -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         # Ray warns at four times as many processes, for it knows nothing of roles that take turns.
         os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "8")
-        # By itself a driver notices after a minute that its Ray is gone.
-        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "20")
         # At Ray's own 15, a run does not even start within Ray's 30 s beside a busy process.
         os.environ.setdefault("RAY_worker_niceness", "0")
 
@@ -44,25 +50,89 @@ def connected() -> Iterator[None]:
     """Raises RayUnavailable."""
     import ray
 
-    if address := os.environ.get(ADDRESS):
-        _require_answer(address)
-        ray.init(log_to_driver=False, logging_level=logging.WARNING)
-    else:
-        _start()
-    # What a cluster or a container sends to end a command is to it like Ctrl-C; Ray's own handler
-    # would end the process with a dump of addresses.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    watch, lost = _Watch(), False
     try:
-        yield
-    except Exception as error:
-        if any(node["Alive"] for node in ray.nodes()):
+        with watch:
+            _join() if os.environ.get(ADDRESS) else _start()
+            # What a cluster or a container sends to end a command is to it like Ctrl-C; Ray's own
+            # handler would end the process with a dump of addresses.
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            yield
+    except (Exception, KeyboardInterrupt) as error:
+        lost = watch.struck or watch.finds_one_gone()
+        if isinstance(error, RayUnavailable) or not (lost or _ended(error)):
             raise
         raise RayUnavailable(
             "Ray ended while it was being used (was it stopped, or killed for want of memory?); the "
             "same command, or `unicorn-ray resume FOLDER`, goes on"
         ) from error
     finally:
-        ray.shutdown()
+        if lost:
+            _abandon()
+        else:
+            ray.shutdown()
+
+
+def head(driver: int) -> list[int]:
+    """The processes of the Ray that a driver started for itself."""
+    try:
+        children = Path(f"/proc/{driver}/task/{driver}/children").read_text().split()
+        return [int(c) for c in children if Path(f"/proc/{c}/comm").read_text().strip() in HEAD]
+    except OSError:  # one of them ended just now
+        return []
+
+
+class _Watch(threading.Thread):
+    """Interrupts the main thread, wherever it waits, once a part of our own Ray is gone: by itself
+    Ray lets a driver wait for a minute, and then ends it without a word."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self._over = threading.Event()
+        self._born: dict[int, int | None] = {}
+        self.struck = False
+
+    def run(self) -> None:
+        while not self._over.wait(WATCH_S):
+            if self.finds_one_gone():
+                self.struck = True
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                return
+
+    def finds_one_gone(self) -> bool:
+        self._born = {pid: born(pid) for pid in head(os.getpid())} | self._born
+        return any(born(pid) != then for pid, then in self._born.items())
+
+    def __enter__(self) -> None:
+        self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self.join()
+
+
+def _abandon() -> None:
+    """Ends what is left of our Ray, and this process without its help when it comes to its end:
+    threads that still wait for an answer would in `ray.shutdown` end it at once with exit code 1."""
+    for pid in head(os.getpid()):
+        os.kill(pid, signal.SIGKILL)
+    atexit.register(os._exit, REFUSED)
+
+
+def _ended(error: BaseException) -> bool:
+    """Whether the cluster that we joined explains `error`, which is no wish of a person's."""
+    import ray
+
+    if isinstance(error, KeyboardInterrupt) or not ray.is_initialized():
+        return False
+    return not any(node["Alive"] for node in ray.nodes())
+
+
+def _join() -> None:
+    import ray
+
+    _require_answer(os.environ[ADDRESS])
+    ray.init(log_to_driver=False, logging_level=logging.WARNING)
 
 
 def _start() -> None:

@@ -11,75 +11,50 @@ import math
 import os
 import shutil
 from pathlib import Path
-from typing import NamedTuple
+
+import torch
 
 from actors.templates import load_templates
+from cluster import memory
+from cluster.needs import Machine, Need, needs, total, waiting
 from evaluation.suites import load_suite
 from policies.config import ConfigError
+from policies.footprint import Footprint
+from policies.registry import footprint
 from trainer.config import RunConfig
 
 MIB = 2**20
-# What one judged drawing takes in a segment, at most: pixels that PNG could not shrink, codes, text.
-DRAWING_BYTES = {"tiny": 8 * 1024}
-OTHER_DRAWING_BYTES = 512 * 1024
-# Model, averaged model and AdamW's two moments.
-COPIES_A_CHECKPOINT = 4
-ROUND_ENDS_KEPT = 2
-REPORT_BYTES = 16 * MIB
+SAMPLING = ("proposer", "solver", "judge")
+HINTS = {"cpus": "fractions are fine", "gpus": "a fraction shares one, 0 is the host"}
 
 
-class Need(NamedTuple):
-    """`replicas` actors of one kind that each ask Ray for `cpus`."""
-
-    actor: str
-    replicas: int
-    cpus: float
-    together: bool = False
-    """All of them start at once or none does."""
-
-    @property
-    def total(self) -> float:
-        return _cpus(self.replicas * self.cpus)
-
-
-def needs(config: RunConfig) -> list[Need]:
-    """In the order in which they start. Whatever only waits or stores asks for no CPU."""
-    return [
-        Need("weight store", 1, 0.0),
-        Need("replay buffer", 1, 0.0),
-        Need("proposer", config.proposer.replicas, config.proposer.cpus),
-        Need("solver", config.solver.replicas, config.solver.cpus),
-        Need("judge", config.judge.replicas, config.judge.cpus),
-        Need("trainer controller", 1, 0.0),
-        Need("trainer worker", config.trainer.workers, config.trainer.cpus, together=True),
-    ]
-
-
-def check(config: RunConfig, available_cpus: float, free_bytes: int, checkpoint: Path) -> None:
-    """Raises ConfigError for a run that cannot come to its end here."""
+def check(config: RunConfig, machine: Machine, free_bytes: int, checkpoint: Path) -> None:
+    """Raises ConfigError for a run that cannot come to its end here, CheckpointError for a model
+    that does not say how large it is."""
     _check_names(config)
     _check_checkpoint(config, checkpoint)
-    _check_cpus(config, available_cpus)
-    _check_disk(config, free_bytes, checkpoint)
+    size = footprint(config.policy)
+    _check_family(config, size)
+    _check_room(f"run {config.name}", needs(config), machine)
+    _check_disk(config, free_bytes, size)
 
 
-def table(config: RunConfig, available_cpus: float) -> str:
-    """The needs as rows, with their sum beside what this machine has."""
-    rows = [f"{'actor':<20}{'replicas':>9}{'CPUs each':>11}{'CPUs':>7}"]
-    rows += [f"{n.actor:<20}{n.replicas:>9}{n.cpus:>11g}{n.total:>7g}" for n in needs(config)]
-    total = _total(needs(config))
-    if math.isinf(available_cpus):
-        verdict = "of a cluster's, which is not asked now"
-    elif total <= available_cpus:
-        verdict = f"of {available_cpus:g} here: enough"
-    else:
-        verdict = f"of {available_cpus:g} here: too few, a run would be refused"
-    rows.append(f"{'total':<40}{total:>7g}  {verdict}")
-    return "\n".join(rows)
+def check_measuring(config: RunConfig, machine: Machine, checkpoint: Path) -> None:
+    """Raises ConfigError where a checkpoint cannot be measured on its own; nothing is trained."""
+    _check_names(config)
+    _check_checkpoint(config, checkpoint)
+    _check_family(config, footprint(config.policy))
+    roles = [need for need in needs(config) if not need.actor.startswith("trainer")]
+    _check_room("measuring", roles, machine)
+
+
+def this_machine() -> Machine:
+    """What Ray will count here."""
+    return Machine(machine_cpus(), float(torch.cuda.device_count()))
 
 
 def machine_cpus() -> float:
-    """What Ray will count here: the processors, or fewer where a container is held to fewer."""
+    """The processors, or fewer where a container is held to fewer."""
     cpus = float(os.cpu_count() or 1)
     limit = Path("/sys/fs/cgroup/cpu.max")
     if limit.exists():
@@ -118,62 +93,50 @@ def _check_checkpoint(config: RunConfig, checkpoint: Path) -> None:
         )
 
 
-def _check_cpus(config: RunConfig, available: float) -> None:
-    wanted = [need for need in needs(config) if need.cpus]
-    total = _total(wanted)
-    if total <= available:
+def _check_family(config: RunConfig, size: Footprint) -> None:
+    family, dtype = config.policy.family, config.policy.dtype
+    if dtype not in size.dtypes:
+        raise ConfigError(
+            f"policy.dtype is {dtype!r}: family {family} samples in {' or '.join(size.dtypes)} only"
+        )
+    for need in needs(config):
+        if need.actor in SAMPLING and need.gpus and "cuda" not in size.devices:
+            raise ConfigError(
+                f"{need.actor}.gpus is {need.gpus:g}: family {family} samples on CPU only: set "
+                f"{need.actor}.gpus to 0"
+            )
+
+
+def _check_room(who: str, those: list[Need], machine: Machine) -> None:
+    for kind in ("cpus", "gpus"):
+        available = getattr(machine, kind)
+        wanted = [need for need in those if getattr(need, kind)]
+        if math.isinf(available) or not (late := waiting(wanted, kind, available)):
+            continue
+        asked = ", ".join(f"{n.actor} {n.replicas} x {getattr(n, kind):g}" for n in wanted)
+        *fields, last = [f"{need.actor.split()[0]}.{kind}" for need in wanted]
+        lower = " or ".join(filter(None, (", ".join(fields), last)))
+        raise ConfigError(
+            f"{who} asks for {total(wanted, kind):g} {kind[:-1].upper()}s and this machine has "
+            f"{available:g}: {asked}; {late} would wait for ever; lower {lower} ({HINTS[kind]}), or "
+            "the numbers of replicas"
+        )
+
+
+def _check_disk(config: RunConfig, free: int, size: Footprint) -> None:
+    need = memory.disk(config, size)
+    if need.total <= free:
         return
-    asked = ", ".join(f"{n.actor} {n.replicas} x {n.cpus:g}" for n in wanted)
-    raise ConfigError(
-        f"run {config.name} asks for {total:g} CPUs and this machine has {available:g}: {asked}; "
-        f"{_waiting(wanted, available)} would wait for ever; lower proposer.cpus, solver.cpus, "
-        "judge.cpus or trainer.cpus (fractions are fine), or the numbers of replicas"
-    )
-
-
-def _waiting(wanted: list[Need], available: float) -> str:
-    """Those that find no room when all start in their order."""
-    left, waiting = available, []
-    for need in wanted:
-        group = need.total if need.together else need.cpus
-        tries = 1 if need.together else need.replicas
-        fit = 0
-        while fit < tries and _cpus(left - group) >= 0:
-            left, fit = _cpus(left - group), fit + 1
-        missing = need.replicas if need.together and not fit else tries - fit
-        if missing:
-            number = f"{missing} of {need.replicas} " if need.replicas > 1 else "the "
-            waiting.append(f"{number}{need.actor}{'s' if need.replicas > 1 else ''}")
-    return " and ".join(waiting)
-
-
-def _check_disk(config: RunConfig, free: int, checkpoint: Path) -> None:
     rounds, prompts, rollouts = config.rounds, config.proposer.prompts, config.solver.rollouts
-    drawing = DRAWING_BYTES.get(config.policy.family, OTHER_DRAWING_BYTES)
-    weights = sum(file.stat().st_size for file in checkpoint.glob("*.safetensors"))
-    kept = config.trainer.kept_checkpoints + ROUND_ENDS_KEPT + 1  # one that is being written
-    replay, versions = rounds * prompts * rollouts * drawing, rounds * weights
-    checkpoints = kept * COPIES_A_CHECKPOINT * weights
-    need = replay + versions + checkpoints + REPORT_BYTES
-    if need <= free:
-        return
     raise ConfigError(
-        f"{Path(config.folder) / config.name} needs up to {_mib(need)} and its disk has "
-        f"{_mib(free)} for it: replay {_mib(replay)} ({rounds} rounds x {prompts} prompts x "
-        f"{rollouts} drawings x {drawing // 1024} KiB), versions {_mib(versions)} ({rounds} x "
-        f"{_mib(weights)} of weights), checkpoints {_mib(checkpoints)} ({kept} x "
-        f"{COPIES_A_CHECKPOINT} x weights), report {_mib(REPORT_BYTES)}; free some, or give "
-        "folder=... on another disk, or lower rounds or proposer.prompts"
+        f"{Path(config.folder) / config.name} needs up to {_mib(need.total)} and its disk has "
+        f"{_mib(free)} for it: replay {_mib(need.replay)} ({rounds} rounds x {prompts} prompts x "
+        f"{rollouts} drawings x {size.drawing_bytes // 1024} KiB), versions {_mib(need.versions)} "
+        f"({rounds} x {_mib(need.versions // rounds)} of weights), checkpoints "
+        f"{_mib(need.checkpoints)} ({need.kept} x {memory.COPIES_A_CHECKPOINT} x what is trained), "
+        f"report {_mib(memory.REPORT_BYTES)}; free some, or give folder=... on another disk, or "
+        "lower rounds or proposer.prompts"
     )
-
-
-def _total(wanted: list[Need]) -> float:
-    return _cpus(sum(need.total for need in wanted))
-
-
-def _cpus(number: float) -> float:
-    """Ray counts CPUs in ten-thousandths; so do we, or 0.1 + 0.2 would not fit into 0.3."""
-    return round(number * 10_000) / 10_000
 
 
 def _mib(size: int) -> str:

@@ -86,7 +86,10 @@ class Progress:
             self._seconds.append(now - self._round_begin)
         self._round_begin, self._done = now, version
         where = f"{self._round(version)} done" if version else "base"
-        self._line(where, f"scores of weights v{version}", self._left())
+        what = f"scores of weights v{version}" if metrics else "nothing is measured"
+        self._line(where, what, self._left())
+        if not metrics:
+            return
         for row in table(self._base if version else {}, metrics, f"v{version}"):
             print(f"{'':9}{row}", file=self._stream, flush=True)
 

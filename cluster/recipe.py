@@ -40,14 +40,20 @@ def load_folder(folder: Path) -> RunConfig:
 
     Raises ConfigError.
     """
-    if not (folder / CONFIG_FILE).is_file():
-        runs = ", ".join(sorted(str(p.parent) for p in folder.parent.glob(f"*/{CONFIG_FILE}")))
+    if not is_run(folder):
+        beside = folder.parent.glob(f"*/{CONFIG_FILE}") if os.path.isdir(folder.parent) else ()  # noqa: PTH112
+        runs = ", ".join(sorted(str(p.parent) for p in beside))
         raise ConfigError(
             f"{folder} is not a run folder: it holds no {CONFIG_FILE}; "
             + (f"there are: {runs}" if runs else "begin one with `unicorn-ray run RECIPE`")
         )
     here = folder.absolute()
     return dataclasses.replace(load(here / CONFIG_FILE), folder=str(here.parent), name=here.name)
+
+
+def is_run(folder: Path) -> bool:
+    """Also of a path that no disk can hold, and of a folder that is closed to us."""
+    return os.path.isfile(folder / CONFIG_FILE)  # noqa: PTH113 (never raises)
 
 
 def dump(config: RunConfig) -> str:

@@ -12,6 +12,9 @@ from collections.abc import Mapping
 from actors.faults import plain
 from policies.errors import UserError
 
+REFUSED = 2
+"""The exit code of a command that ends with such sentences."""
+
 
 def sentences(error: BaseException) -> list[str]:
     """One for each thing to mend; empty if the error, or a part of it, is a defect."""

@@ -58,8 +58,8 @@ def _page(run: Run, suite: Suite) -> dict[str, Any]:
     rejected = sum((each.rejected for each in run.rounds), Counter[str]())
     return {
         "title": run.config.name,
-        "lead": _lead(run),
-        "facts": _facts(run),
+        "lead": _lead(run, suite),
+        "facts": _facts(run, suite),
         "numbers": report_view.numbers(run),
         "plots": report_view.plots(run),
         "categories": report_view.categories(run),
@@ -79,13 +79,16 @@ def _page(run: Run, suite: Suite) -> dict[str, Any]:
     }
 
 
-def _lead(run: Run) -> str:
+def _lead(run: Run, suite: Suite) -> str:
     """The whole run in two sentences."""
+    if not suite.categories:
+        return "No evaluation suite was set for this run: nothing of it is measured."
     if not run.evaluations:
         return "This run has just begun: nothing has been measured yet."
     first, *_, last = [*run.evaluations.values()] * 2
     right = "drawing/all_right"
-    sentence = f"The base model drew {first['values'][right]:.1f}\u00a0% of the held-out prompts all right."
+    who = f"Weights v{first['version']}" if first["version"] else "The base model"
+    sentence = f"{who} drew {first['values'][right]:.1f}\u00a0% of the held-out prompts all right."
     if first is last or first["version"] == last["version"]:
         return f"{sentence} No later version has been measured yet."
     rounds = [each for each in run.rounds if each.number <= last["version"]]
@@ -99,8 +102,10 @@ def _lead(run: Run) -> str:
     )
 
 
-def _facts(run: Run) -> list[tuple[str, str]]:
+def _facts(run: Run, suite: Suite) -> list[tuple[str, str]]:
     config, newest = run.config, max(run.evaluations, default=0)
+    own = config.evaluation
+    measured_by = f"{own.suite}, {own.prompts} prompts, seed {own.seed}"
     return [
         ("measured", f"v{newest} of v{config.rounds}" if run.evaluations else "nothing yet"),
         ("policy", f"{config.policy.family}, {config.policy.path}"),
@@ -108,8 +113,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         ("lag", str(config.lag)),
         ("rollouts a prompt", str(config.solver.rollouts)),
         ("accepted at", f"{config.judge.accept_at:g} of 10"),
-        ("suite", f"{config.evaluation.suite}, {config.evaluation.prompts} prompts, seed "
-                  f"{config.evaluation.seed}"),
+        ("suite", measured_by if suite.categories else own.suite),
     ]  # fmt: skip
 
 

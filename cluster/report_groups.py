@@ -48,7 +48,7 @@ class Drawing:
     number: int
     picture: str
     score: float | None
-    oracle: float
+    oracle: float | None
     right: bool
     mark: str
     analysis: str
@@ -123,7 +123,7 @@ def _drawing(group: JudgedGroup, number: int, mark: str, suite: Suite) -> Drawin
         number=number + 1,
         picture=data_uri(pixels),
         score=rollout.judgement.score,
-        oracle=oracle.score,
+        oracle=oracle.score if suite.categories else None,
         right=oracle.right,
         mark=mark,
         analysis=rollout.judgement.analysis,

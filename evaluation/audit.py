@@ -106,15 +106,19 @@ class Tally:
 async def audit(round_: int, config: Settings, suite: Suite) -> dict[str, float]:
     """The Judge against the oracle over one closed round, and how varied its prompts were.
 
-    Kept in the run's metrics.jsonl as the round's row; one that is there is read back.
+    Kept in the run's metrics.jsonl as the round's row; one that is there is read back. Empty for a
+    suite without categories, which has no oracle.
     """
+    if not suite.categories:
+        return {}
     folder = Path(config.folder) / config.name
     values = _kept(folder, round_)
     if values is None:
         tally = await _count(folder, round_, config, suite)
         prompts = [prompt for _, prompt in sorted(tally.prompts)]
         values = {**tally.values(), **diversity(prompts, suite.held_out, config.seed, round_)}
-        append_metrics(folder, {"kind": "round", "round": round_, **values})
+        row = {"kind": "round", "round": round_, **values}
+        await asyncio.to_thread(append_metrics, folder, row, config.actors.pause_deadline)
     show(config.name, values)
     return values
 

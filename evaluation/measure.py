@@ -11,6 +11,7 @@ import asyncio
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -19,7 +20,7 @@ import ray
 from actors import durable
 from actors.pool import Pool
 from actors.records import Task
-from actors.waiting import patiently, within
+from actors.waiting import made_again, patiently, within
 from evaluation import grading
 from evaluation.config import EvaluationConfig, RunSettings
 from evaluation.grading import Asked, Drawn, Item, Seen
@@ -55,10 +56,12 @@ async def measure(
     """The scores of `version`, kept in <run>/evaluation and in its metrics.jsonl.
 
     A version that was measured before is read back. Raises MeasureError where that was done with
-    other settings.
+    other settings. A suite without categories measures nothing, and nothing is kept.
     """
+    if not suite.categories:
+        return {}
     folder = Path(config.folder) / config.name
-    file = version_file(folder, version)
+    file, pause_s = version_file(folder, version), config.actors.pause_deadline
     own = asdict(config.evaluation).items()
     settings = {"seed": config.seed, **{f"evaluation.{key}": value for key, value in own}}
     if file.exists():
@@ -72,10 +75,10 @@ async def measure(
         found["judged"] = judged
         found["values"] |= _drift(folder, version, judged)
         data = json.dumps(found, allow_nan=False).encode()
-        await asyncio.to_thread(patiently, lambda: durable.write(file, data), str(file))
+        await asyncio.to_thread(patiently, lambda: durable.write(file, data), str(file), pause_s)
     values: dict[str, float] = found["values"]
     row = {"kind": "evaluation", "version": version, **values}
-    await asyncio.to_thread(append_metrics, folder, row)
+    await asyncio.to_thread(append_metrics, folder, row, pause_s)
     show(config.name, values)
     return values
 
@@ -108,7 +111,10 @@ class _Bench:
 
     async def run(self) -> tuple[list[Drawn], list[Seen], list[Score]]:
         async with asyncio.TaskGroup() as tasks:
-            drawn = [tasks.create_task(self._draw(i, own)) for i, own in enumerate(self.items)]
+            drawn = [
+                tasks.create_task(made_again(partial(self._draw, i, own)))
+                for i, own in enumerate(self.items)
+            ]
             seen = tasks.create_task(self._understand())
         return [each for task in drawn for each in task.result()], *seen.result()
 
@@ -148,7 +154,9 @@ class _Bench:
         async with asyncio.TaskGroup() as tasks:
             reads = [
                 tasks.create_task(
-                    self._read(len(self.items) + part, *shown[3 * part : 3 * part + 3])
+                    made_again(
+                        partial(self._read, len(self.items) + part, *shown[3 * part : 3 * part + 3])
+                    )
                 )
                 for part in range(parts)
             ]

@@ -29,8 +29,9 @@ class MetricsError(UserError):
     """A metrics file that cannot be read; the message names the file and the line."""
 
 
-def append_metrics(folder: str | Path, row: Mapping[str, Any]) -> bool:
-    """Adds `row` unless its name is there already; says whether it was added.
+def append_metrics(folder: str | Path, row: Mapping[str, Any], pause_s: float) -> bool:
+    """Adds `row` unless its name is there already; says whether it was added. A disk that takes no
+    writes is waited for, for `pause_s` seconds at most.
 
     The name is `kind` with `version` for an evaluation, else with `round`.
     """
@@ -41,7 +42,7 @@ def append_metrics(folder: str | Path, row: Mapping[str, Any]) -> bool:
             return False
         lines = [json.dumps(each, allow_nan=False) + "\n" for each in [*rows, _finite(row)]]
         data = "".join(lines).encode()
-        patiently(lambda: durable.write(Path(folder) / FILE, data), FILE)
+        patiently(lambda: durable.write(Path(folder) / FILE, data), FILE, pause_s)
     return True
 
 

@@ -25,14 +25,28 @@ def require_cpus(field: str, value: float) -> None:
     require(value >= 0.0001, field, value, "from 0.0001 on, the least that Ray counts")
 
 
+def require_gpus(field: str, value: float) -> None:
+    whole = value == int(value)
+    require(value == 0 or (value >= 0.0001 if value < 1 else whole), field, value,
+            "0, a fraction below 1 (from 0.0001 on), or a whole number, as Ray counts GPUs")  # fmt: skip
+
+
 def require_heat(field: str, value: float) -> None:
     """A temperature that is all but 0 would make infinities of logits."""
     require(value == 0 or value >= 0.001, field, value, "0, or from 0.001 on")
 
 
+DTYPES = ("float32", "bfloat16")
+
+
 @dataclass(frozen=True)
 class PolicyConfig:
-    """Which model plays the roles. `path` is a checkpoint folder; "base" is the shipped tiny one."""
+    """Which model plays the roles. `path` is a checkpoint folder; "base" is the shipped tiny one.
+    `dtype` is what replicas hold and sample in; learning keeps float32."""
 
     family: str = "tiny"
     path: str = "base"
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        require(self.dtype in DTYPES, "policy.dtype", self.dtype, '"float32" or "bfloat16"')

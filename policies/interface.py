@@ -46,11 +46,13 @@ Context = tuple[Segment, ...]
 
 @dataclass(frozen=True)
 class Example:
-    """One training example: predict `target` after `context` (paper, section 3.3.2)."""
+    """One training example: predict `target` after `context` (paper, section 3.3.2), or, where it
+    is not `conditioned`, after the policy's context of an unguided drawing."""
 
     context: Context
     target: Segment
     pattern: Pattern
+    conditioned: bool = True
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,11 @@ class Policy(Protocol):
         """Raises CheckpointError."""
         ...
 
+    def sample_on(self, device: str, dtype: str) -> None:
+        """Moves to "cpu" or "cuda", to sample there in "float32" or "bfloat16" from now on; the
+        policy does not learn any more. Raises ConfigError where the family cannot."""
+        ...
+
     def save_pretrained(self, path: str | Path) -> None: ...
 
     def write(
@@ -96,12 +103,27 @@ class Policy(Protocol):
         """Raises PromptError for a text that the model cannot read."""
         ...
 
+    def target_tokens(self, examples: Sequence[Example]) -> int:
+        """How many target tokens `loss` of the same examples counts, without a forward pass.
+        Raises PromptError for a text that the model cannot read."""
+        ...
+
     def loss(self, examples: Sequence[Example]) -> dict[str, TargetLoss]:
         """Per kind of target ("text", "image"); examples of one call share their pattern."""
         ...
 
+    def adapt(self, rank: int, alpha: int) -> None:
+        """From now on only low-rank adapters learn (LoRA). Raises ConfigError where the family has
+        none."""
+        ...
+
+    def published(self, trained: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """What replicas are to load where `weights()` has become `trained`: the same, unless only
+        adapters learn."""
+        ...
+
     def weights(self) -> dict[str, np.ndarray]:
-        """The trainable tensors by their name in `module.state_dict()`, without a copy."""
+        """What learns, by its name in `module.state_dict()`, without a copy."""
         ...
 
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:

@@ -11,18 +11,31 @@ import importlib
 from pathlib import Path
 
 from policies.config import ConfigError, PolicyConfig
+from policies.footprint import Footprint
 from policies.interface import Policy
 
-FAMILIES = {"tiny": ("policies.tiny.policy", "TinyPolicy")}
+FAMILIES = {
+    "tiny": ("policies.tiny.policy", "TinyPolicy"),
+    "janus": ("policies.janus.policy", "JanusPolicy"),
+}
 
 
 def load_policy(config: PolicyConfig) -> Policy:
-    """The policy in `checkpoint_folder(config)`. Raises ConfigError for an unknown family,
+    """The policy in `checkpoint_folder(config)`, on the CPU and able to learn. Raises ConfigError for an unknown family,
     CheckpointError for a bad folder."""
     folder = checkpoint_folder(config)
     where, name = FAMILIES[config.family]
     policy: Policy = getattr(importlib.import_module(where), name).from_pretrained(folder)
     return policy
+
+
+def footprint(config: PolicyConfig) -> Footprint:
+    """How large the policy is, without its weights. Raises ConfigError, CheckpointError."""
+    folder = checkpoint_folder(config)
+    found: Footprint = importlib.import_module(f"policies.{config.family}.sizes").footprint(
+        folder, config.dtype
+    )
+    return found
 
 
 def checkpoint_folder(config: PolicyConfig) -> Path:

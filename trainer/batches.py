@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from policies.interface import PATTERNS, Example, Pattern
+from policies.interface import PATTERNS, Example, Pattern, Picture
 from policies.seeds import generator
 from trainer.config import ReconstructionConfig
 
@@ -34,8 +34,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Share:
-    """One rank's part of a pattern. `weight` is 0 where the rank has none: the example is then
-    only there so that all ranks run the same units in the same order."""
+    """What one rank passes forward at once of a pattern. `weight` is 0 where others have more
+    shares: the example is then only there so that all ranks run the same units in the same
+    order."""
 
     examples: tuple[Example, ...]
     weight: float
@@ -66,7 +67,7 @@ class Quotas:
         weights = {pattern: Fraction(getattr(mix, pattern)) for pattern in PATTERNS}
         largest = max(weights.values())
         self.ratios = {p: weight / largest for p, weight in weights.items() if weight > 0}
-        self.key = (seed, round_)
+        self.key, self.dropout = (seed, round_), mix.condition_dropout
         # Begun at a keyed fraction, not at 0: short rounds would always round down.
         self.owed = {p: self._begin(p) for p in self.ratios}
 
@@ -85,14 +86,33 @@ class Quotas:
             if count:
                 random = generator(*self.key, "choice", pattern, epoch, index)
                 chosen = random.choice(len(able), size=count, replace=False)
-                batch[pattern] = tuple(able[i] for i in sorted(chosen))
+                picked = tuple(able[i] for i in sorted(chosen))
+                batch[pattern] = self._dropped(picked, pattern, epoch, index)
         return batch
 
+    def _dropped(
+        self, picked: tuple[Example, ...], pattern: Pattern, epoch: int, index: int
+    ) -> tuple[Example, ...]:
+        """The same, some drawings without their condition: others in each epoch."""
+        if not self.dropout or not isinstance(picked[0].target, Picture):
+            return picked
+        chances = generator(*self.key, "dropout", pattern, epoch, index).random(len(picked))
+        return tuple(
+            replace(each, conditioned=bool(chance >= self.dropout))
+            for each, chance in zip(picked, chances, strict=True)
+        )
 
-def slice_for_rank(examples: Sequence[Example], rank: int, world: int) -> Share:
-    """Rank `rank`'s part of one pattern's examples (at least one) among `world` ranks."""
-    mine = tuple(examples[rank::world])
-    return Share(mine, 1.0) if mine else Share((examples[0],), 0.0)
+
+def shares_for_rank(
+    examples: Sequence[Example], rank: int, world: int, size: int
+) -> tuple[Share, ...]:
+    """Rank `rank`'s part of one pattern's examples (at least one) among `world` ranks, at most
+    `size` in a share (0: all in one). Every rank has as many shares."""
+    mine, most = tuple(examples[rank::world]), -(-len(examples) // world)
+    size = size or most
+    shares = [Share(mine[at : at + size], 1.0) for at in range(0, len(mine), size)]
+    shares += [Share((examples[0],), 0.0)] * (-(-most // size) - len(shares))
+    return tuple(shares)
 
 
 def _remember(

@@ -67,23 +67,24 @@ class Checkpoint:
 
 
 def save(
-    folder: Path, learner: Learner, cursor: Cursor, settings: Mapping[str, Any], kept: int
-) -> Path:
+    folder: Path, learner: Learner, cursor: Cursor, settings: Mapping[str, Any], kept: int,
+    pause_s: float,
+) -> Path:  # fmt: skip
     """Durable on all ranks when it returns; all ranks call it together. Older ones beyond the
     `kept` newest are deleted. The same cursor again is a no-op. A disk that takes no writes is
-    waited for. Raises CheckpointError."""
+    waited for, for `pause_s` seconds at most. Raises CheckpointError."""
     path = folder / cursor.name
     if learner.any_rank(path.exists()):
         return path
     aside = folder / (cursor.name + ASIDE)
     what = f"checkpoint {cursor.name}"
     if learner.rank == 0:
-        patiently(lambda: _begin(folder, aside), what)
+        patiently(lambda: _begin(folder, aside), what, pause_s)
     _barrier()
-    patiently(lambda: _write_shards(aside, learner), what)
+    patiently(lambda: _write_shards(aside, learner), what, pause_s)
     if learner.rank == 0:
-        patiently(lambda: _finish(aside, path, cursor, settings), what)
-        _prune(folder, kept)
+        patiently(lambda: _finish(aside, path, cursor, settings), what, pause_s)
+        patiently(lambda: _prune(folder, kept), f"the end of those before {what}", pause_s)
     _barrier()
     return path
 

@@ -6,18 +6,23 @@ from dataclasses import dataclass, field
 
 from actors.config import ActorsConfig, JudgeConfig, ProposerConfig, SolverConfig
 from evaluation.config import EvaluationConfig
-from policies.config import PolicyConfig, require, require_cpus
+from policies.config import DTYPES, PolicyConfig, require, require_cpus
 from policies.interface import PATTERNS
 
 
 @dataclass(frozen=True)
 class ReconstructionConfig:
-    """The mix of the four patterns (paper, section 4.1: 5k, 5k, 3k and 1k examples)."""
+    """The mix of the four patterns (paper, section 4.1: 5k, 5k, 3k and 1k examples).
+
+    Of the drawings, the share `condition_dropout` is learned without its condition, which guidance
+    needs (the paper says nothing of it; 0.1 is usual for guided models).
+    """
 
     generation: float = 5.0
     caption: float = 5.0
     judgement: float = 3.0
     reflection: float = 1.0
+    condition_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         for name in PATTERNS:
@@ -25,6 +30,8 @@ class ReconstructionConfig:
             require(value >= 0, f"reconstruction.{name}", value, "0 or more")
         require(any(getattr(self, name) > 0 for name in PATTERNS), "reconstruction",
                 {name: getattr(self, name) for name in PATTERNS}, "above 0 for one pattern")  # fmt: skip
+        require(0 <= self.condition_dropout < 1, "reconstruction.condition_dropout",
+                self.condition_dropout, "in [0, 1)")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -35,10 +42,22 @@ class TrainerConfig:
     groups, first in the order of the log while it still grows. `publish` "ema" publishes the
     averaged weights, "model" the raw ones. `loss_weights` multiply the mean token loss of a
     pattern.
+
+    The weights that learn are float32; `precision` is what FSDP2 computes with. `recompute` keeps
+    only what goes into each of the policy's units and computes the rest again for the gradient.
+    `micro_batch` is how many examples of a pattern a worker passes forward at once (0: all).
+    `lora_rank` above 0 lets adapters of that rank learn, scaled by `lora_alpha / lora_rank`, and
+    nothing else; what is published is whole weights all the same.
     """
 
     workers: int = 2
     cpus: float = 0.4
+    gpus: int = 0
+    precision: str = "float32"
+    recompute: bool = False
+    micro_batch: int = 0
+    lora_rank: int = 0
+    lora_alpha: int = 32
     lr: float = 1e-4
     warmup_steps: int = 50
     betas: tuple[float, float] = (0.9, 0.95)
@@ -64,11 +83,14 @@ class TrainerConfig:
         ):
             require(getattr(self, name) >= 1, f"trainer.{name}", getattr(self, name), "1 or more")
         require_cpus("trainer.cpus", self.cpus)
-        for name in ("lr", "clip"):
+        require(self.gpus in (0, 1), "trainer.gpus", self.gpus, "0 or 1 for each worker")
+        require(self.precision in DTYPES, "trainer.precision", self.precision,
+                '"float32" or "bfloat16"')  # fmt: skip
+        for name in ("lr", "clip", "lora_alpha"):
             require(getattr(self, name) > 0, f"trainer.{name}", getattr(self, name), "above 0")
         # Weights are float32: a smaller eps is 0 there, and a gradient of 0 then is divided by it.
         require(self.eps >= 1e-30, "trainer.eps", self.eps, "from 1e-30 on")
-        for name in ("warmup_steps", "weight_decay", "max_failures"):
+        for name in ("warmup_steps", "weight_decay", "max_failures", "micro_batch", "lora_rank"):
             require(getattr(self, name) >= 0, f"trainer.{name}", getattr(self, name), "0 or more")
         require(len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas), "trainer.betas",
                 self.betas, "two numbers in [0, 1)")  # fmt: skip

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -26,15 +25,18 @@ from actors.pool import Pool
 from actors.records import Role
 from actors.replay_buffer import ReplayBufferActor, ReplayUnwritable
 from actors.replica import Part, role_pool
-from actors.version_folder import VersionFolder
-from actors.waiting import within
+from actors.version_folder import VersionDamaged, VersionFolder
+from actors.waiting import ANSWER_S, refused, within
 from actors.weight_store import WeightStoreActor
 from evaluation.metrics import append_metrics, show
 from evaluation.suites import Suite, load_suite
 from trainer.config import RunConfig
 from trainer.journal import JOURNAL, Journal
 from trainer.train_loop import make_trainer
-from trainer.watch import LITTLE_BYTES, WATCH_S, watch
+from trainer.watch import WATCH_S, watch
+
+LITTLE_BYTES = 2**18
+"""So little finds no room only where something waits for room."""
 
 
 class Progress(Protocol):
@@ -59,22 +61,24 @@ class Crew:
         self.rounds = range(1, config.rounds + 1)
         self.suite: Suite = load_suite(config.evaluation.suite)
         self.meter = Meter(config.name)
-        self.paused = False
+        self.paused, self.refused = False, ""
+        self.versions = VersionFolder(self.folder, config.policy)
+        self.trained = False
         self._poisoned = 0
         self.proposers = self._pool("proposer", config.proposer)
         self.solvers = self._pool("solver", config.solver)
         self.judges = self._pool("judge", config.judge)
         # Slices between the first drawing and the durable append; each pins its pictures.
-        self.room = asyncio.Semaphore(
-            config.actors.tasks_in_flight * (config.solver.replicas + config.judge.replicas)
-        )
+        solver, judge = config.solver, config.judge
+        most = max(solver.replicas, solver.max_replicas) + max(judge.replicas, judge.max_replicas)
+        self.room = asyncio.Semaphore(config.actors.tasks_in_flight * most)
 
     async def __aenter__(self) -> Self:
         actors = self.config.actors
         durable.make_folder(self.folder)
         named = {"namespace": self.namespace}
         self.store: Any = WeightStoreActor.options(name="weight_store", **named).remote(
-            actors.kept_versions, VersionFolder(self.folder, self.config.policy)
+            actors.kept_versions, self.versions
         )
         self.replay: Any = ReplayBufferActor.options(name="replay_buffer", **named).remote(
             str(self.folder / "replay")
@@ -113,9 +117,19 @@ class Crew:
         return await within(answer, 2 * actors.task_deadline + actors.start_deadline, what)
 
     async def version_ready(self, version: int) -> None:
-        """Returns once `version` is published, which it is when it is durable."""
+        """Returns once `version` is published, which it is when it is durable. Raises VersionDamaged
+        for one that training would have to publish, and is over."""
         # A round's training has no deadline of its own: each of its waits has one.
-        while version not in await self.within(self.store.versions.remote(), "the versions"):
+        while True:
+            over = self.trained
+            if version in await self.within(self.store.versions.remote(), "the versions"):
+                return
+            if over:
+                raise VersionDamaged(
+                    f"{self.versions.path(version)} is missing and training is over, so it is not "
+                    "published again: restore it from a copy, or start the run anew under another "
+                    "name=..."
+                )
             await asyncio.sleep(0.2)
 
     async def closed(self, round_: int) -> bool:
@@ -179,14 +193,15 @@ class Crew:
 
     async def note(self, kind: str, round_: int, values: Mapping[str, float]) -> None:
         row = {"kind": kind, "round": round_, **values}
-        await asyncio.to_thread(append_metrics, self.folder, row)
+        await asyncio.to_thread(append_metrics, self.folder, row, self.config.actors.pause_deadline)
         show(self.config.name, values)
 
     async def show_training(self) -> None:
-        """Tells of the newest line in the training journal, and of a disk that is full."""
-        if shutil.disk_usage(self.folder).free < LITTLE_BYTES:
-            self.progress.trouble(f"paused: the disk of {self.folder} is full; make room")
-        row = Journal(self.folder / JOURNAL).last()
+        """Tells of the newest line in the training journal, and of a disk that takes no writes."""
+        self.refused = await asyncio.to_thread(refused, self.folder, LITTLE_BYTES)
+        if self.refused:
+            self.progress.trouble(f"paused: {self.refused}")
+        row = Journal(self.folder / JOURNAL, self.config.actors.pause_deadline).last()
         if row is None:
             return
         round_, losses, settings = row["round"], row["losses"].values(), self.config.trainer
@@ -204,14 +219,20 @@ class Crew:
         return frozenset(text for text, _ in self.suite.prompts(settings.prompts, settings.seed))
 
     async def _guard(self, actor: Any, who: str, question: str) -> None:
-        """Ray starts an actor again that died; one that is silent must first be ended."""
+        """Ray starts an actor again that died; one that is silent must first be ended, while there
+        is still time to answer those who wait for it. One that comes back silent may be slow to
+        read what it has, and gets more time."""
+        longest = self.config.actors.task_deadline
+        patience = soon = min(longest, ANSWER_S / 2)
         while True:
             try:
-                async with asyncio.timeout(self.config.actors.task_deadline):
+                async with asyncio.timeout(patience):
                     await getattr(actor, question).remote()
+                patience = soon
             except TimeoutError:
                 self.tell(who, "silent")
                 ray.kill(actor, no_restart=False)
+                patience = min(2 * patience, longest)
             except ray.exceptions.RayActorError:
                 return  # for good, with its Ray: whoever asks it something says so
             await asyncio.sleep(WATCH_S)

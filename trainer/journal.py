@@ -21,8 +21,10 @@ LONGEST_ROW = 2**16
 
 
 class Journal:
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    """A disk that takes no writes is waited for, for `pause_s` seconds at most."""
+
+    def __init__(self, path: Path, pause_s: float) -> None:
+        self.path, self._pause_s = path, pause_s
 
     def rewind(self, step: int) -> None:
         """Drops the rows after `step`: they will be written again."""
@@ -30,11 +32,13 @@ class Journal:
             return
         *whole, _torn = self.path.read_bytes().split(b"\n")
         rows = [line for line in whole if json.loads(line)["step"] <= step]
-        durable.write(self.path, b"".join(line + b"\n" for line in rows))
+        data = b"".join(line + b"\n" for line in rows)
+        patiently(lambda: durable.write(self.path, data), str(self.path), self._pause_s)
 
     def add(self, row: Mapping[str, Any]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        patiently(lambda: self._append(json.dumps(row).encode() + b"\n"), f"a line of {self.path}")
+        line = json.dumps(row).encode() + b"\n"
+        patiently(lambda: self._append(line), f"a line of {self.path}", self._pause_s)
 
     def _append(self, line: bytes) -> None:
         """The whole line or nothing of it."""

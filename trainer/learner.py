@@ -1,15 +1,16 @@
 """One policy that learns: sharded over the ranks (FSDP2), AdamW, clipping, averaged weights.
 
 Invariant: a step's losses and gradients are means over the tokens of the whole step, whoever
-holds them, so that the number of ranks changes nothing but the rounding; and all ranks run the
-same units in the same order. Everything that a checkpoint must hold is in `state()`.
+holds them and however they are shared out, so that neither changes anything but the rounding; and
+all ranks run the same units in the same order. Everything that a checkpoint must hold is in `state()`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -17,9 +18,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
+from torch.utils.checkpoint import checkpoint
 
+from policies.config import require
 from policies.errors import UserError
 from policies.interface import Pattern, Policy
 from trainer.batches import Share
@@ -68,12 +71,23 @@ class Learner:
         self._begin_moments()
 
     def _prepare(self) -> dict[str, torch.nn.Parameter]:
-        module = self.policy.module.to(self.device)
+        module, units = self.policy.module.to(self.device), self.policy.fsdp_units()
+        if self.config.recompute:
+            for unit in units:
+                unit.forward = partial(checkpoint, unit.forward, use_reentrant=False)
+        require(self.distributed or self.config.precision == "float32", "trainer.precision",
+                self.config.precision, "float32 outside a process group: FSDP2 is what casts")  # fmt: skip
         if self.distributed:
             mesh = init_device_mesh(self.device.type, (self.world,))
-            for unit in (*self.policy.fsdp_units(), module):
-                fully_shard(unit, mesh=mesh)
+            for unit in (*units, module):
+                fully_shard(unit, mesh=mesh, mp_policy=self._precision())
         return {name: p for name, p in module.named_parameters() if p.requires_grad}
+
+    def _precision(self) -> MixedPrecisionPolicy:
+        if self.config.precision == "float32":
+            return MixedPrecisionPolicy()
+        # Gradients are summed in float32: small ones of many ranks would vanish.
+        return MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
 
     def _begin_moments(self) -> None:
         # AdamW makes these at its first step; a checkpoint may be wanted (or loaded) before it.
@@ -86,14 +100,15 @@ class Learner:
 
     # Learning
 
-    def step(self, batch: Mapping[Pattern, Share]) -> Learned:
+    def step(self, batch: Mapping[Pattern, Sequence[Share]]) -> Learned:
         """One optimizer step from this rank's shares; all ranks name the same patterns in the
-        same order. Raises TrainingDiverged and leaves the weights as they were."""
+        same order, with as many shares. Raises TrainingDiverged and leaves the weights as they
+        were."""
         self.optimizer.zero_grad(set_to_none=True)
         losses: dict[Pattern, float] = {}
         tokens: dict[Pattern, int] = {}
-        for pattern, share in batch.items():
-            losses[pattern], tokens[pattern] = self._accumulate(pattern, share)
+        for pattern, shares in batch.items():
+            losses[pattern], tokens[pattern] = self._accumulate(pattern, shares)
         norm = _number(torch.nn.utils.clip_grad_norm_(self.params.values(), self.config.clip))
         if not math.isfinite(norm):
             raise TrainingDiverged(
@@ -108,18 +123,28 @@ class Learner:
         self.steps += 1
         return Learned(losses, tokens, norm, lr)
 
-    def _accumulate(self, pattern: Pattern, share: Share) -> tuple[float, int]:
+    def _accumulate(self, pattern: Pattern, shares: Sequence[Share]) -> tuple[float, int]:
         """Adds the pattern's part of the gradient; returns its mean loss and its tokens."""
-        parts = self.policy.loss(share.examples).values()
-        total = torch.stack([part.total for part in parts]).sum() * share.weight
-        counted = sum(part.tokens for part in parts) * share.weight
-        both = torch.tensor([total.item(), counted], dtype=torch.float64, device=self.device)
-        if self.distributed:
-            dist.all_reduce(both)
-        loss, tokens = both.tolist()
+        counted = [self.policy.target_tokens(share.examples) for share in shares]
+        tokens = self._summed(sum(c * s.weight for c, s in zip(counted, shares, strict=True)))
         # FSDP divides the summed gradient by the number of ranks; the mean is over tokens.
-        (total * (self.config.loss_weights[pattern] * self.world / tokens)).backward()
-        return loss / tokens, int(tokens)
+        scale = self.config.loss_weights[pattern] * self.world / tokens
+        loss = 0.0
+        for share, count in zip(shares, counted, strict=True):
+            parts = self.policy.loss(share.examples).values()
+            if sum(part.tokens for part in parts) != count:
+                raise ValueError(f"loss() of {count} target_tokens() counts another number of them")
+            total = torch.stack([part.total for part in parts]).sum() * share.weight
+            (total * scale).backward()
+            loss += total.item()
+        return self._summed(loss) / tokens, int(tokens)
+
+    def _summed(self, number: float) -> float:
+        """Over all ranks; all call it together."""
+        told = torch.tensor(number, dtype=torch.float64, device=self.device)
+        if self.distributed:
+            dist.all_reduce(told)
+        return float(told.item())
 
     def _learning_rate(self) -> float:
         warmup = self.config.warmup_steps

@@ -20,11 +20,10 @@ import ray.train
 from actors import exports, weight_store
 from actors.meter import Meter
 from actors.records import JudgedGroup
-from actors.waiting import get_within
+from actors.waiting import ANSWER_S, get_within
 from policies.interface import Picture
 
 SLICES_AT_ONCE = 1  # of real pictures a slice is hundreds of megabytes
-ANSWER_DEADLINE_S = 120.0
 
 
 class StopRequested(Exception):
@@ -83,11 +82,13 @@ StopActor = ray.remote(num_cpus=0)(StopService)
 class RayOutside:
     """The named actors of the run in `namespace`."""
 
-    def __init__(self, run: str, namespace: str, stop: Any, data_deadline: float) -> None:
+    def __init__(
+        self, run: str, namespace: str, stop: Any, data_deadline: float, pause_s: float
+    ) -> None:
         self._replay = ray.get_actor("replay_buffer", namespace=namespace)
         self._store = ray.get_actor("weight_store", namespace=namespace)
         self._asked: ray.ObjectRef = stop.wait.remote()
-        self._data_deadline = data_deadline
+        self._data_deadline, self._pause_s = data_deadline, pause_s
         self._meter = Meter(run, role="trainer")
 
     def groups(self, round_: int) -> Iterator[JudgedGroup]:
@@ -103,7 +104,7 @@ class RayOutside:
         answer: ray.ObjectRef = self._replay.wait_read.remote(
             round_, start, SLICES_AT_ONCE, self._data_deadline
         )
-        allowed = self._data_deadline + ANSWER_DEADLINE_S
+        allowed = self._data_deadline + ANSWER_S
         ready, _ = ray.wait([answer, self._asked], timeout=allowed)
         self.check_stop()
         if not ready:
@@ -120,13 +121,13 @@ class RayOutside:
 
     def versions(self) -> list[int]:
         what = "the weight store to list its versions"
-        there: list[int] = get_within(self._store.versions.remote(), ANSWER_DEADLINE_S, what)
+        there: list[int] = get_within(self._store.versions.remote(), ANSWER_S, what)
         self._meter.set(exports.VERSION, max(there, default=0))
         return there
 
     def publish(self, version: int, weights: Mapping[str, np.ndarray]) -> None:
         began = time.monotonic()
-        weight_store.publish(weights, version, self._store, ANSWER_DEADLINE_S)
+        weight_store.publish(weights, version, self._store, self._pause_s)
         seconds = time.monotonic() - began
         self._did("publish", seconds)
         self._meter.set(exports.VERSION, version)

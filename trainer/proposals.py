@@ -41,7 +41,8 @@ async def propose(crew: Crew, round_: int, version: int) -> list[list[Proposal]]
     if not file.exists():
         kept = await _propose(crew, round_, version)
         data = json.dumps([asdict(proposal) for proposal in kept]).encode()
-        await asyncio.to_thread(patiently, lambda: durable.write(file, data), str(file))
+        pause_s = crew.config.actors.pause_deadline
+        await asyncio.to_thread(patiently, lambda: durable.write(file, data), str(file), pause_s)
     kept = _read(file)
     size = crew.config.solver.prompts_per_task
     return [kept[at : at + size] for at in range(0, len(kept), size)]

@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
+
+from ray.exceptions import RayError
 
 from actors import exports
 from actors.faults import Poisoned
 from actors.records import Proposal, Task, undone
+from actors.waiting import apart, made_again
 from evaluation.audit import audit
 from evaluation.measure import measure
 from trainer.config import RunConfig
@@ -62,10 +66,12 @@ async def roll_out(
 async def solve_and_judge(
     crew: Crew, round_: int, version: int, index: int, proposals: Sequence[Proposal], total: int
 ) -> None:
-    """One slice, from its prompts to the durable log; pictures never pass through the driver."""
+    """One slice, from its prompts to the durable log; pictures never pass through the driver, and
+    are drawn again if they are lost with a node."""
     solve = Task(round_, "solver", index, version)
     judge = Task(round_, "judge", index, crew.judge_version(version))
-    async with crew.room:
+
+    async def slice_() -> None:
         try:
             drawings = await crew.solvers.run(solve, "draw", proposals)
             groups: Any = await crew.judges.run(judge, "judge", proposals, drawings)
@@ -73,6 +79,9 @@ async def solve_and_judge(
             crew.poisoned(error)
             groups = undone(solve, judge, proposals, error.reason)
         await crew.store_slice(round_, index, groups)
+
+    async with crew.room:
+        await made_again(slice_)
     await show_sampling(crew, round_, total)
 
 
@@ -86,23 +95,48 @@ async def show_sampling(crew: Crew, round_: int, total: int) -> None:
 
 async def train(crew: Crew) -> None:
     """One long-lived Ray Train run drains the buffer and publishes a version for each round."""
-    fit = asyncio.create_task(asyncio.to_thread(crew.trainer.fit))
+    fit = asyncio.create_task(apart(crew.trainer.fit))
     try:
         while not fit.done():
             await asyncio.wait([fit], timeout=WATCH_S)
             await crew.show_training()
     except asyncio.CancelledError:
-        await asyncio.to_thread(stop_training, crew.trainer, "the run ends early")
+        await stop(crew, fit)
         raise
     fit.result()
+    crew.trained = True
+
+
+async def stop(crew: Crew, fit: asyncio.Task[Any]) -> None:
+    """Lets training end with a checkpoint; without its Ray it cannot, and nobody waits for it."""
+    with suppress(TimeoutError, RayError):
+        await apart(lambda: stop_training(crew.trainer, "the run ends early"))
+        await asyncio.wait([fit], timeout=crew.config.actors.task_deadline)
 
 
 async def evaluate(crew: Crew) -> None:
     """Measures every version, and every round's judgements, on what nothing learns from."""
     for version in (0, *crew.rounds):
         await crew.version_ready(version)
-        values = await measure(version, crew.config, crew.suite, crew.solvers, crew.judges)
+        values = await scores(crew, version)
         if version:
             await crew.round_closed(version)
             values |= await audit(version, crew.config, crew.suite)
-        crew.progress.measured(version, values)
+        if values:
+            crew.progress.measured(version, values)
+
+
+async def scores(crew: Crew, version: int) -> dict[str, float]:
+    """Empty where a task of the measurement was given up: nothing of it is kept, so the version is
+    measured when the run is resumed."""
+    try:
+        return await measure(version, crew.config, crew.suite, crew.solvers, crew.judges)
+    except* Poisoned as group:
+        crew.poisoned(first(group))
+    return {}
+
+
+def first(group: BaseExceptionGroup[Poisoned]) -> Poisoned:
+    """The others were cancelled because of it, or fell with it."""
+    error = group.exceptions[0]
+    return first(error) if isinstance(error, BaseExceptionGroup) else error

@@ -15,19 +15,22 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import ray
 import torch
 from ray.train import FailureConfig, ScalingConfig
 from ray.train import RunConfig as RayRunConfig
-from ray.train.torch import TorchTrainer, get_device
+from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
+from actors.config import ActorsConfig
 from actors.events import note_start
 from actors.records import JudgedGroup
 from actors.templates import Templates, load_templates
+from actors.waiting import get_within
 from policies.interface import CheckpointError
 from policies.registry import load_policy
 from trainer import checkpoint
-from trainer.batches import GroupExamples, Step, round_steps, slice_for_rank
+from trainer.batches import GroupExamples, Step, round_steps, shares_for_rank
 from trainer.checkpoint import Cursor
 from trainer.config import RunConfig
 from trainer.journal import JOURNAL, Journal
@@ -36,8 +39,11 @@ from trainer.outside import Outside, RayOutside, StopActor, StopRequested
 from trainer.patterns import reconstruct
 
 CHECKPOINTS = "checkpoints"
+STOP_ANSWER_S = 5.0
+LONGEST_S = 10.0**8
+"""Longer than a run takes, and as long as torch can wait."""
 LEARNING = (
-    "lr", "warmup_steps", "betas", "eps", "weight_decay", "clip", "ema", "publish", "epochs",
+    "precision", "lora_rank", "lora_alpha", "lr", "warmup_steps", "betas", "eps", "weight_decay", "clip", "ema", "publish", "epochs",
     "groups_per_step", "loss_weights",
 )  # fmt: skip
 
@@ -67,9 +73,10 @@ def make_trainer(
             "stop": StopActor.remote(),
             "data_deadline": data_deadline or config.actors.pause_deadline,
         },
+        torch_config=TorchConfig(timeout_s=_patience(config.actors)),
         scaling_config=ScalingConfig(
             num_workers=config.trainer.workers,
-            use_gpu=_enough_gpus(config.trainer.workers),
+            use_gpu=bool(config.trainer.gpus),
             resources_per_worker={"CPU": config.trainer.cpus},
         ),
         run_config=RayRunConfig(
@@ -82,15 +89,15 @@ def make_trainer(
     )
 
 
-def _enough_gpus(workers: int) -> bool:
-    """One for each worker: with fewer, the workers would wait for ever and so learn on CPUs."""
-    return torch.cuda.is_available() and ray.cluster_resources().get("GPU", 0) >= workers
+def _patience(actors: ActorsConfig) -> int:
+    """Whole seconds for which ranks wait for one whose disk takes no writes."""
+    return int(min(actors.pause_deadline + actors.task_deadline, LONGEST_S))
 
 
 def stop_training(trainer: TorchTrainer, reason: str) -> None:
     """Makes `fit()` of `trainer` return soon, with a checkpoint of where it stands."""
     stop = trainer.train_loop_config["stop"]  # type: ignore[attr-defined] # as above
-    ray.get(stop.request.remote(reason), timeout=30)
+    get_within(stop.request.remote(reason), STOP_ANSWER_S, "training to hear that it shall stop")
 
 
 def train_loop(settings: dict[str, Any]) -> None:
@@ -102,9 +109,13 @@ def train_loop(settings: dict[str, Any]) -> None:
     if device.type == "cpu":
         torch.set_num_threads(1)  # more were 3 to 15 times slower beside busy neighbours
     outside = RayOutside(
-        config.name, settings["namespace"], settings["stop"], settings["data_deadline"]
-    )
-    learner = Learner(load_policy(config.policy), config.trainer, device)
+        config.name, settings["namespace"], settings["stop"], settings["data_deadline"],
+        config.actors.pause_deadline,
+    )  # fmt: skip
+    policy, how = load_policy(config.policy), config.trainer
+    if how.lora_rank:
+        policy.adapt(how.lora_rank, how.lora_alpha)
+    learner = Learner(policy, how, device)
     templates = load_templates(config.actors.templates)
     Training(config, Path(settings["folder"]), learner, templates, outside).run()
 
@@ -121,10 +132,11 @@ class Training:
         outside: Outside,
     ) -> None:
         self.config, self.learner, self.outside = config, learner, outside
+        self._pause_s = config.actors.pause_deadline
         self.templates = templates
         self.settings = learning_settings(config)
         self.checkpoints = folder / CHECKPOINTS
-        self.journal = Journal(folder / JOURNAL) if learner.rank == 0 else None
+        self.journal = Journal(folder / JOURNAL, self._pause_s) if learner.rank == 0 else None
         self.cursor = Cursor()
 
     def run(self) -> None:
@@ -161,7 +173,10 @@ class Training:
             if version not in there:
                 ended = checkpoint.verify(path)
                 weights = checkpoint.read_weights(ended, self.learner, self._published)
-                self.outside.publish(version, weights)
+                self._publish(version, weights)
+
+    def _publish(self, version: int, weights: Mapping[str, np.ndarray]) -> None:
+        self.outside.publish(version, self.learner.policy.published(weights))
 
     def _train_round(self) -> None:
         row: Mapping[str, Any] = {}
@@ -174,8 +189,8 @@ class Training:
         self._finish_round(row)
 
     def _learn(self, step: Step) -> Learned:
-        rank, world = self.learner.rank, self.learner.world
-        shares = {p: slice_for_rank(examples, rank, world) for p, examples in step.batch.items()}
+        rank, world, size = self.learner.rank, self.learner.world, self.config.trainer.micro_batch
+        shares = {p: shares_for_rank(each, rank, world, size) for p, each in step.batch.items()}
         try:
             learned = self.learner.step(shares)
         except TrainingDiverged:
@@ -193,7 +208,7 @@ class Training:
         self._save()
         weights = self.learner.weights(self._published)
         if self.learner.rank == 0:
-            self.outside.publish(version, weights)
+            self._publish(version, weights)
         self.outside.finished(version, row)
 
     def _steps(self) -> Iterator[Step]:
@@ -238,7 +253,9 @@ class Training:
 
     def _save(self) -> None:
         kept = self.config.trainer.kept_checkpoints
-        checkpoint.save(self.checkpoints, self.learner, self.cursor, self.settings, kept)
+        checkpoint.save(
+            self.checkpoints, self.learner, self.cursor, self.settings, kept, self._pause_s
+        )
 
     @property
     def _published(self) -> checkpoint.Kind:

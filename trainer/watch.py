@@ -15,16 +15,16 @@ from actors.meter import Meter
 from actors.pool import Pool
 
 WATCH_S = 2.0
-LITTLE_BYTES = 2**18
-"""As little as this is free only where something waits for room."""
 
 
 class Watched(Protocol):
-    """What of a crew is looked at. `paused`: the log waits for its disk."""
+    """What of a crew is looked at. `paused`: the log waits for its disk; `refused` says why that
+    takes nothing."""
 
     folder: Path
     meter: Meter
     paused: bool
+    refused: str
 
     def pools(self) -> tuple[Pool, ...]: ...
 
@@ -34,16 +34,15 @@ async def watch(crew: Watched) -> None:
     while True:
         for pool in crew.pools():
             _tell_pool(crew.meter, pool)
-        free = shutil.disk_usage(crew.folder).free
-        crew.meter.set(exports.DISK_FREE, free)
-        crew.meter.set(exports.PAUSED, crew.paused or free < LITTLE_BYTES)
+        crew.meter.set(exports.DISK_FREE, shutil.disk_usage(crew.folder).free)
+        crew.meter.set(exports.PAUSED, crew.paused or bool(crew.refused))
         await asyncio.sleep(WATCH_S)
 
 
 def _tell_pool(meter: Meter, pool: Pool) -> None:
     stats = pool.stats()
     found = {
-        exports.WANTED: stats.replicas, exports.RUNNING: stats.running, exports.LOST: stats.lost,
+        exports.WANTED: stats.wanted, exports.RUNNING: stats.running, exports.LOST: stats.lost,
         exports.WAITING: stats.waiting, exports.IN_FLIGHT: stats.in_flight,
     }  # fmt: skip
     for metric, value in found.items():

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from policies.errors import brief, named, shown
 from policies.interface import CheckpointError
+from policies.named_tensors import require_tensors
 from policies.tiny.text import BOS, EOS, PAD, TOKENIZER_FILE, Text
 from policies.tiny.transformer import (
     Transformer,
@@ -101,6 +102,12 @@ def load(folder: Path) -> tuple[Transformer, ImageTokenizer, Text]:
     return model, vision, text
 
 
+def read_sizes(folder: Path) -> tuple[TransformerConfig, VisionConfig]:
+    """As config.json states them; nothing else is looked at. Raises CheckpointError."""
+    model, vision, _ = _parse(folder / CONFIG, _read_config(folder))
+    return model, vision
+
+
 def _describe(model: TransformerConfig, vision: VisionConfig, code_offset: int) -> dict[str, Any]:
     rope = {"rope_theta": model.rope_theta, "rope_type": "default"}
     return {
@@ -164,6 +171,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
     file = folder / CONFIG
     try:
         config = json.loads(file.read_bytes())
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read ({error.strerror}); {_AGAIN}.") from error
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{file} is not JSON ({brief(error)}); {_AGAIN}.") from error
     kind = config.get("model_type") if isinstance(config, dict) else None
@@ -219,24 +228,5 @@ def _read_tensors(file: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str
             f"{file} is truncated or damaged ({brief(error)}); {_AGAIN}."
         ) from error
     described = {name: (tuple(t.shape), t.dtype) for name, t in tensors.items()}
-    check_tensors(str(file), described, {name: (s, torch.float32) for name, s in shapes.items()})
+    require_tensors(str(file), described, {name: (s, torch.float32) for name, s in shapes.items()})
     return tensors
-
-
-def check_tensors(where: str, found: Mapping[str, object], wanted: Mapping[str, object]) -> None:
-    """Compares names and (shape, dtype). Raises CheckpointError that names the first difference."""
-    for problem, names in (
-        ("lacks", wanted.keys() - found),
-        ("has an unknown", found.keys() - wanted),
-    ):
-        if names:
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise CheckpointError(
-                f"{where} {problem} tensor {named(min(names))}{more}; use the weights of this very model."
-            )
-    for name, what in wanted.items():
-        if found[name] != what:
-            raise CheckpointError(
-                f"{where} has {name} of shape and dtype {found[name]}, but the model needs {what}; "
-                "use the weights of this very model."
-            )

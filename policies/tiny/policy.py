@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from policies.config import ConfigError, require
 from policies.interface import (
     Context,
     Example,
@@ -24,8 +25,10 @@ from policies.interface import (
     Segment,
     TargetLoss,
 )
+from policies.named_tensors import require_tensors
+from policies.sampling import Row
 from policies.tiny import checkpoint
-from policies.tiny.sampler import Row, sample
+from policies.tiny.sampler import sample_tokens
 from policies.tiny.text import BOS, END_IMAGE, EOS, IMAGE, PAD, SEP, Text, build_tokenizer
 from policies.tiny.transformer import Transformer, TransformerConfig
 from policies.tiny.vision import ImageTokenizer, VisionConfig
@@ -74,6 +77,12 @@ class TinyPolicy:
 
     # Sampling
 
+    def sample_on(self, device: str, dtype: str) -> None:
+        """Raises ConfigError for anything but float32 on the CPU."""
+        require(device == "cpu", "device", device, '"cpu": family tiny samples on CPU only')
+        require(dtype == "float32", "policy.dtype", dtype, '"float32" for family tiny')
+        self.module.requires_grad_(False)
+
     def write(
         self, contexts: Sequence[Context], sampling: Sequence[Sampling], seeds: Sequence[int]
     ) -> list[str]:
@@ -82,7 +91,7 @@ class TinyPolicy:
             return []
         rows = self._rows(contexts, sampling, seeds, drawing=False)
         words = slice(EOS, self.text.code_offset)
-        sampled = sample(self.module, rows, words, stop=EOS)
+        sampled = sample_tokens(self.module, rows, words, stop=EOS)
         return [self.text.decode(tokens.tolist()) for tokens in sampled.tokens]
 
     def draw(
@@ -93,8 +102,7 @@ class TinyPolicy:
             return []
         rows = self._rows(contexts, sampling, seeds, drawing=True)
         first = self.text.code_offset
-        free = (BOS, SEP, IMAGE)
-        sampled = sample(self.module, rows, slice(first, self.text.size), free=free)
+        sampled = sample_tokens(self.module, rows, slice(first, self.text.size))
         codes = np.stack(sampled.tokens) - first
         pixels = self.vision.decode(torch.from_numpy(codes)).numpy()
         return [
@@ -118,7 +126,7 @@ class TinyPolicy:
             ids, steps = known[context], self.vision.config.tokens if drawing else how.max_tokens
             self._check_length(len(ids) + steps, context)
             guidance = how.guidance if drawing else 1.0
-            rows.append(Row(ids, how.temperature, guidance, seed, steps))
+            rows.append(Row(ids, how.temperature, guidance, seed, steps, free=(BOS, SEP, IMAGE)))
         return rows
 
     def _check_length(self, tokens: int, context: Context) -> None:
@@ -132,6 +140,14 @@ class TinyPolicy:
 
     # Learning
 
+    def target_tokens(self, examples: Sequence[Example]) -> int:
+        """Raises PromptError."""
+        drawing = self.vision.config.tokens + 2  # between IMAGE and END_IMAGE
+        return sum(
+            1 + (len(self.text.encode(e.target)) if isinstance(e.target, str) else drawing)
+            for e in examples
+        )
+
     def loss(self, examples: Sequence[Example]) -> dict[str, TargetLoss]:
         """Raises PromptError."""
         if not examples:
@@ -143,7 +159,8 @@ class TinyPolicy:
         codes = self._codes_of(part for e in examples for part in (*e.context, e.target))
         made = []
         for example in examples:
-            prompt = [*self._read(example.context, codes), SEP]
+            context = example.context if example.conditioned else ()
+            prompt = [*self._read(context, codes), SEP]
             ids = [*prompt, *self._segment(example.target, codes), EOS]
             self._check_length(len(ids), example.context)
             made.append((np.array(ids, dtype=np.int64), len(prompt)))
@@ -219,13 +236,22 @@ class TinyPolicy:
         found = {name: (array.shape, str(array.dtype)) for name, array in weights.items()}
         state = self.module.state_dict()
         wanted = {name: (tuple(w.shape), "float32") for name, w in state.items()}
-        checkpoint.check_tensors("load_weights: the mapping", found, wanted)
+        require_tensors("load_weights: the mapping", found, wanted)
         with warnings.catch_warnings():
             # Shared arrays are read-only and stay so: nothing here writes to a weight.
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             views = {name: torch.from_numpy(array) for name, array in weights.items()}
         self.module.load_state_dict(views, assign=True)
         self.module.requires_grad_(False)
+
+    def adapt(self, rank: int, alpha: int) -> None:
+        """Raises ConfigError."""
+        raise ConfigError(
+            f"trainer.lora_rank is {rank}: the tiny family learns all its weights, set it to 0"
+        )
+
+    def published(self, trained: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        return trained
 
     def fsdp_units(self) -> list[torch.nn.Module]:
         return [*self.module.layers]

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from policies.attention import rotate
 from policies.errors import shown
 
 # What is larger is a mistake: layers are built one by one, and positions have tables.
@@ -49,12 +50,6 @@ class TransformerConfig:
             raise ValueError(f"heads={self.heads} must be a multiple of kv_heads={self.kv_heads}")
         if self.head_dim % 2:
             raise ValueError(f"head_dim={self.head_dim} must be even")
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary embedding of [..., head_dim]; `sin` carries the sign of the swapped halves."""
-    halves = x.unflatten(-1, (2, -1))
-    return torch.addcmul(x * cos, halves.flip(-2).flatten(-2), sin)
 
 
 def rotary_tables(config: TransformerConfig) -> tuple[Tensor, Tensor]:

@@ -54,7 +54,7 @@ def part(ray_cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     named = weight_store.WeightStoreActor.options(name="weight_store", namespace=NAMESPACE)
     store = named.remote(3)
     for version in (0, 1):
-        weight_store.publish(tiny(version).weights(), version, store)
+        weight_store.publish(tiny(version).weights(), version, store, 1.0)
     policy = PolicyConfig("tiny", str(folder))
     yield Part("solver", SOLVER, policy, "tiny", 5, NAMESPACE, str(folder))
     ray.kill(store)
@@ -71,6 +71,18 @@ def with_pool(pool: Pool, work: Callable[[Pool], Coroutine[Any, Any, None]]) -> 
             pool.stop()
 
     asyncio.run(asyncio.wait_for(whole(), 240))
+
+
+def test_a_replica_asks_for_its_part_of_a_gpu_and_a_late_start_says_so(part: Part) -> None:
+    assert role_pool(part, ACTORS).resources == {"CPU": SOLVER.cpus}
+    pool = role_pool(replace(part, config=replace(SOLVER, replicas=1, gpus=0.5)), ACTORS)
+    assert pool.resources == {"CPU": SOLVER.cpus, "GPU": 0.5}
+    with pytest.raises(
+        StartTimeout,
+        match=r"each asks for [\d.]+ CPU, 0\.5 GPU, and the cluster has [\d.]+ of 4 CPU, 0 of 0 GPU "
+        r"free; add nodes or lower solver\.replicas or solver\.cpus or solver\.gpus; where",
+    ):
+        asyncio.run(pool.start(1))
 
 
 def test_tasks_are_done_with_the_weights_they_name(part: Part) -> None:

@@ -97,7 +97,7 @@ def test_a_killed_store_comes_back_with_every_version(
     store = WeightStoreActor.remote(2, folder)
     replica = Replica.remote(store)
     for version in (1, 2, 3):
-        publish(weights(version), version, store, PATIENCE)
+        publish(weights(version), version, store, PATIENCE, PATIENCE)
     first = events.read(tmp_path)[-1]
     assert first["who"] == "weight store"
     os.kill(first["pid"], signal.SIGKILL)
@@ -106,7 +106,7 @@ def test_a_killed_store_comes_back_with_every_version(
         assert ray.get(answer, timeout=PATIENCE) == digest(weights(version))
     assert ray.get(store.versions.remote(), timeout=PATIENCE) == [0, 1, 2, 3]
     assert [event["who"] for event in events.read(tmp_path)] == ["weight store"] * 2
-    publish(weights(4), 4, store, PATIENCE)
+    publish(weights(4), 4, store, PATIENCE, PATIENCE)
     with pytest.raises(UnknownVersion, match="v7 were never published"):
         ray.get(replica.load.remote(7), timeout=PATIENCE)
     ray.kill(store)
@@ -117,6 +117,6 @@ def test_a_version_is_durable_before_it_is_acknowledged(
     ray_cluster: str, folder: VersionFolder
 ) -> None:
     store = WeightStoreActor.remote(2, folder)
-    publish(weights(1), 1, store, PATIENCE)
+    publish(weights(1), 1, store, PATIENCE, PATIENCE)
     assert digest(folder.read(1)) == digest(weights(1))
     ray.kill(store)

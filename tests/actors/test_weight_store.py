@@ -227,22 +227,6 @@ def test_an_unknown_or_dropped_version_is_named(store: Any, start: Start) -> Non
     assert wait(store.versions.remote()) == [0, 2, 3]
     with pytest.raises(UnknownVersion, match="v1 were dropped: the store keeps v0, v2, v3"):
         wait(replica.load.remote(1))
-    with pytest.raises(UnknownVersion, match="v1 were dropped"):
-        wait(store.wait_for.remote(1, PATIENCE))
-
-
-def test_wait_for_returns_when_the_version_comes(store: Any) -> None:
-    waiting = [store.wait_for.remote(5, PATIENCE) for _ in range(3)]
-    publish(store, 4)
-    assert ray.wait(waiting, timeout=0.2)[0] == []
-    stated = publish(store, 5)
-    assert wait(waiting) == [stated] * 3
-
-
-def test_wait_for_says_what_it_waited_for(store: Any) -> None:
-    publish(store, 4)
-    with pytest.raises(TimeoutError, match=r"waited 0.2 s for weights v5 to be published.*has v4"):
-        wait(store.wait_for.remote(5, 0.2))
 
 
 def test_a_replica_does_not_wait_for_ever(ray_cluster: str) -> None:

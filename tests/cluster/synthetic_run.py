@@ -78,7 +78,7 @@ def add_version(folder: Path, config: RunConfig, version: int) -> None:
     file = version_file(folder, version)
     file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps(found))
-    append_metrics(folder, {"kind": "evaluation", "version": version, **found["values"]})
+    append_metrics(folder, {"kind": "evaluation", "version": version, **found["values"]}, 1.0)
 
 
 def add_round(folder: Path, config: RunConfig, round_: int) -> None:
@@ -88,7 +88,7 @@ def add_round(folder: Path, config: RunConfig, round_: int) -> None:
     buffer.close_round(round_, -(-len(made) // 10))
     tally = audit.audit_groups(made, SUITE, config.judge.accept_at)
     varied = audit.diversity([group.prompt for group in made], SUITE.held_out, round_)
-    append_metrics(folder, {"kind": "round", "round": round_, **tally.values(), **varied})
+    append_metrics(folder, {"kind": "round", "round": round_, **tally.values(), **varied}, 1.0)
     with (folder / "train.jsonl").open("a") as file:
         for step in range(60):
             number = 60 * (round_ - 1) + step + 1

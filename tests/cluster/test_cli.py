@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -39,6 +40,7 @@ def refused(*words: str, cwd: Path, **env: str) -> str:
 def checkpoint(folder: Path) -> str:
     folder.mkdir()
     (folder / "model.safetensors").write_bytes(bytes(1024))
+    shutil.copy(ROOT / "policies/tiny/base/config.json", folder)
     return f"policy.path={folder}"
 
 
@@ -77,7 +79,7 @@ def test_a_dry_run_of_what_is_too_much_for_this_machine_says_so(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("run", TINY, "trainer.learning_rate=1"), "the nearest is trainer.lr"),
+        (("run", TINY, "trainer.l_r=1"), "the nearest is trainer.lr"),
         (("run", TINY, "rounds=0"), "rounds is 0: it must be 1 or more"),
         (("run", TINY, "rounds=many"), "rounds is 'many': it must be a whole number"),
         (("run", "tiny.yaml"), "there is no recipe tiny.yaml"),
@@ -87,6 +89,10 @@ def test_a_dry_run_of_what_is_too_much_for_this_machine_says_so(tmp_path: Path) 
         (("report", "runs/none"), "runs/none is not a run folder"),
         (("evaluate", "runs/none"), "runs/none can not be measured"),
         (("dashboards", "broken.yaml"), "the dashboard cannot be put into broken.yaml"),
+        (("evaluate", "a" * 300), "aaa can not be measured"),
+        (("evaluate", "a" * 300 + "/b"), "aaa/b can not be measured"),
+        (("resume", "a" * 300), "aaa is not a run folder"),
+        (("report", "a" * 300 + "/b"), "aaa/b is not a run folder"),
     ],
 )
 def test_what_a_person_can_mend_is_one_sentence(
@@ -108,6 +114,20 @@ def test_too_few_cpus_name_every_actor_before_anything_starts(tmp_path: Path) ->
     ):
         assert actor in sentence
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_measurement_that_cannot_be_done_is_refused_before_ray_starts(tmp_path: Path) -> None:
+    checkpoint(tmp_path / "checkpoint")
+    weights = ("evaluate", "checkpoint")
+    for words, said in (
+        (("solver.replicas=9999",), "measuring asks for 4000.2 CPUs and this machine has "),
+        (("evaluation.suite=tiny_word",), "evaluation.suite is 'tiny_word'"),
+        (("policy.family=tinny",), "policy.family is 'tinny'"),
+    ):
+        assert said in refused(*weights, *words, cwd=tmp_path)
+    folder = str(tmp_path / "runs")
+    recipe.claim_folder(recipe.load(TINY, ["policy.path=nowhere", f"folder={folder}"]))
+    assert "there is no checkpoint in nowhere" in refused("evaluate", "runs/tiny", cwd=tmp_path)
 
 
 def test_a_full_disk_is_found_before_anything_starts(tmp_path: Path) -> None:

@@ -36,6 +36,22 @@ def test_of_a_run_the_newest_weights_are_measured_with_its_settings(tmp_path: Pa
     assert config.seed == 5
 
 
+@pytest.mark.parametrize("name", ["a" * 300, "a\0b", "a" * 300 + "/b"])
+def test_a_path_that_no_disk_can_hold_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="can not be measured"):
+        evaluate.target(tmp_path / name, [])
+    with pytest.raises(ConfigError, match="is not a run folder"):
+        recipe.load_folder(tmp_path / name)
+
+
+def test_a_run_without_a_suite_is_not_measured(tmp_path: Path) -> None:
+    folder = weights(tmp_path / "checkpoint")
+    with pytest.raises(
+        ConfigError, match=r"evaluation\.suite is 'none': nothing would be measured"
+    ):
+        evaluate.target(folder, ["evaluation.suite=none"])
+
+
 def test_what_is_neither_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"{tmp_path} can not be measured"):
         evaluate.target(tmp_path, [])

@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster import preflight, recipe
+from cluster import dry_run, preflight, recipe
+from cluster.needs import Machine
 from cluster.sections import flat
-from policies.registry import checkpoint_folder
+from policies.registry import checkpoint_folder, footprint
 from tests.mutations import BYTE_CHANGES, LINE_CHANGES, Rng, mutants, pick, verdict
 from trainer.config import RunConfig
 
@@ -151,8 +152,9 @@ def require_as_said(config: RunConfig, told: dict[str, Any], name: str) -> None:
 def require_runnable(config: RunConfig, name: str) -> None:
     """As far as can be seen before it runs; and what it is written down as is the same again."""
     base = checkpoint_folder(RunConfig().policy)
-    preflight.table(config, 2.0)
-    verdict(name, lambda: preflight.check(config, 2.0, 2**40, base), "")
+    machine = Machine(2.0, 0.0)
+    verdict(name, lambda: dry_run.table(config, footprint(config.policy), machine), "")
+    verdict(name, lambda: preflight.check(config, machine, 2**40, base), "")
     again = recipe.RECIPES.parent / "again.yaml"
     again.write_text(recipe.dump(config), encoding="utf-8")
     assert recipe.load(again) == config, name

@@ -92,6 +92,11 @@ def test_scores_stand_beside_those_of_the_base(run: Watched) -> None:
     ]
 
 
+def test_a_round_that_nothing_measures_ends_in_one_line(run: Watched) -> None:
+    run.progress.measured(1, {})
+    assert run.lines() == ["[    0s] round 1/3 done | nothing is measured"]
+
+
 def test_the_time_left_comes_from_the_rounds_measured_here(run: Watched) -> None:
     run.wait(50)  # start-up is no part of a round
     run.progress.measured(0, {})
@@ -101,7 +106,7 @@ def test_the_time_left_comes_from_the_rounds_measured_here(run: Watched) -> None
     assert not any("left" in line for line in run.lines())
     run.wait(10)
     run.progress.measured(1, {})
-    assert run.lines()[0] == "[ 2m30s] round 1/3 done | scores of weights v1 | 3m20s left"
+    assert run.lines()[0] == "[ 2m30s] round 1/3 done | nothing is measured | 3m20s left"
     run.wait(30)
     run.progress.training(2, 3, 64, 2.0)
     assert run.lines() == ["[ 3m00s] round 2/3 | trained 3/64 steps | loss 2.000 | 2m50s left"]

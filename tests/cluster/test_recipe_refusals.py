@@ -14,6 +14,15 @@ from tests.cluster.test_recipe import refusal, write
     [
         ("name=..", "name is '..': it must be a plain folder name"),
         ("proposer.cpus=0.00009", "proposer.cpus is 9e-05: it must be from 0.0001 on"),
+        (
+            "solver.gpus=1.5",
+            "solver.gpus is 1.5: it must be 0, a fraction below 1 (from 0.0001 on)",
+        ),
+        ("judge.gpus=-1", "judge.gpus is -1.0: it must be 0, a fraction below 1"),
+        ("trainer.gpus=2", "trainer.gpus is 2: it must be 0 or 1 for each worker"),
+        ("trainer.precision=fp8", "trainer.precision is 'fp8': it must be \"float32\" or"),
+        ("trainer.micro_batch=-1", "trainer.micro_batch is -1: it must be 0 or more"),
+        ("policy.dtype=half", 'policy.dtype is \'half\': it must be "float32" or "bfloat16"'),
         ("proposer.temperature=-1", "proposer.temperature is -1.0: it must be 0, or from 0.001 on"),
         ("judge.temperature=1e-40", "judge.temperature is 1e-40: it must be 0, or from 0.001 on"),
         ("solver.temperatures=[1, -1]", "solver.temperatures is -1.0: it must be 0, or from 0.001"),

@@ -20,6 +20,7 @@ from cluster import recipe, report
 from cluster import report_charts as charts
 from cluster.report_data import read_run, spread
 from cluster.report_groups import card
+from evaluation.measure import version_file
 from evaluation.metrics import append_metrics
 from policies.config import ConfigError
 from policies.interface import PATTERNS
@@ -78,6 +79,15 @@ def folder(config: RunConfig) -> Path:
 @pytest.fixture(scope="module")
 def page(folder: Path) -> Page:
     return Page(report.write(folder).read_text())
+
+
+@pytest.mark.parametrize("version", [0, 1, 2])
+def test_a_version_that_was_not_measured_is_left_out(tmp_path: Path, version: int) -> None:
+    folder = synthetic.build(synthetic.small_config(tmp_path, rounds=2), 2, 2)
+    version_file(folder, version).unlink()
+    text = Page(report.write(folder).read_text()).text
+    assert ("The base model drew" in text) == (version != 0)
+    assert f"measured v{1 if version == 2 else 2} of v2" in text
 
 
 def test_the_page_is_whole_and_refers_to_nothing_outside(page, folder):
@@ -157,10 +167,22 @@ def test_a_run_with_only_the_base_measured_has_a_page(tmp_path):
     config = synthetic.small_config(tmp_path)
     folder = recipe.claim_folder(config)
     synthetic.add_version(folder, config, 0)
-    append_metrics(folder, {"kind": "proposals", "round": 1, "proposals/kept": 3.0})
+    append_metrics(folder, {"kind": "proposals", "round": 1, "proposals/kept": 3.0}, 1.0)
     page = Page(report.write(folder).read_text())
     assert "No later version has been measured yet" in page.text
     assert "weights v0, nothing to compare yet" in page.text
+
+
+def test_a_run_without_a_suite_shows_its_rounds_and_no_oracle(tmp_path):
+    base = synthetic.small_config(tmp_path)
+    config = replace(base, evaluation=replace(base.evaluation, suite="none"))
+    folder = recipe.claim_folder(config)
+    for index, each in enumerate(synthetic.groups(config, 1)):
+        ReplayBuffer(folder / "replay").append(1, index, [each])
+    page = Page(report.write(folder).read_text())
+    assert "nothing of it is measured" in page.text
+    assert "drawing winner" in (folder / "report.html").read_text()
+    assert not re.search(r"oracle \d", page.text)
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):

@@ -9,14 +9,14 @@ from evaluation.metrics import MetricsError, append_metrics, read_metrics, read_
 
 def test_rows_come_back_in_order(tmp_path):
     rows = [{"kind": "evaluation", "version": 0, "x": 1.5}, {"kind": "round", "round": 1, "y": 2}]
-    assert [append_metrics(tmp_path, row) for row in rows] == [True, True]
+    assert [append_metrics(tmp_path, row, 1.0) for row in rows] == [True, True]
     assert read_metrics(tmp_path) == rows
 
 
 def test_the_first_row_of_a_name_stays(tmp_path):
-    append_metrics(tmp_path, {"kind": "evaluation", "version": 0, "x": 1})
-    assert not append_metrics(tmp_path, {"kind": "evaluation", "version": 0, "x": 2})
-    assert append_metrics(tmp_path, {"kind": "round", "round": 0, "x": 3})
+    append_metrics(tmp_path, {"kind": "evaluation", "version": 0, "x": 1}, 1.0)
+    assert not append_metrics(tmp_path, {"kind": "evaluation", "version": 0, "x": 2}, 1.0)
+    assert append_metrics(tmp_path, {"kind": "round", "round": 0, "x": 3}, 1.0)
     assert [row["x"] for row in read_metrics(tmp_path)] == [1, 3]
 
 
@@ -25,7 +25,7 @@ def test_a_run_without_metrics_has_none(tmp_path):
 
 
 def test_what_is_not_defined_is_left_out(tmp_path):
-    append_metrics(tmp_path, {"kind": "round", "round": 1, "a": float("nan"), "b": 1.0})
+    append_metrics(tmp_path, {"kind": "round", "round": 1, "a": float("nan"), "b": 1.0}, 1.0)
     assert read_metrics(tmp_path) == [{"kind": "round", "round": 1, "b": 1.0}]
 
 
@@ -43,4 +43,4 @@ def test_a_line_that_is_still_being_written_is_left_out(tmp_path):
 @pytest.mark.parametrize("row", [{"version": 1}, {"kind": "evaluation"}, {"kind": "round"}])
 def test_a_row_without_a_name_is_refused(tmp_path, row):
     with pytest.raises(MetricsError, match="needs a kind and a whole number"):
-        append_metrics(tmp_path, row)
+        append_metrics(tmp_path, row, 1.0)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
+from typing import cast
 
 import numpy as np
 import pytest
 
+from actors.pool import Pool
 from evaluation import unicycle
+from evaluation.audit import audit
+from evaluation.config import EvaluationConfig
+from evaluation.measure import measure
 from evaluation.suites import load_suite
 from policies.config import ConfigError
 from policies.interface import Picture
@@ -15,8 +21,17 @@ from policies.seeds import generator
 from policies.tiny.world import oracle
 from policies.tiny.world.language import CATEGORIES, is_held_out, parse
 from policies.tiny.world.render import render, sample_scene
+from trainer.config import RunConfig
 
 SUITE = load_suite("tiny_world")
+
+
+def test_no_suite_measures_nothing_and_keeps_nothing(tmp_path):
+    config = RunConfig(folder=str(tmp_path), evaluation=EvaluationConfig(suite="none"))
+    suite, pool = load_suite(config.evaluation.suite), cast("Pool", None)
+    assert asyncio.run(measure(0, config, suite, pool, pool)) == {}
+    assert asyncio.run(audit(1, config, suite)) == {}
+    assert suite.prompts(500, 0) == [] and not list(tmp_path.iterdir())
 
 
 def test_an_unknown_suite_is_refused_by_name():

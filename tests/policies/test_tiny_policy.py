@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from policies.config import ConfigError
 from policies.interface import (
     CheckpointError,
     Example,
@@ -18,7 +19,18 @@ from policies.interface import (
 )
 from policies.tiny.policy import TinyPolicy
 from policies.tiny.text import BOS, END_IMAGE, EOS, IMAGE, SEP
-from tests.policies.tiny import PROMPTS, VISION, WORDS, examples, forced, small
+from tests.policies.tiny import PROMPTS, VISION, WORDS, examples, forced, picture, small
+
+
+def test_it_samples_in_float32_on_a_cpu_and_nowhere_else() -> None:
+    policy = small()
+    policy.sample_on("cpu", "float32")
+    assert not any(weight.requires_grad for weight in policy.module.parameters())
+    with pytest.raises(ConfigError, match="device is 'cuda': it must be \"cpu\": family tiny"):
+        policy.sample_on("cuda", "float32")
+    with pytest.raises(ConfigError, match=r"policy\.dtype is 'bfloat16'"):
+        policy.sample_on("cpu", "bfloat16")
+
 
 # Text
 
@@ -108,6 +120,20 @@ def test_loss_is_the_naive_one(policy: TinyPolicy) -> None:
     for kind, (total, tokens) in totals.items():
         assert found[kind].tokens == tokens
         assert found[kind].total.item() == pytest.approx(total, rel=1e-5)
+
+
+def test_a_dropped_condition_is_learned_as_it_is_sampled(policy: TinyPolicy) -> None:
+    whole = Example(("a red circle",), picture(0), "generation", conditioned=False)
+    ((ids, start),) = policy.sequences([whole])
+    assert ids[:start].tolist() == [BOS, SEP] and ids[start] == IMAGE
+
+
+def test_target_tokens_are_those_that_the_loss_counts(policy: TinyPolicy) -> None:
+    for example in examples():
+        (part,) = policy.loss([example]).values()
+        assert policy.target_tokens([example]) == part.tokens
+    counted = sum(part.tokens for part in policy.loss(examples()).values())
+    assert policy.target_tokens(examples()) == counted
 
 
 @pytest.mark.parametrize("pattern", ["generation", "caption", "judgement", "reflection"])

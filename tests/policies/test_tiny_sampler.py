@@ -11,9 +11,10 @@ from policies.interface import (
     Context,
     Sampling,
 )
+from policies.sampling import Row
 from policies.seeds import generator
 from policies.tiny.policy import TinyPolicy
-from policies.tiny.sampler import Row, sample
+from policies.tiny.sampler import sample_tokens
 from policies.tiny.text import BOS, EOS, IMAGE, SEP
 from tests.policies.tiny import PROMPTS, forced, rows
 
@@ -23,7 +24,7 @@ def test_sampled_logits_are_those_of_the_forward_pass(policy: TinyPolicy) -> Non
     drawn = slice(policy.text.code_offset, policy.text.size)
     made = rows(policy)
     for allowed, stop in ((drawn, None), (words, EOS)):
-        sampled = sample(policy.module, made, allowed, stop=stop, keep_logits=True)
+        sampled = sample_tokens(policy.module, made, allowed, stop=stop, keep_logits=True)
         for row, tokens, logits in zip(made, sampled.tokens, sampled.logits, strict=True):
             whole = np.append(tokens, EOS)[: row.max_tokens]
             expected = forced(policy, row.context, whole)[:, allowed].log_softmax(-1)
@@ -34,7 +35,7 @@ def test_sampled_logits_are_those_of_the_forward_pass(policy: TinyPolicy) -> Non
 def test_choice_is_the_inverse_of_the_distribution(policy: TinyPolicy) -> None:
     allowed = slice(policy.text.code_offset, policy.text.size)
     made = rows(policy, temperature=0.7)
-    sampled = sample(policy.module, made, allowed, keep_logits=True)
+    sampled = sample_tokens(policy.module, made, allowed, keep_logits=True)
     for row, tokens, logits in zip(made, sampled.tokens, sampled.logits, strict=True):
         scaled = np.exp(logits.astype(np.float64) / row.temperature)
         heights = np.cumsum(scaled / scaled.sum(-1, keepdims=True), axis=-1)
@@ -46,7 +47,7 @@ def test_choice_is_the_inverse_of_the_distribution(policy: TinyPolicy) -> None:
 def test_guidance_is_the_naive_formula(policy: TinyPolicy) -> None:
     allowed, free = slice(policy.text.code_offset, policy.text.size), (BOS, SEP, IMAGE)
     made = [*rows(policy, guidance=3.0), *rows(policy)]
-    sampled = sample(policy.module, made, allowed, free, keep_logits=True)
+    sampled = sample_tokens(policy.module, made, allowed, keep_logits=True)
     for row, tokens, logits in zip(made, sampled.tokens, sampled.logits, strict=True):
         given = forced(policy, row.context, tokens)[:, allowed]
         without = forced(policy, free, tokens)[:, allowed]
@@ -81,7 +82,7 @@ def test_writing_ends_at_each_rows_own_limit(policy: TinyPolicy) -> None:
     whole = [Row(prompts[i % 4], 1.5, 1.0, i, 24) for i in range(24)]
     short = [replace(row, max_tokens=i) for i, row in enumerate(whole)]
     words = slice(EOS, policy.text.code_offset)
-    cut = sample(policy.module, short, words, stop=EOS).tokens
-    full = sample(policy.module, whole, words, stop=EOS).tokens
+    cut = sample_tokens(policy.module, short, words, stop=EOS).tokens
+    full = sample_tokens(policy.module, whole, words, stop=EOS).tokens
     assert min(map(len, full)) < 10 < max(map(len, full))
     assert [list(c) for c in cut] == [list(f[:n]) for n, f in enumerate(full)]

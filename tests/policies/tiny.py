@@ -11,9 +11,9 @@ from policies.interface import (
     Picture,
     Segment,
 )
+from policies.sampling import Row
 from policies.seeds import generator
 from policies.tiny.policy import TinyPolicy
-from policies.tiny.sampler import Row
 from policies.tiny.text import BOS, IMAGE, SEP
 from policies.tiny.vision import VisionConfig
 
@@ -59,7 +59,8 @@ def rows(policy: TinyPolicy, guidance: float = 1.0, temperature: float = 0.8) ->
     made = []
     for i, prompt in enumerate(PROMPTS):
         context = (BOS, *policy.text.encode(prompt), SEP, IMAGE)
-        made += [Row(context, temperature, guidance, 10 * i + k, 36) for k in range(2)]
+        free = (BOS, SEP, IMAGE)
+        made += [Row(context, temperature, guidance, 10 * i + k, 36, free) for k in range(2)]
     return made
 
 

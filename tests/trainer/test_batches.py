@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.interface import PATTERNS, Example, Pattern
+from policies.interface import PATTERNS, Example, Pattern, Picture
 from trainer.batches import GroupExamples, Step, round_steps
 from trainer.config import ReconstructionConfig
 
@@ -113,3 +114,25 @@ def test_choices_are_among_the_groups_of_the_step_and_spread() -> None:
         assert len(set(indices(step, "judgement"))) == 6
     places = Counter(i % 10 for step in steps for i in indices(step, "reflection"))
     assert set(places) == set(range(10))
+
+
+def test_a_share_of_the_drawings_is_learned_without_its_condition() -> None:
+    picture = Picture(np.zeros((1, 1, 3), np.uint8))
+    groups: list[GroupExamples] = [
+        {"generation": Example((str(i),), picture, "generation"), **group(i, ("generation",))}
+        for i in range(400)
+    ]
+    mix = ReconstructionConfig(condition_dropout=0.1)
+    steps = plan(groups, mix, per_step=10, epochs=2)
+    assert steps == plan(groups, mix, per_step=10, epochs=2)
+    plain = plan(groups, per_step=10, epochs=2)
+    assert [indices(step) for step in steps] == [indices(step) for step in plain]
+    dropped: dict[int, set[int]] = {1: set(), 2: set()}
+    for step in steps:
+        for pattern, examples in step.batch.items():
+            unconditioned = [int(str(e.context[0])) for e in examples if not e.conditioned]
+            assert not unconditioned or pattern == "generation"
+            dropped[step.epoch].update(unconditioned)
+    # Of 400 about 40; the chance of fewer than 20 or more than 60 is below one in a thousand.
+    assert all(20 <= len(found) <= 60 for found in dropped.values())
+    assert dropped[1] != dropped[2]

@@ -30,11 +30,11 @@ def learner() -> Learner:
 
 def learn(learner: Learner, first: int, last: int) -> None:
     for step in range(first, last + 1):
-        learner.step({p: Share(e, 1.0) for p, e in small_batch(step).items()})
+        learner.step({p: (Share(e, 1.0),) for p, e in small_batch(step).items()})
 
 
 def save(folder: Path, learner: Learner, cursor: Cursor, kept: int = 2) -> Path:
-    return checkpoint.save(folder, learner, cursor, SETTINGS, kept)
+    return checkpoint.save(folder, learner, cursor, SETTINGS, kept, 1.0)
 
 
 def state_bytes(learner: Learner) -> dict[str, bytes]:

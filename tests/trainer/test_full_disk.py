@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
+import subprocess
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import ray
@@ -20,6 +23,7 @@ from actors.replay_buffer import ReplayBuffer, ReplayBufferActor, ReplayFull
 from actors.version_folder import VersionFolder
 from actors.waiting import patiently
 from actors.weight_store import WeightStoreActor, publish
+from evaluation.metrics import append_metrics
 from policies.config import PolicyConfig
 from tests.actors.replay_samples import PATIENCE, expected, prompts, slice_of
 from tests.trainer.small import TRAINER, save_small_policy, small_policy
@@ -62,25 +66,119 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("small_disk", ["8m"], indirect=True)
 def test_a_checkpoint_waits_for_room(quick: None, small_disk: Path) -> None:
     folder, learner = small_disk / "checkpoints", Learner(small_policy(), TRAINER)
-    while_full(small_disk, lambda: checkpoint.save(folder, learner, Cursor(1, 1, 1, 1, 0), {}, 2))
+    while_full(
+        small_disk, lambda: checkpoint.save(folder, learner, Cursor(1, 1, 1, 1, 0), {}, 2, PATIENCE)
+    )
     found = checkpoint.latest(folder)
     assert found is not None and found.cursor.step == 1
 
 
 def test_the_journal_waits_for_room_and_has_no_torn_line(quick: None, small_disk: Path) -> None:
-    journal = Journal(small_disk / "train.jsonl")
+    journal = Journal(small_disk / "train.jsonl", PATIENCE)
     journal.add({"step": 1, "text": "x" * 3000})
     while_full(small_disk, lambda: journal.add({"step": 2, "text": "y" * 3000}))
     lines = (small_disk / "train.jsonl").read_text().splitlines()
     assert [line[:11] for line in lines] == ['{"step": 1,', '{"step": 2,']
 
 
+def test_dropping_lines_of_the_journal_waits_for_room(quick: None, small_disk: Path) -> None:
+    journal = Journal(small_disk / "train.jsonl", PATIENCE)
+    for step in (1, 2, 3):
+        journal.add({"step": step, "text": "x" * 3000})
+    while_full(small_disk, lambda: journal.rewind(2))
+    last = journal.last()
+    assert last is not None and last["step"] == 2
+
+
+@pytest.mark.parametrize("small_disk", ["8m"], indirect=True)
+def test_old_checkpoints_are_deleted_once_the_disk_can_be_written_to(
+    quick: None, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, learner = small_disk / "checkpoints", Learner(small_policy(), TRAINER)
+    checkpoint.save(folder, learner, Cursor(1, 1, 1, 1), {}, 1, PATIENCE)
+    finish = checkpoint._finish
+
+    def finish_and_close(*args: Any) -> None:
+        finish(*args)
+        remount(small_disk, "ro")
+
+    monkeypatch.setattr(checkpoint, "_finish", finish_and_close)
+    saving = threading.Thread(
+        target=lambda: checkpoint.save(folder, learner, Cursor(1, 1, 2, 2), {}, 1, PATIENCE)
+    )
+    saving.start()
+    newest = folder / Cursor(1, 1, 2, 2).name
+    while not newest.exists():
+        time.sleep(0.05)
+    time.sleep(0.5)
+    assert saving.is_alive()
+    remount(small_disk, "rw")
+    saving.join(PATIENCE)
+    assert list(folder.iterdir()) == [newest]
+
+
+def remount(disk: Path, how: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{how}", str(disk)], check=True)
+
+
 def test_patience_ends_with_what_was_waited_for(quick: None, small_disk: Path) -> None:
     fill(small_disk)
     with pytest.raises(
-        TimeoutError, match=r"waited 0.2 s for the disk to take a letter .*make room"
+        TimeoutError,
+        match=r"waited 0.2 s \(actors.pause_deadline\) for the disk to take a letter .*make room",
     ):
         patiently(lambda: (small_disk / "a").write_bytes(bytes(9000)), "a letter", 0.2)
+
+
+@pytest.mark.parametrize("what", ["journal", "checkpoint", "metrics", "weights"])
+def test_no_wait_for_a_disk_is_longer_than_the_run_allows(
+    quick: None, small_disk: Path, what: str
+) -> None:
+    write: dict[str, Callable[[float], object]] = {
+        "journal": lambda seconds: Journal(small_disk / "train.jsonl", seconds).add({"step": 1}),
+        "checkpoint": lambda seconds: checkpoint.save(
+            small_disk / "checkpoints", Learner(small_policy(), TRAINER), Cursor(), {}, 2, seconds
+        ),
+        "metrics": lambda seconds: append_metrics(small_disk, {"kind": "a", "round": 1}, seconds),
+        "weights": lambda seconds: publish({}, 1, FullStore(), seconds),
+    }
+    fill(small_disk)
+    with pytest.raises(TimeoutError, match=r"waited 0.2 s \(actors.pause_deadline\) for the disk"):
+        write[what](0.2)
+
+
+class FullStore:
+    """The store of a full disk, in this process."""
+
+    def __init__(self) -> None:
+        self.publish = self
+
+    def remote(self, *args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("close", "said"),
+    [
+        (fill, "takes no writes (No space left on device); make room"),
+        (
+            lambda disk: remount(disk, "ro"),
+            "takes no writes (Read-only file system); make it writable",
+        ),
+    ],
+)
+def test_a_run_tells_of_a_disk_that_takes_no_writes(
+    small_disk: Path, close: Callable[[Path], object], said: str
+) -> None:
+    told: list[str] = []
+    config = RunConfig(name="run", folder=str(small_disk))
+    own = Crew(config, SimpleNamespace(trouble=told.append))  # type: ignore[arg-type]
+    own.folder.mkdir()
+    asyncio.run(own.show_training())
+    assert told == []
+    close(small_disk)
+    asyncio.run(own.show_training())
+    assert told == [f"paused: the disk of {own.folder} {said}"]
 
 
 def test_a_run_says_that_it_is_paused_and_goes_on_when_there_is_room(
@@ -131,7 +229,7 @@ def test_a_version_waits_for_room_and_the_others_are_given_out_meanwhile(
     ray.get(store.get.remote(0), timeout=PATIENCE)
     ballast = fill(small_disk)
     weights = small_policy(1).weights()
-    thread = threading.Thread(target=lambda: publish(weights, 1, store, PATIENCE))
+    thread = threading.Thread(target=lambda: publish(weights, 1, store, PATIENCE, PATIENCE))
     thread.start()
     time.sleep(1.0)
     assert thread.is_alive() and ray.get(store.versions.remote(), timeout=PATIENCE) == [0]

@@ -11,10 +11,10 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from policies.interface import Example
+from policies.interface import Example, Pattern
 from tests.trainer.small import TRAINER, free_port, small_batch, small_policy
 from trainer import checkpoint
-from trainer.batches import Share, slice_for_rank
+from trainer.batches import shares_for_rank
 from trainer.checkpoint import Cursor
 from trainer.learner import Learner, TrainingDiverged
 
@@ -25,11 +25,14 @@ def learn(learner: Learner, first: int, last: int) -> list[dict[str, Any]]:
     """The figures of steps `first`..`last`, as every rank sees them."""
     rows = []
     for step in range(first, last + 1):
-        shares = {p: slice_for_rank(e, learner.rank, learner.world)
-                  for p, e in small_batch(step).items()}  # fmt: skip
-        learned = learner.step(shares)
+        learned = learner.step(shares(learner, small_batch(step)))
         rows.append({"losses": learned.losses, "tokens": learned.tokens, "norm": learned.grad_norm})
     return rows
+
+
+def shares(learner: Learner, batch: dict[Pattern, tuple[Example, ...]]) -> Any:
+    rank, world, size = learner.rank, learner.world, learner.config.micro_batch
+    return {p: shares_for_rank(examples, rank, world, size) for p, examples in batch.items()}
 
 
 def rank_main(rank: int, world: int, port: int, folder: str) -> None:
@@ -40,7 +43,7 @@ def rank_main(rank: int, world: int, port: int, folder: str) -> None:
     )
     learner = Learner(small_policy(), TRAINER)
     rows = learn(learner, 1, 2)
-    checkpoint.save(Path(folder), learner, Cursor(1, 1, 2, 2), {}, 2)
+    checkpoint.save(Path(folder), learner, Cursor(1, 1, 2, 2), {}, 2, 1.0)
     rows += learn(learner, 3, STEPS)
     out = {"rows": rows, "ema": learner.weights("ema"), "model": learner.weights("model")}
     torch.save(out, Path(folder).parent / f"rank-{rank}.pt")
@@ -116,9 +119,7 @@ def test_given_away_weights_do_not_change_with_the_next_step() -> None:
 def test_the_average_and_the_warm_up_follow_their_definitions() -> None:
     learner = Learner(small_policy(), TRAINER)
     start = learner.weights("model")
-    lrs = [
-        learner.step({p: Share(e, 1.0) for p, e in small_batch(s).items()}).lr for s in (1, 2, 3)
-    ]
+    lrs = [learner.step(shares(learner, small_batch(s))).lr for s in (1, 2, 3)]
     assert lrs == pytest.approx([TRAINER.lr / 2, TRAINER.lr, TRAINER.lr])
     again = Learner(small_policy(), TRAINER)
     expected = start
@@ -133,7 +134,8 @@ def test_each_pattern_counts_by_its_own_tokens() -> None:
     """The loss of a pattern is the mean over its tokens, summed over patterns with weights."""
     policy = small_policy()
     batch = small_batch(1)
-    learned = Learner(policy, TRAINER).step({p: Share(e, 1.0) for p, e in batch.items()})
+    learner = Learner(policy, TRAINER)
+    learned = learner.step(shares(learner, batch))
     fresh = small_policy()
     for pattern, examples in batch.items():
         parts = fresh.loss(examples).values()
@@ -151,7 +153,7 @@ def test_a_gradient_that_is_no_number_is_refused_and_harms_nothing() -> None:
     with torch.no_grad():
         head[0, 0] = float("inf")
     with pytest.raises(TrainingDiverged, match=r"gradient of step 1 is nan.*trainer\.lr"):
-        learner.step({p: Share(e, 1.0) for p, e in batch.items()})
+        learner.step(shares(learner, batch))
     with torch.no_grad():
         head.copy_(kept)
     require_equal(learner.weights("ema"), before)
@@ -165,11 +167,14 @@ def test_frozen_weights_are_named_as_the_difference() -> None:
         Learner(policy, TRAINER)
 
 
-def test_examples_are_shared_out_without_loss_or_repeat() -> None:
+@pytest.mark.parametrize("size", [0, 1, 2])
+def test_examples_are_shared_out_without_loss_or_repeat(size: int) -> None:
     examples = [Example((str(i),), "x", "caption") for i in range(5)]
     for world in (1, 2, 3, 7):
-        shares = [slice_for_rank(examples, rank, world) for rank in range(world)]
-        taught = [e.context for share in shares if share.weight for e in share.examples]
+        ranks = [shares_for_rank(examples, rank, world, size) for rank in range(world)]
+        every = [share for rank in ranks for share in rank]
+        taught = [e.context for share in every if share.weight for e in share.examples]
         assert sorted(taught) == sorted(e.context for e in examples)
-        assert all(share.examples for share in shares)
-        assert sum(share.weight for share in shares) == min(world, 5)
+        assert all(0 < len(share.examples) <= (size or 5) for share in every)
+        assert len({len(rank) for rank in ranks}) == 1
+        assert all(any(share.weight for share in places) for places in zip(*ranks, strict=True))

@@ -39,7 +39,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     vision = VisionConfig(size=8, levels=(2,), channels=(8, 8, 8), blocks=0)
     policy = TinyPolicy.create(["red"], 0, vision, **sizes, intermediate_size=8)
     folder = tmp_path_factory.mktemp("whole")
-    checkpoint.save(folder, Learner(policy, TRAINER), CURSOR, SETTINGS, kept=2)
+    checkpoint.save(folder, Learner(policy, TRAINER), CURSOR, SETTINGS, 2, 1.0)
     return folder
 
 

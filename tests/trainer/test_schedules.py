@@ -76,7 +76,7 @@ def test_a_pool_says_what_waits_and_what_is_in_hands() -> None:
         tasks = [asyncio.ensure_future(own.run(Task(1, "solver", i, 0), "draw")) for i in range(9)]
         await asyncio.sleep(0.01)
         stats = own.stats()
-        assert (stats.replicas, stats.running, stats.in_flight, stats.waiting) == (2, 2, 4, 5)
+        assert (stats.wanted, stats.running, stats.in_flight, stats.waiting) == (2, 2, 4, 5)
         await asyncio.gather(*tasks)
         assert (own.stats().in_flight, own.stats().waiting) == (0, 0)
         own.stop()
@@ -110,7 +110,7 @@ class SimulatedCrew:
 
     def __init__(self, seed: int, fate: Fate, lag: int, replicas: int) -> None:
         self.random = generator("crew", seed)
-        self.world = World(self.random, fate, self.is_published)
+        self.world = World(self.random, fate, published=self.is_published)
         self.config = SimpleNamespace(
             sampling_version=lambda round_: max(0, round_ - 1 - lag),
             solver=SimpleNamespace(rollouts=8),
@@ -246,3 +246,67 @@ def test_the_simulation_notices_what_would_wait_for_ever() -> None:
 
     with pytest.raises(Deadlock):
         play(forgotten([asyncio.Event()]))
+
+
+ELASTIC = replace(ACTORS, backlog_seconds=20.0, cool_down=30.0)
+
+
+@pytest.mark.parametrize("fate", [FATES[0], FATES[1], FATES[2], FATES[4]], ids=str)
+def test_a_pool_grows_with_its_work_and_shrinks_without_it(fate: Fate) -> None:
+    for seed in range(150):
+        random = generator("elastic", seed)
+        world = World(random, fate)
+        least, most = int(random.integers(1, 3)), int(random.integers(3, 9))
+        own = Pool("solver", world.make, least, {}, ELASTIC, kill=world.kill, most=most)
+        sizes: list[int] = []
+
+        async def watch(own: Pool = own, sizes: list[int] = sizes) -> None:
+            while True:
+                sizes.append(len([m for m in own._members if not m.leaving]))
+                await asyncio.sleep(0.5)
+
+        async def story(own: Pool = own, random: Any = random, least: int = least) -> None:
+            try:
+                await own.start()
+            except Exception:
+                assert fate.bad_start
+                return
+            watching = asyncio.create_task(watch())
+            for burst in range(3):
+                tasks = [Task(burst, "solver", i, 0) for i in range(int(random.integers(1, 60)))]
+                done = await asyncio.gather(*(own.run(task, "draw") for task in tasks))
+                assert done == [("draw", task) for task in tasks]
+                await asyncio.sleep(float(random.uniform(0, 60)))
+            await asyncio.sleep(2 * ELASTIC.cool_down + 5)
+            assert own.stats().wanted == least == len(own._members)
+            watching.cancel()
+            own.stop()
+
+        play(story())
+        assert world.busiest <= ELASTIC.tasks_in_flight, seed
+        assert not sizes or (least <= min(sizes) and max(sizes) <= most), seed
+        if fate == Fate():
+            assert world.interrupted == 0, seed
+            assert max(sizes) > least or most == least, seed
+
+
+def test_the_loop_stores_the_same_however_its_pools_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selfplay, "propose", slices)
+    logs = []
+    for most in (0, 3, 8):
+        crew = SimulatedCrew(7, Fate(death=0.1), 0, replicas=1)
+        crew.solvers = Pool(
+            "solver", crew.world.make, 1, {}, ELASTIC, kill=crew.world.kill, most=most
+        )
+
+        async def story(crew: Any = crew) -> None:
+            await asyncio.gather(crew.solvers.start(), crew.judges.start())
+            async with asyncio.TaskGroup() as flows:
+                flows.create_task(selfplay.sample(crew))
+                flows.create_task(crew.train())
+            crew.solvers.stop()
+            crew.judges.stop()
+
+        play(story())
+        logs.append({r: dict(sorted(crew.slices[r].items())) for r in crew.rounds})
+    assert logs[0] == logs[1] == logs[2]

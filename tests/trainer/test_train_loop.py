@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from actors.config import JudgeConfig
+from actors.config import ActorsConfig, JudgeConfig
 from actors.digests import digest
 from actors.records import JudgedGroup
 from actors.replay_buffer import ReplayBufferActor
@@ -239,6 +240,13 @@ def worker_pids() -> list[int]:
             if one["State"] == "ALIVE" and one["ActorClassName"] == "RayTrainWorker"]  # fmt: skip
 
 
+def test_ranks_wait_for_one_another_as_long_as_a_disk_may_be_full(ray_cluster, tmp_path) -> None:
+    for pause in (1.0, 86400.0, 1e300):
+        config = replace(CONFIG, actors=ActorsConfig(pause_deadline=pause))
+        seconds = make_trainer(config, tmp_path, "nobody").backend_config.timeout_s
+        assert seconds > pause or timedelta(seconds=seconds) > timedelta(days=1000)
+
+
 def test_on_ray_a_killed_worker_changes_no_bit_and_training_stops_when_asked(
     ray_cluster, published_without_ray, tmp_path
 ) -> None:
@@ -264,8 +272,8 @@ def test_on_ray_a_killed_worker_changes_no_bit_and_training_stops_when_asked(
         if groups is not None:
             ray.get(replay.append.remote(round_, 0, groups))
             ray.get(replay.close_round.remote(round_, 1))
-        stated = ray.get(store.wait_for.remote(round_, 240.0))
-        refs, _ = ray.get(store.get.remote(round_))
+        wait_until(lambda: round_ in ray.get(store.versions.remote()), f"v{round_}")  # noqa: B023
+        refs, stated = ray.get(store.get.remote(round_))
         assert stated == digest(ray.get(refs[0])) == published_without_ray[round_]
     stop_training(trainer, "the test has seen enough")
     fit.join(60)

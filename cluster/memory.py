@@ -1,0 +1,111 @@
+"""How much memory and disk a run takes, worked out from its settings and the size of its model.
+
+Invariant: nothing is loaded and nothing is measured, so an estimate is the same on every machine.
+It is of the most that is held at a time where a task is as large as it can be; `ASSUMED` says what
+it rests on.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from policies.footprint import ELEMENT_BYTES, Footprint
+from trainer.config import RunConfig
+
+ASSUMED = (
+    "estimated: a replica holds weights in policy.dtype, keys and values of its largest task, and "
+    "{workspace} GiB; a worker its share of 20 bytes a trained parameter, what it gathers, and the "
+    "longest activations; instructions have {instruction} tokens, prompts proposer.max_tokens"
+)
+AROUND = 16
+"""Tokens around a prompt that is drawn: who speaks, and where the picture begins."""
+LEARNING_BYTES = 4 + 4 + 8 + 4
+# Model, averaged model and AdamW's two moments.
+COPIES_A_CHECKPOINT = 4
+ROUND_ENDS_KEPT = 2
+REPORT_BYTES = 16 * 2**20
+
+
+class Disk(NamedTuple):
+    """Bytes, at most. `checkpoints` are `kept` ones."""
+
+    replay: int
+    versions: int
+    checkpoints: int
+    kept: int
+
+    @property
+    def total(self) -> int:
+        return self.replay + self.versions + self.checkpoints + REPORT_BYTES
+
+
+def proposer(config: RunConfig, size: Footprint) -> int:
+    own = config.proposer
+    tokens = size.instruction + (own.demonstrations + 1) * own.max_tokens
+    return _replica(config, size, own.prompts_per_task * tokens)
+
+
+def solver(config: RunConfig, size: Footprint) -> int:
+    """A rollout whose guidance is not 1 is drawn with and without its prompt."""
+    own = config.solver
+    each = [1 if scale == 1 else 2 for scale in own.guidance]
+    turns, rest = divmod(own.rollouts, len(each))
+    rows = own.prompts_per_task * (turns * sum(each) + sum(each[:rest]))
+    return _replica(config, size, rows * (config.proposer.max_tokens + AROUND + size.drawing))
+
+
+def judge(config: RunConfig, size: Footprint) -> int:
+    """All votes on all drawings of a Solver's task are one batch."""
+    rows = config.solver.prompts_per_task * config.solver.rollouts * config.judge.votes
+    prompt = size.instruction + config.proposer.max_tokens
+    return _replica(config, size, rows * (prompt + size.drawing + config.judge.max_tokens))
+
+
+def trainer_worker(config: RunConfig, size: Footprint) -> int:
+    """While it learns, or while it loads: then the whole model is there before it is sharded."""
+    own, element = config.trainer, ELEMENT_BYTES[config.trainer.precision]
+    held = LEARNING_BYTES * size.trained // own.workers + 4 * (size.parameters - size.trained)
+    # Weights as they compute, and their gradient as it is summed.
+    gathered = (element + 4) * size.gathered
+    most = -(-own.groups_per_step // own.workers)
+    at_once = min(own.micro_batch or most, most)
+    learning = held + gathered + at_once * _activations(config, size)
+    return max(learning, 4 * size.parameters) + size.workspace_bytes
+
+
+def object_store(config: RunConfig, size: Footprint) -> int:
+    """On the node of the weight store: the versions that are kept, version 0, and the drawings of
+    all tasks in flight."""
+    versions = (config.actors.kept_versions + 1) * 4 * size.trained
+    slices = config.actors.tasks_in_flight * (config.solver.replicas + config.judge.replicas)
+    drawings = slices * config.solver.prompts_per_task * config.solver.rollouts
+    return versions + drawings * size.drawing_bytes
+
+
+def disk(config: RunConfig, size: Footprint) -> Disk:
+    drawings = config.rounds * config.proposer.prompts * config.solver.rollouts
+    kept = config.trainer.kept_checkpoints + ROUND_ENDS_KEPT + 1  # one that is being written
+    return Disk(
+        replay=drawings * size.drawing_bytes,
+        versions=config.rounds * 4 * size.parameters,
+        checkpoints=kept * COPIES_A_CHECKPOINT * 4 * size.trained,
+        kept=kept,
+    )
+
+
+def _replica(config: RunConfig, size: Footprint, tokens: int) -> int:
+    weights = ELEMENT_BYTES[config.policy.dtype] * size.parameters
+    return weights + tokens * size.cache_bytes + size.workspace_bytes
+
+
+def _activations(config: RunConfig, size: Footprint) -> int:
+    """Of one example of the longest pattern, reflection: two drawings, a prompt, a judgement."""
+    element, judgement = ELEMENT_BYTES[config.trainer.precision], config.judge.max_tokens
+    tokens = size.instruction + config.proposer.max_tokens + judgement + 2 * size.drawing
+    if config.trainer.recompute:
+        kept = size.layers * size.hidden + size.layer_elements
+    else:
+        kept = size.layers * size.layer_elements
+    # Logits as they come, in float32, and their gradient.
+    logits = max(size.drawing * size.codes, judgement * size.words) * (element + 8)
+    return tokens * kept * element + logits

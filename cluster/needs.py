@@ -1,0 +1,101 @@
+"""What the actors of a run ask Ray for, and which of them would wait for ever.
+
+Invariant: numbers are compared as Ray counts them, in ten-thousandths; a part of a GPU lies on one
+GPU, and a whole number of them on as many that nobody else uses.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from trainer.config import RunConfig
+
+
+class Need(NamedTuple):
+    """`replicas` actors of one kind that each ask Ray for `cpus` and `gpus`."""
+
+    actor: str
+    replicas: int
+    cpus: float
+    gpus: float = 0.0
+    together: bool = False
+    """All of them start at once or none does."""
+
+
+class Machine(NamedTuple):
+    """What there is; without end for a cluster, which is not asked."""
+
+    cpus: float
+    gpus: float
+
+
+def needs(config: RunConfig) -> list[Need]:
+    """In the order in which they start. Whatever only waits or stores asks for nothing."""
+    proposer, solver, judge, trainer = config.proposer, config.solver, config.judge, config.trainer
+    return [
+        Need("weight store", 1, 0.0),
+        Need("replay buffer", 1, 0.0),
+        Need("proposer", proposer.replicas, proposer.cpus, proposer.gpus),
+        Need("solver", solver.replicas, solver.cpus, solver.gpus),
+        Need("judge", judge.replicas, judge.cpus, judge.gpus),
+        Need("trainer controller", 1, 0.0),
+        Need("trainer worker", trainer.workers, trainer.cpus, trainer.gpus, together=True),
+    ]
+
+
+def total(wanted: list[Need], kind: str) -> float:
+    """Of all of them, of "cpus" or "gpus"."""
+    return _counted(sum(need.replicas * getattr(need, kind) for need in wanted))
+
+
+def waiting(wanted: list[Need], kind: str, available: float) -> str:
+    """Those that find no room when all start in their order; empty where all do."""
+    room, told = Gpus(available) if kind == "gpus" else Cpus(available), []
+    for need in wanted:
+        group, fit = need.replicas if need.together else 1, 0
+        while fit < need.replicas and room.take(group * getattr(need, kind)):
+            fit += group
+        if missing := need.replicas - fit:
+            number = f"{missing} of {need.replicas} " if need.replicas > 1 else "the "
+            told.append(f"{number}{need.actor}{'s' if need.replicas > 1 else ''}")
+    return " and ".join(told)
+
+
+class Cpus:
+    """What is left of them."""
+
+    def __init__(self, available: float) -> None:
+        self.left = available
+
+    def take(self, amount: float) -> bool:
+        """Whether there was room; where there was, it is taken."""
+        after = _counted(self.left - amount)
+        self.left = after if after >= 0 else self.left
+        return after >= 0
+
+
+class Gpus:
+    """Those that nobody has a part of, and what is left of the others."""
+
+    def __init__(self, available: float) -> None:
+        self.whole = Cpus(available)
+        self.left: list[float] = []
+
+    def take(self, amount: float) -> bool:
+        """As of CPUs; a part comes from the fullest GPU that has room for it, as with Ray."""
+        if amount >= 1:
+            return self.whole.take(amount)
+        shared = min((left for left in self.left if left >= amount), default=None)
+        if shared is not None:
+            self.left.remove(shared)
+        elif self.whole.take(1.0):
+            shared = 1.0
+        else:
+            return False
+        self.left.append(_counted(shared - amount))
+        return True
+
+
+def _counted(number: float) -> float:
+    """Ray counts in ten-thousandths; so do we, or 0.1 + 0.2 would not fit into 0.3."""
+    return round(number * 10_000) / 10_000

@@ -1,0 +1,44 @@
+"""No suite: a run that only learns, where nothing here can measure what its model draws.
+
+Invariant: it has no category, and so whoever measures by it says nothing, instead of zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from evaluation.suites import Verdict
+from evaluation.unicycle import Question
+from policies.interface import Picture
+
+
+class Nothing:
+    name = "none"
+    categories: tuple[str, ...] = ()
+
+    def prompts(self, n: int, seed: int) -> list[tuple[str, str]]:
+        return []
+
+    def grammatical(self, prompt: str) -> bool:
+        return False
+
+    def held_out(self, prompt: str) -> bool:
+        return True
+
+    def verdict(self, pixels: np.ndarray, prompt: str) -> Verdict:
+        raise ValueError("there is no oracle: evaluation.suite is none")
+
+    def questions(self, prompt: str) -> Sequence[Question]:
+        return ()
+
+    def scenes(self, n: int, seed: int) -> list[tuple[Picture, str]]:
+        return []
+
+    def caption_right(self, picture: Picture, caption: str) -> bool:
+        return False
+
+
+def suite() -> Nothing:
+    return Nothing()

@@ -1,0 +1,55 @@
+"""How large a model is, before any of its weights is read.
+
+Invariant: a footprint follows from a model's architecture and the dtype of its replicas alone, and
+says nothing of a run: how much memory that makes is worked out where the run's settings are known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ELEMENT_BYTES = {"float32": 4, "bfloat16": 2}
+TEXT_BYTES = 2**10
+"""Of what is stored with a drawing beside its pixels and codes: judgement, seeds, checksums."""
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Numbers of parameters and elements, of tokens, and where it says so of bytes.
+
+    `trained` of the `parameters` are learned and published; `gathered` of those a training worker
+    holds whole at a time: what is in no FSDP unit, and two units. Each of the `layers` keeps
+    `layer_elements` of a token for its gradient; `words` and `codes` are the kinds of text and
+    image tokens. `instruction` is the longest one assumed, in tokens, without the prompt and the
+    picture in it.
+    `workspace_bytes` is what a replica needs beside weights and cache.
+    """
+
+    parameters: int
+    trained: int
+    gathered: int
+    layers: int
+    hidden: int
+    layer_elements: int
+    words: int
+    codes: int
+    drawing: int
+    instruction: int
+    cache_bytes: int
+    drawing_bytes: int
+    workspace_bytes: int
+    devices: tuple[str, ...] = ("cpu", "cuda")
+    dtypes: tuple[str, ...] = tuple(ELEMENT_BYTES)
+
+
+def stored_drawing(side: int, codes: int) -> int:
+    """Bytes of a judged drawing in a segment, at most: pixels that PNG could not shrink, int32
+    codes and text, in whole KiB."""
+    most = side * side * 3 + 4 * codes + TEXT_BYTES
+    return -(-most // 1024) * 1024
+
+
+def decoder_layer(hidden: int, keys: int, inner: int) -> int:
+    """Elements that a decoder layer keeps of a token: its norms' and projections' inputs and
+    outputs, keys and values of `keys` elements each, and four times the inner width."""
+    return 8 * hidden + 2 * keys + 4 * inner

@@ -1,0 +1,140 @@
+"""The public checkpoint folder of a Janus: transformers' layout, or read only, DeepSeek's own.
+
+Invariant: a folder is read whole or refused with one sentence that names the file; nothing is
+guessed, and nothing is skipped but what `original.IGNORED` names. Memory for the weights is asked
+for once, and not before the files are known to hold them.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import save_torch_state_dict
+from safetensors import SafetensorError
+from tokenizers import Tokenizer
+from transformers import JanusForConditionalGeneration
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+
+from policies.errors import brief, named, shown
+from policies.interface import CheckpointError
+from policies.janus import original
+from policies.janus.config import build, describe
+from policies.janus.tensors import AGAIN, Source, assembled, check, opened
+from policies.janus.tokens import TOKENIZER, Special, parse
+
+CONFIG = "config.json"
+EXTRAS = (
+    TOKENIZER,
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "generation_config.json",
+    "chat_template.json",
+    "chat_template.jinja",
+)
+SHARD = "5GB"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """`net` is in eval mode and holds the image tokenizer (`net.model.vqmodel`) too; `extras` are
+    the small files as they were, by name."""
+
+    net: JanusForConditionalGeneration
+    tokenizer: Tokenizer
+    special: Special
+    extras: dict[str, bytes]
+
+
+def load(folder: Path, dtype: torch.dtype = torch.float32) -> Loaded:
+    """The weights become `dtype`, whatever they were. Raises CheckpointError."""
+    extras = _read_extras(folder)
+    config = _read_config(folder / CONFIG)
+    tokenizer, special = parse(folder / TOKENIZER, extras[TOKENIZER])
+    ours = config["model_type"] == "janus"
+    if ours:
+        described = describe(folder / CONFIG, config, special)
+    else:
+        described = original.describe(folder / CONFIG, config)
+    built = build(described, special, tokens=max(tokenizer.get_vocab().values()) + 1)
+    with torch.device("meta"):  # shapes alone, until the files are seen to hold them
+        net = JanusForConditionalGeneration(built)
+    blank = net.state_dict()
+    named_alike = {name: Source(name, tuple(tensor.shape)) for name, tensor in blank.items()}
+    sources = named_alike if ours else original.sources(blank)
+    stored = opened(folder)
+    check(stored, sources, None if ours else original.IGNORED)
+    net.load_state_dict(assembled(stored, sources, blank, dtype), assign=True)
+    _rebuild_buffers(net)
+    return Loaded(net.eval(), tokenizer, special, extras)
+
+
+def save(folder: Path, loaded: Loaded) -> None:
+    """Writes transformers' layout; files that the folder has already are replaced. Raises
+    OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        save_torch_state_dict(loaded.net.state_dict(), folder, max_shard_size=SHARD)
+    except SafetensorError as error:  # which tells the system's error in words alone
+        number = re.search(r"os error (\d+)", str(error))
+        raise OSError(int(number[1]) if number else 0, str(error), str(folder)) from error
+    for name, data in loaded.extras.items():
+        (folder / name).write_bytes(data)
+    config = copy.deepcopy(loaded.net.config)
+    config.dtype, config.architectures = loaded.net.dtype, [type(loaded.net).__name__]
+    config.save_pretrained(folder)
+
+
+def _read_extras(folder: Path) -> dict[str, bytes]:
+    try:
+        there = {file.name for file in folder.iterdir()}
+    except (OSError, ValueError) as error:  # ValueError: a path that no system can have
+        reason = getattr(error, "strerror", None) or brief(error)
+        raise CheckpointError(
+            f"The checkpoint folder {named(str(folder))} cannot be read ({reason}); give the path "
+            "of a folder with a Janus checkpoint."
+        ) from error
+    for name in (CONFIG, TOKENIZER):
+        if name not in there:
+            raise CheckpointError(f"{folder / name} is missing; {AGAIN}.")
+    return {name: _read(folder / name) for name in EXTRAS if name in there}
+
+
+def _read(file: Path) -> bytes:
+    try:
+        if not file.is_file():  # a pipe would be waited for
+            raise CheckpointError(f"{file} is no file; {AGAIN}.")
+        return file.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read ({error.strerror}); {AGAIN}.") from error
+
+
+def _read_config(file: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(_read(file))
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{file} is not JSON ({brief(error)}); {AGAIN}.") from error
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if kind not in ("janus", "multi_modality"):
+        raise CheckpointError(
+            f"{file} is of model_type {shown(kind)}; a Janus policy reads 'janus' (transformers' "
+            "layout, as in deepseek-community/Janus-Pro-1B) and 'multi_modality' (DeepSeek's own, "
+            "as in deepseek-ai/Janus-Pro-1B)."
+        )
+    return config
+
+
+def _rebuild_buffers(net: JanusForConditionalGeneration) -> None:
+    """What is in no file, because it follows from the configuration."""
+    text: Any = net.config.text_config
+    net.model.language_model.rotary_emb = LlamaRotaryEmbedding(text)
+    embeddings = net.model.vision_model.embeddings
+    embeddings.position_ids = torch.arange(embeddings.num_positions).expand((1, -1))

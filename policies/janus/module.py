@@ -1,0 +1,95 @@
+"""All that learns of a Janus-Pro model, behind one forward pass.
+
+Invariant: parameters have the names of transformers' `JanusForConditionalGeneration`, and all
+their compute goes through `forward` of the root (FSDP2 needs it). The image tokenizer is not here:
+it never learns.
+
+One numbering names everything that a sequence may hold: words from 0, the codes of drawings from
+`words` on, and -1 - i for feature i of the pictures that are looked at.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from policies.interface import CheckpointError
+
+
+class JanusModule(nn.Module):
+    """Takes the parts of `net`, a `JanusForConditionalGeneration`, but for its image tokenizer."""
+
+    def __init__(self, net: Any) -> None:
+        super().__init__()
+        config = net.config
+        _require_plain(config.text_config)
+        self.model: Any = nn.Module()
+        for name, part in net.model.named_children():
+            if name != "vqmodel":
+                self.model.add_module(name, part)
+        self.lm_head = net.lm_head
+        self.words: int = config.text_config.vocab_size
+        self.codes: int = config.vq_config.num_embeddings
+        self.features: int = config.vision_config.num_image_tokens
+        self.image_size: int = config.vision_config.image_size
+        self.max_positions: int = config.text_config.max_position_embeddings
+
+    def forward(self, ids: Tensor, pixels: Tensor | None, select: Tensor, drawing: bool) -> Tensor:
+        """Logits float32 [n, codes or words] at the flat places `select` (int64 [n], into
+        [rows * tokens]) of ids int64 [rows, tokens], which are padded on the right: causal
+        attention then never sees the padding. `pixels` as in `look`."""
+        features = None if pixels is None else self.look(pixels)
+        states = self.read(self.embed(ids, features)).flatten(0, 1)[select]
+        return self.draw_head(states) if drawing else self.word_head(states)
+
+    def look(self, pixels: Tensor) -> Tensor:
+        """float [pictures, 3, height, width] from -1 to 1 -> features [pictures * features, hidden]."""
+        seen = self.model.vision_model(pixels.to(self.dtype)).last_hidden_state
+        return self.model.aligner(seen).flatten(0, 1)
+
+    def embed(self, ids: Tensor, features: Tensor | None) -> Tensor:
+        """ids int64 [rows, tokens] -> [rows, tokens, hidden]."""
+        x = self.model.language_model.embed_tokens(ids.clamp(0, self.words - 1))
+        if features is not None:
+            looked = ids < 0
+            x = x.index_put((looked,), features[-1 - ids[looked]].to(x.dtype))
+        drawn = ids >= self.words
+        if drawn.any():
+            x = x.index_put((drawn,), self.embed_codes(ids[drawn]).to(x.dtype))
+        return x
+
+    def embed_codes(self, ids: Tensor) -> Tensor:
+        """ids int64 [n], all of codes -> [n, hidden]."""
+        embedded = self.model.generation_embeddings(ids - self.words)
+        return self.model.generation_aligner(embedded)
+
+    def read(self, x: Tensor) -> Tensor:
+        return self.model.language_model(inputs_embeds=x, use_cache=False).last_hidden_state
+
+    def word_head(self, states: Tensor) -> Tensor:
+        return self.lm_head(states).float()
+
+    def draw_head(self, states: Tensor) -> Tensor:
+        return self.model.generation_head(states).float()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.lm_head.weight.dtype
+
+
+def _require_plain(text: Any) -> None:
+    """The sampler steps through the layers by itself, and knows those that were published."""
+    rope = text.rope_parameters["rope_type"]
+    for field, value, plain in (
+        ("hidden_act", text.hidden_act, "silu"),
+        ("attention_bias", text.attention_bias, False),
+        ("mlp_bias", text.mlp_bias, False),
+        ("rope_parameters.rope_type", rope, "default"),
+    ):
+        if value != plain:
+            raise CheckpointError(
+                f"text_config.{field} is {value!r}: Janus-Pro has {plain!r}, and no other can be "
+                "sampled from"
+            )

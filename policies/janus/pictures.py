@@ -1,0 +1,71 @@
+"""Pictures as Janus-Pro sees and draws them.
+
+Invariant: the codes are those of the published tokenizer, which looks for the nearest code by
+direction (both sides l2-normalised). transformers' `JanusVQVAE.encode` leaves that out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from policies.interface import Picture
+
+LEAST = 14
+"""A side is never made shorter than this (the reference's min_size)."""
+GREY = (127, 127, 127)
+
+
+def pixels_of(pictures: Sequence[Picture], size: int) -> Tensor:
+    """float32 [pictures, 3, size, size] from -1 to 1. The longer side becomes `size`, and the rest
+    is grey, as in the reference's image processor. Raises ValueError."""
+    squares = np.stack([_square(picture, size) for picture in pictures])
+    # The reference's order of operations: rescale, then normalise by 0.5 and 0.5.
+    scaled = torch.from_numpy(squares).permute(0, 3, 1, 2).float() / 255
+    return (scaled - 0.5) / 0.5
+
+
+def _square(picture: Picture, size: int) -> np.ndarray:
+    pixels = picture.pixels
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
+        raise ValueError(
+            f"Picture.pixels is {pixels.dtype} {pixels.shape}: it must be uint8 [height, width, 3]; "
+            "policies.pictures.read makes one of any image file"
+        )
+    height, width = pixels.shape[:2]
+    if (height, width) == (size, size):
+        return pixels
+    longest = max(height, width)
+    sides = [max(int(side / longest * size), LEAST) for side in (width, height)]
+    drawn = Image.fromarray(pixels).resize((sides[0], sides[1]), Image.Resampling.BICUBIC)
+    square = Image.new("RGB", (size, size), GREY)
+    square.paste(drawn, ((size - sides[0]) // 2, (size - sides[1]) // 2))
+    return np.asarray(square)
+
+
+class ImageTokenizer:
+    """`vq` is transformers' `JanusVQVAE`, which is frozen."""
+
+    def __init__(self, vq: Any) -> None:
+        self.vq = vq.requires_grad_(False).eval()
+
+    @torch.inference_mode()
+    def encode(self, pixels: Tensor) -> Tensor:
+        """float [pictures, 3, size, size] -> codes int64 [pictures, tokens], row by row."""
+        latents = self.vq.quant_conv(self.vq.encoder(pixels)).permute(0, 2, 3, 1)
+        kinds = F.normalize(self.vq.quantize.embedding.weight, dim=-1)
+        return (F.normalize(latents, dim=-1) @ kinds.T).argmax(-1).flatten(1)
+
+    @torch.inference_mode()
+    def decode(self, codes: Tensor) -> np.ndarray:
+        """codes int64 [pictures, tokens] -> uint8 [pictures, size, size, 3]."""
+        seen = self.vq.decode(codes).float()
+        return (
+            ((seen + 1) / 2 * 255).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        )

@@ -1,0 +1,76 @@
+"""What a Janus-Pro model reads: a conversation of one question, as it was published.
+
+Invariant: text is only ever text. What looks like a special token in it is spelt out, so nobody's
+prompt can open an image or end a turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from policies.interface import Context, Picture
+from policies.janus.tokens import Special
+from policies.sampling import Ids
+
+# The reference's own, before questions about pictures; drawing has none (deepseek-ai/Janus).
+SYSTEM = (
+    "You are a helpful language and vision assistant. You are able to understand the visual "
+    "content that the user provides, and assist the user with a variety of tasks using natural "
+    "language.\n\n"
+)
+
+
+class Wording:
+    """`tokenizer` is a `tokenizers.Tokenizer` that knows no special token in a text."""
+
+    def __init__(self, tokenizer: Any, special: Special) -> None:
+        self.tokenizer, self.special = tokenizer, special
+
+    def question(self, context: Context, looked: Mapping[int, range], drawing: bool) -> Ids:
+        """The ids of `context`, up to where the answer or the drawing begins.
+
+        `looked` has the ids of every picture's features, by its id().
+        """
+        special = self.special
+        parts: list[str | int] = [special.bos]
+        if not drawing:
+            parts.append(SYSTEM)
+        parts += ["<|User|>" if special.user is None else special.user, ": "]
+        for number, segment in enumerate(context):
+            if number:
+                parts.append("\n")
+            if isinstance(segment, Picture):
+                features = looked[id(segment)]
+                parts += [special.begin_image, *features, special.end_image]
+            else:
+                parts.append(segment.strip())
+        parts += ["\n\n", "<|Assistant|>" if special.assistant is None else special.assistant, ":"]
+        if drawing:
+            parts.append(special.begin_image)
+        return self._ids(parts)
+
+    def answer(self, text: str) -> Ids:
+        return (*self._ids([" " + text]), self.special.eos)
+
+    def unconditional(self, question: Ids) -> Ids:
+        """A question of a drawing without its condition: all of it padding but the first and the
+        last token (deepseek-ai/Janus, generation_inference.py)."""
+        first, *middle, last = question
+        return (first, *[self.special.pad] * len(middle), last)
+
+    def text(self, ids: Sequence[int]) -> str:
+        """What was written."""
+        return self.tokenizer.decode(list(ids), skip_special_tokens=True).strip()
+
+    def _ids(self, parts: Sequence[str | int]) -> Ids:
+        """Texts that follow each other are one text: a word may go on from one to the next."""
+        ids: list[int] = []
+        for is_text, run in groupby(parts, lambda part: isinstance(part, str)):
+            if is_text:
+                text = "".join(map(str, run))
+                ids += self.tokenizer.encode(text, add_special_tokens=False).ids
+            else:
+                ids += map(int, run)
+        return tuple(ids)

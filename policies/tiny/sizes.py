@@ -1,0 +1,50 @@
+"""How large a tiny policy is, as its config.json says.
+
+Invariant: only the small file is read; the sizes are counted on the very modules that would hold
+the weights.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from policies.footprint import Footprint, decoder_layer, stored_drawing
+from policies.tiny import checkpoint
+from policies.tiny.transformer import Transformer
+from policies.tiny.vision import ImageTokenizer
+
+INSTRUCTION = 32
+# A process that has imported torch and Ray.
+WORKSPACE_BYTES = 400 * 2**20
+
+
+def footprint(folder: Path, dtype: str) -> Footprint:
+    """Raises CheckpointError. The tiny policy knows one dtype, whatever is asked."""
+    model, vision = checkpoint.read_sizes(folder)
+    with torch.device("meta"):
+        transformer, tokenizer = Transformer(model), ImageTokenizer(vision)
+    trained = _count(transformer)
+    keys = model.kv_heads * model.head_dim
+    return Footprint(
+        parameters=trained + _count(tokenizer),
+        trained=trained,
+        gathered=trained - _count(transformer.layers) + 2 * _count(transformer.layers[0]),
+        layers=model.layers,
+        hidden=model.hidden_size,
+        layer_elements=decoder_layer(model.hidden_size, keys, model.intermediate_size),
+        words=model.vocab_size,
+        codes=model.vocab_size,
+        drawing=vision.tokens,
+        instruction=INSTRUCTION,
+        cache_bytes=2 * model.layers * keys * 4,
+        drawing_bytes=stored_drawing(vision.size, vision.tokens),
+        workspace_bytes=WORKSPACE_BYTES,
+        devices=("cpu",),
+        dtypes=("float32",),
+    )
+
+
+def _count(module: torch.nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())

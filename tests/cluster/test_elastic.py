@@ -1,0 +1,77 @@
+"""Solvers scale over the nodes of a real Ray with the real autoscaler, and the log does not show it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from actors import events
+from actors.digests import digest
+from actors.segments import log_digest
+from policies.tiny.policy import TinyPolicy
+from tests.cluster.fake_cluster import FakeCluster, fake_cluster, wait_until
+
+ROOT = Path(__file__).parents[2]
+RECIPE = (
+    "configs/smoke.yaml", "rounds=1", "proposer.prompts=160", "solver.replicas=1",
+    "solver.prompts_per_task=2", "solver.rollouts=8", "evaluation.prompts=10",
+    "evaluation.scenes=10",
+)  # fmt: skip
+# Each Solver asks for a whole CPU, which a second one finds on no node that is there at first.
+ELASTIC = (
+    "solver.cpus=1",
+    "solver.max_replicas=3",
+    "actors.backlog_seconds=0.5",
+    "actors.cool_down=5",
+)
+RUN_S, NODES_S = 400.0, 120.0
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[FakeCluster]:
+    # Ray puts sockets into it: pytest's own path is too long.
+    with (
+        tempfile.TemporaryDirectory(prefix="fake", ignore_cleanup_errors=True) as temp,
+        fake_cluster(Path(temp), most=3) as made,
+    ):
+        yield made
+
+
+def start(folder: Path, name: str, env: dict[str, str], *settings: str) -> subprocess.Popen[bytes]:
+    out = (folder / f"{name}.log").open("wb")
+    command = [sys.executable, "-m", "cluster", "run", *RECIPE, *settings]
+    return subprocess.Popen(
+        [*command, f"folder={folder}", f"name={name}"], cwd=ROOT, env=env, stdout=out, stderr=out
+    )
+
+
+def outcome(run: Path) -> tuple[str, str]:
+    weights = TinyPolicy.from_pretrained(run / "versions/00001").weights()
+    return log_digest(run / "replay"), digest(weights)
+
+
+def test_solvers_come_and_go_with_their_nodes_and_the_log_is_the_same(
+    cluster: FakeCluster, tmp_path: Path
+) -> None:
+    assert len(cluster.raylets()) == 1
+    run = start(tmp_path, "elastic", cluster.env(), *ELASTIC)
+    wait_until(lambda: len(cluster.raylets()) >= 3, NODES_S, "two nodes for Solvers")
+    os.kill(cluster.raylets()[-1], signal.SIGKILL)
+    assert run.wait(RUN_S) == 0, (tmp_path / "elastic.log").read_text()
+    wait_until(lambda: len(cluster.raylets()) == 1, NODES_S, "the nodes without work to end")
+
+    told = events.read(tmp_path / "elastic")
+    sizes = [int(e["to"].split()[0]) for e in told if (e["who"], e["what"]) == ("solver", "scales")]
+    assert max(sizes) >= 2 and sizes[-1] == 1
+    assert any(e["what"] == "left" for e in told)
+
+    alone = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": ""}
+    assert start(tmp_path, "alone", alone).wait(RUN_S) == 0, (tmp_path / "alone.log").read_text()
+    assert outcome(tmp_path / "elastic") == outcome(tmp_path / "alone")
