@@ -33,7 +33,10 @@ from evaluation.suites import Suite, load_suite
 from trainer.config import RunConfig
 from trainer.journal import JOURNAL, Journal
 from trainer.train_loop import make_trainer
-from trainer.watch import LITTLE_BYTES, WATCH_S, watch
+from trainer.watch import WATCH_S, watch
+
+LITTLE_BYTES = 2**18
+"""So little finds no room only where something waits for room."""
 
 
 class Progress(Protocol):
@@ -57,10 +60,10 @@ class Crew:
         self.namespace = f"unicorn-{config.name}-{secrets.token_hex(4)}"
         self.rounds = range(1, config.rounds + 1)
         self.suite: Suite = load_suite(config.evaluation.suite)
+        self.meter = Meter(config.name)
+        self.paused, self.refused = False, ""
         self.versions = VersionFolder(self.folder, config.policy)
         self.trained = False
-        self.meter = Meter(config.name)
-        self.paused = False
         self._poisoned = 0
         self.proposers = self._pool("proposer", config.proposer)
         self.solvers = self._pool("solver", config.solver)
@@ -195,8 +198,9 @@ class Crew:
 
     async def show_training(self) -> None:
         """Tells of the newest line in the training journal, and of a disk that takes no writes."""
-        if why := await asyncio.to_thread(refused, self.folder, LITTLE_BYTES):
-            self.progress.trouble(f"paused: {why}")
+        self.refused = await asyncio.to_thread(refused, self.folder, LITTLE_BYTES)
+        if self.refused:
+            self.progress.trouble(f"paused: {self.refused}")
         row = Journal(self.folder / JOURNAL, self.config.actors.pause_deadline).last()
         if row is None:
             return

@@ -13,19 +13,18 @@ from typing import Protocol
 from actors import exports
 from actors.meter import Meter
 from actors.pool import Pool
-from actors.waiting import refused
 
 WATCH_S = 2.0
-LITTLE_BYTES = 2**18
-"""So little finds no room only where something waits for room."""
 
 
 class Watched(Protocol):
-    """What of a crew is looked at. `paused`: the log waits for its disk."""
+    """What of a crew is looked at. `paused`: the log waits for its disk; `refused` says why that
+    takes nothing."""
 
     folder: Path
     meter: Meter
     paused: bool
+    refused: str
 
     def pools(self) -> tuple[Pool, ...]: ...
 
@@ -35,10 +34,8 @@ async def watch(crew: Watched) -> None:
     while True:
         for pool in crew.pools():
             _tell_pool(crew.meter, pool)
-        free = shutil.disk_usage(crew.folder).free
-        crew.meter.set(exports.DISK_FREE, free)
-        why = await asyncio.to_thread(refused, crew.folder, LITTLE_BYTES)
-        crew.meter.set(exports.PAUSED, crew.paused or bool(why))
+        crew.meter.set(exports.DISK_FREE, shutil.disk_usage(crew.folder).free)
+        crew.meter.set(exports.PAUSED, crew.paused or bool(crew.refused))
         await asyncio.sleep(WATCH_S)
 
 
