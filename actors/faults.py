@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import ray
-
 from policies.errors import UserError
 
 
@@ -61,6 +59,8 @@ def late_start(
     name: str, numbers: list[int], of: int, resources: Mapping[str, float], seconds: float
 ) -> StartTimeout:
     """Says what the replicas with these numbers ask for, beside what the cluster has."""
+    import ray  # here, for whoever only tells of faults starts without it
+
     names = ", ".join(map(str, numbers))
     asked = ", ".join(f"{amount:g} {kind}" for kind, amount in resources.items())
     free, total = ray.available_resources(), ray.cluster_resources()

@@ -33,9 +33,9 @@ from actors.faults import (
     told,
 )
 from actors.leases import Lease, Member, Receipt, Stats, Tell, tell_nobody
+from actors.line import Line
 from actors.records import Task
 from actors.scaling import Demand
-from actors.waiting import Signal
 from policies.errors import UserError
 from policies.interface import PromptError
 
@@ -67,17 +67,16 @@ class Pool:
     most: int = 0
     _members: list[Member] = field(default_factory=list, init=False)
     _stats: Stats = field(init=False)
-    _changed: Signal = field(default_factory=Signal, init=False)
-    _broken: Exception | None = field(default=None, init=False)
+    _line: Line = field(init=False)
     _demand: Demand = field(init=False)
     _scaling: asyncio.Task[None] | None = field(default=None, init=False)
-    _waiting: int = field(default=0, init=False)
     _task_s: float | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         actors, most = self.config, max(self.replicas, self.most)
         self._demand = Demand(self.replicas, most, actors.backlog_seconds, actors.cool_down)
         self._stats = Stats(self.replicas)
+        self._line = Line(self._freest)
 
     async def start(self, deadline: float | None = None) -> None:
         """Returns when every replica is up; raises StartTimeout after `deadline` seconds (by
@@ -109,8 +108,8 @@ class Pool:
             raise RuntimeError(f"The {self.name} pool was given {task} but is not started.")
         failures = 0
         while True:
-            member = await self._free_member()
             lease = Lease(task)
+            member = await self._line.member_for(lease)
             try:
                 return await self._attempt(member, lease, method, args)
             except (TaskFailed, ReplicaDied, TaskTimeout) as fault:
@@ -132,7 +131,7 @@ class Pool:
         """A copy."""
         return replace(
             self._stats, wanted=self._demand.wanted, running=sum(m.up for m in self._members),
-            waiting=self._waiting, in_flight=self._in_flight(),
+            waiting=len(self._line), in_flight=self._in_flight(),
         )  # fmt: skip
 
     def stop(self) -> None:
@@ -143,18 +142,9 @@ class Pool:
             self._end(member)
         self._members = []
 
-    async def _free_member(self) -> Member:
-        """The least busy replica that may take a lease, once there is one. It comes: every lease
-        has a deadline, and so has every start."""
-        self._waiting += 1
-        try:
-            while not (free := [m for m in self._members if self._is_free(m)]):
-                if self._broken:
-                    raise self._broken
-                await self._changed.wait()
-            return min(free, key=lambda m: (len(m.leases), m.number))
-        finally:
-            self._waiting -= 1
+    def _freest(self) -> Member | None:
+        free = (member for member in self._members if self._is_free(member))
+        return min(free, key=lambda m: (len(m.leases), m.number), default=None)
 
     def _is_free(self, member: Member) -> bool:
         held = len(member.leases)
@@ -166,15 +156,13 @@ class Pool:
     async def _attempt(
         self, member: Member, lease: Lease, method: str, args: tuple[Any, ...]
     ) -> ray.ObjectRef[Any]:
-        member.leases.append(lease)
         try:
             refs: list[Any] = member.handle.perform.remote(lease.task, method, *args)
             receipt, payload = refs
             self._count(await self._receipt(member, lease.task, receipt))
             return payload
         finally:
-            member.leases.remove(lease)
-            self._changed.notify()
+            self._line.give_back(member, lease)
 
     async def _receipt(
         self, member: Member, task: Task, receipt: ray.ObjectRef[Receipt]
@@ -212,16 +200,16 @@ class Pool:
         self._end(member)
         self._members.remove(member)
         if not member.leaving:
-            self._add(member.number)
+            self._add(member.number, "replaced")
 
     def _end(self, member: Member) -> None:
         if member.revival:
             member.revival.cancel()
         self.kill(member.handle)
 
-    def _add(self, number: int) -> None:
+    def _add(self, number: int, how: str) -> None:
         fresh = Member(number, self.make_replica(number))
-        fresh.revival = asyncio.create_task(self._revive(fresh))
+        fresh.revival = asyncio.create_task(self._revive(fresh, how))
         self._members.append(fresh)
 
     async def _scale(self) -> None:
@@ -229,7 +217,7 @@ class Pool:
         clock = asyncio.get_running_loop().time
         while True:
             await asyncio.sleep(SCALE_S)
-            before, tasks = self._demand.wanted, self._waiting + self._in_flight()
+            before, tasks = self._demand.wanted, len(self._line) + self._in_flight()
             wanted = self._demand.follow(tasks, self._task_s, clock())
             if wanted != before:
                 self.tell(self.name, "scales", to=f"{wanted} replicas, for {tasks} tasks")
@@ -243,14 +231,14 @@ class Pool:
         taken = {member.number for member in kept}
         free = (number for number in range(wanted) if number not in taken)
         for number in itertools.islice(free, max(0, wanted - len(kept))):
-            self._add(number)
+            self._add(number, "joined")
         for member in [m for m in kept if m.leaving and not m.leases]:
             self.tell(_who(self.name, member), "left", why="there is no work for it")
             self._end(member)
             self._members.remove(member)
-        self._changed.notify()
+        self._line.hand_out()
 
-    async def _revive(self, member: Member) -> None:
+    async def _revive(self, member: Member, how: str) -> None:
         """Waits until `member` is up, starting it again where that fails. While others are up it
         may take for ever; when none is, the pool is broken."""
         began, wait = time.monotonic(), BACK_OFF_S
@@ -259,17 +247,17 @@ class Pool:
                 async with asyncio.timeout(self.config.start_deadline):
                     await self._ready(member)
                 seconds = round(time.monotonic() - began, 2)
-                self.tell(_who(self.name, member), "replaced", seconds=seconds)
+                self.tell(_who(self.name, member), how, seconds=seconds)
                 return
             except TimeoutError:
                 fault: Exception = self._late([member.number], self.config.start_deadline)
             except ReplicaDied as error:
                 fault = error
-            self.tell(_who(self.name, member), "not replaced", why=str(fault))
+            self.tell(_who(self.name, member), f"not {how}", why=str(fault))
             # Not while others work, or may yet come up.
             if not any(m.up or (m.revival and m is not member) for m in self._members):
-                self._broken, member.revival = fault, None
-                self._changed.notify()
+                self._line.broken, member.revival = fault, None
+                self._line.hand_out()
                 return
             self.kill(member.handle)
             await asyncio.sleep(wait := min(2 * wait, LONGEST_S))
@@ -289,8 +277,8 @@ class Pool:
                         f"{self.name} replica {member.number} could not start: {told(error)}"
                     ) from error
                 member.handle = self.make_replica(member.number)
-        self._broken, member.revival = None, None
-        self._changed.notify()
+        self._line.broken, member.revival = None, None
+        self._line.hand_out()
 
     def _count(self, receipt: Receipt) -> None:
         self._stats.done += 1

@@ -71,10 +71,12 @@ class Fate:
 @dataclass
 class World:
     """All replicas of a schedule. `busiest` is the most tasks that one ever had in its hands, and
-    `interrupted` how many tasks were in the hands of those that were ended."""
+    `interrupted` how many tasks were in the hands of those that were ended. A task takes about
+    `seconds`, or if that is 0, anything around ten."""
 
     random: np.random.Generator
     fate: Fate
+    seconds: float = 0.0
     published: Callable[[int], bool] = lambda version: True
     busiest: int = 0
     interrupted: int = 0
@@ -128,8 +130,8 @@ class Handle:
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         # Whom nobody listens to any more must not be told of as forgotten.
         answer.add_done_callback(lambda done: done.cancelled() or done.exception())
-        self.hands.append(answer)
-        self.world.busiest = max(self.world.busiest, sum(not a.done() for a in self.hands))
+        self.hands = [each for each in self.hands if not each.done()] + [answer]
+        self.world.busiest = max(self.world.busiest, len(self.hands))
         asyncio.get_running_loop().create_task(self._work(task, answer))
         return answer, (method, task, *args)
 
@@ -138,7 +140,9 @@ class Handle:
         async with self.line:
             assert world.published(task.version), f"{task} was begun before its weights came"
             self.silent |= world.happens(fate.silence)
-            await asyncio.sleep(world.random.exponential(10.0) + 10_000.0 * self.silent)
+            about = world.seconds * world.random.uniform(0.9, 1.1)
+            needed = about or world.random.exponential(10.0)
+            await asyncio.sleep(needed + 10_000.0 * self.silent)
             if self.dead or task.index == fate.deadly or world.happens(fate.death):
                 self.die()
             if answer.done():

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,7 +36,11 @@ RUN_S, NODES_S = 400.0, 120.0
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[FakeCluster]:
-    with fake_cluster(Path(f"/tmp/unicorn-fake-{os.getpid()}"), most=3) as made:
+    # Ray puts sockets into it: pytest's own path is too long.
+    with (
+        tempfile.TemporaryDirectory(prefix="fake", ignore_cleanup_errors=True) as temp,
+        fake_cluster(Path(temp), most=3) as made,
+    ):
         yield made
 
 

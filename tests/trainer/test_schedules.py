@@ -94,7 +94,7 @@ class SimulatedCrew:
 
     def __init__(self, seed: int, fate: Fate, lag: int, replicas: int) -> None:
         self.random = generator("crew", seed)
-        self.world = World(self.random, fate, self.is_published)
+        self.world = World(self.random, fate, published=self.is_published)
         self.config = SimpleNamespace(
             sampling_version=lambda round_: max(0, round_ - 1 - lag),
             solver=SimpleNamespace(rollouts=8),
