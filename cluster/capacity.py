@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cluster.needs import Machine, Need, require_room
+from cluster.own_ray import RayUnavailable
 from policies.config import ConfigError
+from policies.errors import brief
 
 GROUP = "ray.io/node-group"
 """Ray's label of nodes that nobody started by hand."""
@@ -32,10 +34,14 @@ def joined() -> list[Node]:
 
 
 def behind(address: str) -> list[Node]:
-    """Of the Ray whose dashboard answers at `address`."""
+    """Of the Ray whose dashboard answers at `address`. Raises RayUnavailable."""
     from ray.util.state import list_nodes
+    from ray.util.state.exception import RayStateApiException
 
-    found: list[Any] = list_nodes(address, filters=[("state", "=", "ALIVE")], detail=True)
+    try:
+        found: list[Any] = list_nodes(address, filters=[("state", "=", "ALIVE")], detail=True)
+    except RayStateApiException as error:
+        raise RayUnavailable(f"{address} does not tell its nodes ({brief(error)})") from error
     return [_node(node.resources_total, node.labels) for node in found]
 
 

@@ -89,7 +89,7 @@ def connect(address: str) -> JobSubmissionClient:
             f"the cluster at {address} wants its token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN "
             "or RAY_AUTH_TOKEN_PATH (or put it into the file .ray/auth_token of your home folder)"
         ) from error
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, LookupError, ValueError) as error:
         raise JobRefused(f"what answers at {address} takes no Ray jobs ({brief(error)})") from error
 
 

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors import durable, events
 from actors.config import JudgeConfig, ProposerConfig, SolverConfig
@@ -76,7 +77,10 @@ class Crew:
     async def __aenter__(self) -> Self:
         actors = self.config.actors
         durable.make_folder(self.folder)
-        named = {"namespace": self.namespace}
+        # They ask for no CPU, so Ray would take the node of one that came for a Solver as idle and
+        # end it with them; the driver's stays.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        named: dict[str, Any] = {"namespace": self.namespace, "scheduling_strategy": here}
         self.store: Any = WeightStoreActor.options(name="weight_store", **named).remote(
             actors.kept_versions, self.versions
         )

@@ -83,6 +83,13 @@ def test_a_replica_asks_for_its_part_of_a_gpu_and_a_late_start_says_so(part: Par
         r"free; add nodes or lower solver\.replicas or solver\.cpus or solver\.gpus; where",
     ):
         asyncio.run(pool.start(1))
+    pool = role_pool(replace(part, config=replace(SOLVER, replicas=1, node="far")), ACTORS)
+    with pytest.raises(
+        StartTimeout,
+        match=r"CPU, 0\.0001 far, and .* 0 of 0 far free; add nodes or lower solver\.replicas or "
+        r"solver\.cpus; where",
+    ):
+        asyncio.run(pool.start(1))
 
 
 def test_tasks_are_done_with_the_weights_they_name(part: Part) -> None:

@@ -57,7 +57,7 @@ class FakeCluster:
 
 def settings(port: int, ip: str, head_cpus: float, node_cpus: float, most: int) -> dict[str, Any]:
     """Of a cluster whose nodes for Solvers come and go."""
-    node = {"CPU": node_cpus, "object_store_memory": 150 * 2**20}
+    node = {"CPU": node_cpus, "solver": 1, "object_store_memory": 150 * 2**20}
     empty: dict[str, Any] = {
         name: []
         for name in (

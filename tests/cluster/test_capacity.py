@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 
+from cluster import preflight
 from cluster.capacity import Node, require
-from cluster.needs import needs
+from cluster.needs import Machine, needs
 from policies.config import ConfigError
+from policies.registry import checkpoint_folder
 from trainer.config import RunConfig
 
 SMALL = Node({"CPU": 2.0}, made=False)
@@ -44,3 +47,16 @@ def test_replicas_that_name_a_node_find_room_there_or_are_refused() -> None:
 
 def test_a_cluster_that_may_grow_is_not_judged() -> None:
     check(with_solver(node="far", cpus=64.0), Node({"CPU": 1.0}, made=True))
+
+
+@pytest.mark.parametrize("name", ["CPU", "a b", "1", "node:10.0.0.1", "solver.x"])
+def test_a_node_is_named_by_a_custom_resource(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"^solver\.node is .* the name of a custom resource"):
+        with_solver(node=name)
+
+
+def test_ray_on_this_machine_alone_has_no_such_node() -> None:
+    base = checkpoint_folder(RUN.policy)
+    with pytest.raises(ConfigError, match=r"^solver\.node is 'far': Ray on this machine alone"):
+        preflight.check(with_solver(node="far"), Machine(64.0, 0.0), 10**15, base)
+    preflight.check(with_solver(node="far"), Machine(math.inf, math.inf), 10**15, base)

@@ -24,9 +24,10 @@ RECIPE = (
     "solver.prompts_per_task=2", "solver.rollouts=8", "evaluation.prompts=10",
     "evaluation.scenes=10",
 )  # fmt: skip
-# Each Solver asks for a whole CPU, which a second one finds on no node that is there at first.
+# Each Solver asks for a whole CPU of a node for Solvers, and none of those is there at first.
 ELASTIC = (
     "solver.cpus=1",
+    "solver.node=solver",
     "solver.max_replicas=3",
     "actors.backlog_seconds=0.5",
     "actors.cool_down=5",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -57,11 +58,17 @@ def test_a_job_that_is_stopped_and_submitted_again_ends_as_if_undisturbed(
     head: Head, tmp_path: Path
 ) -> None:
     job = (*RECIPE, f"folder={tmp_path}", "name=job")
-    begun = unicorn(head.env, "submit", *job, "--no-wait")
-    assert begun.returncode == 0, begun.stderr
-    name = begun.stdout.split()[0]
+    begun = subprocess.Popen(
+        [sys.executable, "-m", "cluster", "submit", *job],
+        cwd=ROOT, env=head.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
     stored = tmp_path / "job/replay"
     wait_until(lambda: any(stored.rglob("*.parquet")), RUN_S, "the first slice")
+    begun.send_signal(signal.SIGINT)
+    out, err = begun.communicate(timeout=SOON_S)
+    name = out.split()[0]
+    assert begun.returncode == 130
+    assert f"`unicorn-ray stop {name} --address={head.url}` stops it" in err
     stopped = unicorn(head.env, "stop", name)
     assert stopped.returncode == 0, stopped.stderr
     assert not (tmp_path / "job/versions/00001").exists()
