@@ -95,7 +95,8 @@ class _Watch(threading.Thread):
         while not self._over.wait(WATCH_S):
             if self.one_is_gone():
                 self.struck = True
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                # Not SIGINT, which a shell has its background jobs ignore.
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
                 return
 
     def one_is_gone(self) -> bool:
