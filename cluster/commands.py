@@ -123,11 +123,7 @@ def chaos(args: argparse.Namespace) -> None:
     config = recipe.load(args.recipe, args.overrides)
     _preflight(config)
 
-    from cluster import own_ray
-
-    own_ray.settle()
-
-    from cluster import chaos, verdict
+    from cluster import chaos, own_ray, verdict
 
     if os.environ.get(own_ray.ADDRESS):
         raise chaos.ChaosError(f"chaos kills only a Ray of its own: unset {own_ray.ADDRESS}")
@@ -152,6 +148,10 @@ def dashboards(args: argparse.Namespace) -> None:
 
 
 def _preflight(config: RunConfig) -> None:
+    from cluster import own_ray
+
+    own_ray.settle()
+
     from cluster import loggers, preflight
     from policies.registry import checkpoint_folder
 
@@ -193,11 +193,7 @@ def _require_capacity(who: str, wanted: list[Need]) -> None:
 
 
 def _selfplay(config: RunConfig, door: Door | None) -> None:
-    from cluster import own_ray
-
-    own_ray.settle()
-
-    from cluster import loggers, report
+    from cluster import loggers, own_ray, report
     from cluster.gallery import host
     from cluster.lock import driving
     from cluster.needs import needs

@@ -167,3 +167,23 @@ def test_words_that_no_command_takes_are_refused() -> None:
     for words in (("run", TINY, "--rounds"), ("resume", "runs/tiny", "x"), (), ("walk",)):
         done = unicorn(*words)
         assert done.returncode == 2 and done.stderr.startswith("usage: ")
+
+
+@pytest.mark.parametrize(
+    "words", [("run", TINY), ("resume", "run"), ("chaos", TINY), ("evaluate", "run")]
+)
+def test_rays_environment_is_settled_before_anything_imports_it(
+    tmp_path: Path, words: tuple[str, str]
+) -> None:
+    """Ray reads it then, and a run of its own would else be refused by its own token."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/config.yaml").write_text("name: run\n")
+    program = (
+        "import sys; sys.path.insert(0, sys.argv.pop(1))\n"
+        "from cluster import cli, own_ray\n"
+        "def settle(): sys.exit(7 if 'ray' in sys.modules else 5)\n"
+        "own_ray.settle = settle\n"
+        "cli.main(sys.argv[1:])"
+    )
+    command = [sys.executable, "-c", program, str(ROOT), *words]
+    assert subprocess.run(command, cwd=tmp_path, check=False).returncode == 5
