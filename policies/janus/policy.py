@@ -6,7 +6,6 @@ learned from the codes that were sampled.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from policies.checks import require_codes, require_length, weight_views
 from policies.interface import (
     Context,
     Example,
     Picture,
-    PromptError,
     Sampling,
     Segment,
     TargetLoss,
@@ -31,7 +30,6 @@ from policies.janus.module import JanusModule
 from policies.janus.pictures import AT_ONCE, ImageTokenizer, pixels_of
 from policies.janus.sampler import prefill
 from policies.janus.wording import Wording
-from policies.named_tensors import require_tensors
 from policies.sampling import Ids, Row, Sampled, sample
 
 
@@ -156,20 +154,11 @@ class JanusPolicy:
             if context not in known:
                 known[context] = self.wording.question(context, ids_of, drawing)
             ids, steps = known[context], self.module.features if drawing else how.max_tokens
-            self._check_length(len(ids) + steps, context)
+            require_length(len(ids) + steps, self.module.max_positions, context)
             guidance = how.guidance if drawing else 1.0
             free = self.wording.unconditional(ids)
             rows.append(Row(ids, how.temperature, guidance, seed, steps, free))
         return rows, looked
-
-    def _check_length(self, tokens: int, context: Context) -> None:
-        most = self.module.max_positions
-        if tokens > most:
-            words = " ".join(part for part in context if isinstance(part, str))
-            raise PromptError(
-                f"The prompt {words[:60]!r} and its answer need {tokens} tokens, but the model "
-                f"holds {most}; shorten the prompt or lower max_tokens."
-            )
 
     # Learning
 
@@ -183,7 +172,7 @@ class JanusPolicy:
         made = []
         for example, answer in zip(examples, answers, strict=True):
             question = self.wording.question(example.context, ids_of, drawing)
-            self._check_length(len(question) + len(answer), example.context)
+            require_length(len(question) + len(answer), self.module.max_positions, example.context)
             if not example.conditioned:
                 question = self.wording.unconditional(question)
             made.append((question, answer))
@@ -226,18 +215,9 @@ class JanusPolicy:
                 answers.append(self.wording.answer(target))
                 continue
             codes = next(encoded) if target.codes is None else target.codes
-            self._check_codes(codes)
+            require_codes(codes, self.module.features, self.module.codes)
             answers.append(tuple((codes.astype(np.int64) + self.module.words).tolist()))
         return answers
-
-    def _check_codes(self, codes: np.ndarray) -> None:
-        tokens, kinds = self.module.features, self.module.codes
-        if codes.shape != (tokens,) or codes.min() < 0 or codes.max() >= kinds:
-            raise ValueError(
-                f"Picture.codes of shape {codes.shape} from {codes.min(initial=0)} to "
-                f"{codes.max(initial=0)} are not {tokens} codes from 0 to {kinds - 1}; "
-                "use codes that this policy sampled, or none."
-            )
 
     def adapt(self, rank: int, alpha: int) -> None:
         """Raises ConfigError."""
@@ -281,13 +261,7 @@ class JanusPolicy:
         they are to be of another type or on a GPU. Raises CheckpointError."""
         self._require_whole()
         own = dict(self.module.named_parameters())
-        found = {name: (array.shape, str(array.dtype)) for name, array in weights.items()}
-        wanted = {name: (tuple(w.shape), "float32") for name, w in own.items()}
-        require_tensors("load_weights: the mapping", found, wanted)
-        with warnings.catch_warnings():
-            # Shared arrays are read-only and stay so: nothing here writes to a weight.
-            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-            views = {name: torch.from_numpy(array) for name, array in weights.items()}
+        views = weight_views(weights, own)
         self.module.requires_grad_(False)
         if self._shares:
             self.module.load_state_dict(views, assign=True)

@@ -6,7 +6,6 @@ so that what is sampled is a prefix of what would be trained on.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
@@ -15,17 +14,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from policies.checks import require_codes, require_length, weight_views
 from policies.config import ConfigError, require
 from policies.interface import (
     Context,
     Example,
     Picture,
-    PromptError,
     Sampling,
     Segment,
     TargetLoss,
 )
-from policies.named_tensors import require_tensors
 from policies.sampling import Row
 from policies.tiny import checkpoint
 from policies.tiny.sampler import sample_tokens
@@ -124,19 +122,10 @@ class TinyPolicy:
                 prompt = [*self._read(context, codes), SEP]
                 known[context] = (*prompt, IMAGE) if drawing else tuple(prompt)
             ids, steps = known[context], self.vision.config.tokens if drawing else how.max_tokens
-            self._check_length(len(ids) + steps, context)
+            require_length(len(ids) + steps, self.module.config.max_positions, context)
             guidance = how.guidance if drawing else 1.0
             rows.append(Row(ids, how.temperature, guidance, seed, steps, free=(BOS, SEP, IMAGE)))
         return rows
-
-    def _check_length(self, tokens: int, context: Context) -> None:
-        most = self.module.config.max_positions
-        if tokens > most:
-            words = " ".join(part for part in context if isinstance(part, str))
-            raise PromptError(
-                f"The prompt {words[:60]!r} and its answer need {tokens} tokens, but the model "
-                f"holds {most}; shorten the prompt or lower max_tokens."
-            )
 
     # Learning
 
@@ -162,7 +151,7 @@ class TinyPolicy:
             context = example.context if example.conditioned else ()
             prompt = [*self._read(context, codes), SEP]
             ids = [*prompt, *self._segment(example.target, codes), EOS]
-            self._check_length(len(ids), example.context)
+            require_length(len(ids), self.module.config.max_positions, example.context)
             made.append((np.array(ids, dtype=np.int64), len(prompt)))
         return made
 
@@ -212,18 +201,9 @@ class TinyPolicy:
             encoded = self.vision.encode(torch.from_numpy(np.stack([p.pixels for p in bare])))
             codes |= dict(zip(map(id, bare), encoded.numpy(), strict=True))
         for found in codes.values():
-            self._check_codes(found)
+            require_codes(found, self.vision.config.tokens, self.text.codes)
         offset = self.text.code_offset
         return {key: (found.astype(np.int64) + offset).tolist() for key, found in codes.items()}
-
-    def _check_codes(self, codes: np.ndarray) -> None:
-        tokens, kinds = self.vision.config.tokens, self.text.codes
-        if codes.shape != (tokens,) or codes.min() < 0 or codes.max() >= kinds:
-            raise ValueError(
-                f"Picture.codes of shape {codes.shape} from {codes.min(initial=0)} to "
-                f"{codes.max(initial=0)} are not {tokens} codes from 0 to {kinds - 1}; "
-                "use codes that this policy sampled, or none."
-            )
 
     # Weights
 
@@ -233,14 +213,7 @@ class TinyPolicy:
 
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         """The arrays become the weights, which from now on are not trained. Raises CheckpointError."""
-        found = {name: (array.shape, str(array.dtype)) for name, array in weights.items()}
-        state = self.module.state_dict()
-        wanted = {name: (tuple(w.shape), "float32") for name, w in state.items()}
-        require_tensors("load_weights: the mapping", found, wanted)
-        with warnings.catch_warnings():
-            # Shared arrays are read-only and stay so: nothing here writes to a weight.
-            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-            views = {name: torch.from_numpy(array) for name, array in weights.items()}
+        views = weight_views(weights, self.module.state_dict())
         self.module.load_state_dict(views, assign=True)
         self.module.requires_grad_(False)
 
