@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ import torch
 from torch import Tensor
 from transformers import JanusConfig, JanusForConditionalGeneration
 
+from benchmarks.timing import measure
 from policies.interface import Sampling
 from policies.janus.checkpoint import Loaded
 from policies.janus.policy import JanusPolicy
@@ -177,18 +176,6 @@ def products(net: Any, batch: int, size: Size) -> Callable[[], object]:
 def decoder(net: Any, batch: int, size: Size) -> Callable[[], object]:
     codes = torch.zeros(batch, size.tokens, dtype=torch.int64)
     return torch.inference_mode()(lambda: net.decode_image_tokens(codes))
-
-
-def measure(jobs: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """The median processor seconds of each job, after one run that does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in jobs}
-    for repeat in range(repeats + 1):
-        for name, job in jobs.items():
-            start = time.process_time()
-            job()
-            if repeat:
-                seconds[name].append(time.process_time() - start)
-    return {name: statistics.median(taken) for name, taken in seconds.items()}
 
 
 def report(seconds: dict[str, float], batch: int) -> None:

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.timing import measure
 from policies.interface import Sampling
 from policies.sampling import Row
 from policies.seeds import generator
@@ -135,18 +134,6 @@ def products(policy: TinyPolicy, rows: list[Row]) -> Callable[[], None]:
                 weights[..., : slot + 1] @ cached[:, : slot + 1]
 
     return run
-
-
-def measure(jobs: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """The median processor seconds of each job, after one run that does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in jobs}
-    for repeat in range(repeats + 1):
-        for name, job in jobs.items():
-            start = time.process_time()
-            job()
-            if repeat:
-                seconds[name].append(time.process_time() - start)
-    return {name: statistics.median(taken) for name, taken in seconds.items()}
 
 
 def report(seconds: dict[str, float], count: int) -> None:
