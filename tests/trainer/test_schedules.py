@@ -169,6 +169,15 @@ async def slices(crew: SimulatedCrew, round_: int, version: int) -> list[list[Pr
     return [[Proposal(i, "counting", "", f"{round_} {i}", i)] for i in range(SLICES)]
 
 
+async def whole_run(crew: Any) -> None:
+    await asyncio.gather(crew.solvers.start(), crew.judges.start())
+    async with asyncio.TaskGroup() as flows:
+        flows.create_task(selfplay.sample(crew))
+        flows.create_task(crew.train())
+    crew.solvers.stop()
+    crew.judges.stop()
+
+
 @pytest.mark.parametrize("lag", [0, 1])
 @pytest.mark.parametrize("fate", FATES[:4], ids=str)
 def test_the_loop_stores_every_slice_once_with_the_weights_of_its_round(
@@ -179,15 +188,7 @@ def test_the_loop_stores_every_slice_once_with_the_weights_of_its_round(
         crew = SimulatedCrew(seed, fate, lag, replicas=1 + seed % 3)
         watched(crew)
 
-        async def story(crew: Any = crew) -> None:
-            await asyncio.gather(crew.solvers.start(), crew.judges.start())
-            async with asyncio.TaskGroup() as flows:
-                flows.create_task(selfplay.sample(crew))
-                flows.create_task(crew.train())
-            crew.solvers.stop()
-            crew.judges.stop()
-
-        play(story())
+        play(whole_run(crew))
         expected = {(r, i) for r in crew.rounds for i in range(SLICES)}
         assert crew.appends == dict.fromkeys(expected, 1), seed
         for round_, index in expected:
@@ -299,14 +300,6 @@ def test_the_loop_stores_the_same_however_its_pools_scale(monkeypatch: pytest.Mo
             "solver", crew.world.make, 1, {}, ELASTIC, kill=crew.world.kill, most=most
         )
 
-        async def story(crew: Any = crew) -> None:
-            await asyncio.gather(crew.solvers.start(), crew.judges.start())
-            async with asyncio.TaskGroup() as flows:
-                flows.create_task(selfplay.sample(crew))
-                flows.create_task(crew.train())
-            crew.solvers.stop()
-            crew.judges.stop()
-
-        play(story())
+        play(whole_run(crew))
         logs.append({r: dict(sorted(crew.slices[r].items())) for r in crew.rounds})
     assert logs[0] == logs[1] == logs[2]
