@@ -43,6 +43,12 @@ def plain(error: BaseException) -> str:
     return str(getattr(error, "cause", None) or error)
 
 
+def innermost(group: BaseExceptionGroup[Poisoned]) -> Poisoned:
+    """The first of a group of groups: the others were cancelled because of it, or fell with it."""
+    error = group.exceptions[0]
+    return innermost(error) if isinstance(error, BaseExceptionGroup) else error
+
+
 def told(error: BaseException) -> str:
     """The last line of Ray's report, which is the error itself; the rest is its traceback."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

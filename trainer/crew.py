@@ -10,6 +10,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -27,13 +28,13 @@ from actors.records import Role
 from actors.replay_buffer import ReplayBufferActor, ReplayUnwritable
 from actors.replica import Part, role_pool
 from actors.version_folder import VersionDamaged, VersionFolder
-from actors.waiting import ANSWER_S, refused, within
+from actors.waiting import ANSWER_S, apart, refused, within
 from actors.weight_store import WeightStoreActor
 from evaluation.metrics import append_metrics, show
 from evaluation.suites import Suite, load_suite
 from trainer.config import RunConfig
 from trainer.journal import JOURNAL, Journal
-from trainer.train_loop import make_trainer
+from trainer.train_loop import make_trainer, stop_training
 from trainer.watch import WATCH_S, watch
 
 LITTLE_BYTES = 2**18
@@ -215,6 +216,12 @@ class Crew:
         done = (row["epoch"] - 1) * epoch + row["index"]
         loss = sum(losses) / max(1, len(losses))
         self.progress.training(round_, done, settings.epochs * epoch, loss)
+
+    async def end_training(self, fit: asyncio.Task[Any]) -> None:
+        """Lets training end with a checkpoint; without its Ray it cannot, and nobody waits for it."""
+        with suppress(TimeoutError, ray.exceptions.RayError):
+            await apart(lambda: stop_training(self.trainer, "the run ends early"))
+            await asyncio.wait([fit], timeout=self.config.actors.task_deadline)
 
     @cached_property
     def measured_by(self) -> frozenset[str]:

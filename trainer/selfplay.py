@@ -10,13 +10,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
-from ray.exceptions import RayError
-
 from actors import exports
-from actors.faults import Poisoned
+from actors.faults import Poisoned, innermost
 from actors.records import Proposal, Task, undone
 from actors.waiting import apart, made_again
 from evaluation.audit import audit
@@ -24,7 +21,6 @@ from evaluation.measure import measure
 from trainer.config import RunConfig
 from trainer.crew import Crew, Progress
 from trainer.proposals import propose
-from trainer.train_loop import stop_training
 from trainer.watch import WATCH_S
 
 
@@ -101,17 +97,10 @@ async def train(crew: Crew) -> None:
             await asyncio.wait([fit], timeout=WATCH_S)
             await crew.show_training()
     except asyncio.CancelledError:
-        await stop(crew, fit)
+        await crew.end_training(fit)
         raise
     fit.result()
     crew.trained = True
-
-
-async def stop(crew: Crew, fit: asyncio.Task[Any]) -> None:
-    """Lets training end with a checkpoint; without its Ray it cannot, and nobody waits for it."""
-    with suppress(TimeoutError, RayError):
-        await apart(lambda: stop_training(crew.trainer, "the run ends early"))
-        await asyncio.wait([fit], timeout=crew.config.actors.task_deadline)
 
 
 async def evaluate(crew: Crew) -> None:
@@ -132,11 +121,5 @@ async def scores(crew: Crew, version: int) -> dict[str, float]:
     try:
         return await measure(version, crew.config, crew.suite, crew.solvers, crew.judges)
     except* Poisoned as group:
-        crew.poisoned(first(group))
+        crew.poisoned(innermost(group))
     return {}
-
-
-def first(group: BaseExceptionGroup[Poisoned]) -> Poisoned:
-    """The others were cancelled because of it, or fell with it."""
-    error = group.exceptions[0]
-    return first(error) if isinstance(error, BaseExceptionGroup) else error
