@@ -1,37 +1,39 @@
-"""Files that are whole or not there.
+"""Files that are whole or not there, on a disk or in a bucket.
 
-Invariant: `write` returns when the file is on the disk under its name, complete; if it raises
-or the machine dies, that name holds what it held before or all of the new file, and at most a
-`*.tmp` beside it is left. All access goes through pyarrow's filesystem layer, so that a bucket
-(one PUT, no rename) can be added here alone.
+Invariant: `write` returns when the file is stored under its name, complete; if it raises or the
+machine dies, that name holds what it held before or all of the new file, and on a disk at most a
+`*.tmp` beside it is left. Whatever is in a run folder is reached through here.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from pyarrow import fs
+
+from actors import bucket
+from actors.places import BucketPath, Place, place
 
 LEFTOVER = ".tmp"
 TORN = ".torn"
 FILES = fs.LocalFileSystem()
 
 
-def locate(folder: str | Path) -> Path:
-    """The absolute path of `folder`."""
-    if "://" in str(folder):
-        raise ValueError(
-            f"folder {folder} is an address: use the path of a local or mounted folder, buckets "
-            f"are not supported yet"
-        )
-    return Path(folder).absolute()
+def locate(folder: str | Place) -> Place:
+    """The absolute path of `folder`, or its address. Raises ConfigError."""
+    return place(folder).absolute()
 
 
-def write(path: Path, data: bytes) -> None:
-    """Writes aside, syncs the file, renames it to `path`, syncs the folder. Raises OSError."""
+def write(path: Place, data: bytes) -> None:
+    """On a disk writes aside, syncs the file, renames it to `path`, syncs the folder. Raises
+    OSError."""
+    if isinstance(path, BucketPath):
+        return bucket.write(path, data)
     make_folder(path.parent)
     aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}{LEFTOVER}")  # two writers differ
     try:
@@ -45,21 +47,49 @@ def write(path: Path, data: bytes) -> None:
     sync(path.parent)
 
 
-def set_aside(path: Path) -> Path:
+def set_aside(path: Place) -> Place:
     """Renames `path` to `<name>.torn` beside it, for good when it returns. Raises OSError."""
     aside = path.with_name(path.name + TORN)
-    FILES.move(str(path), str(aside))
-    sync(path.parent)
+    if isinstance(path, BucketPath):
+        bucket.move(path, path.with_name(aside.name))
+    else:
+        FILES.move(str(path), str(aside))
+        sync(path.parent)
     return aside
 
 
-def read(path: Path) -> bytes:
+def read(path: Place) -> bytes:
+    if isinstance(path, BucketPath):
+        return bucket.read(path)
     with FILES.open_input_stream(str(path)) as stream:
         return bytes(stream.read())
 
 
-def make_folder(path: Path) -> None:
-    """Creates `path` and its parents so that they outlive a power failure."""
+def open_file(path: Place) -> Any:
+    """For reading in bytes, with `seek`."""
+    if isinstance(path, BucketPath):
+        return bucket.open_file(path)
+    return FILES.open_input_file(str(path))
+
+
+def exists(path: Place) -> bool:
+    return bucket.exists(path) if isinstance(path, BucketPath) else path.exists()
+
+
+def changed(path: Place) -> int:
+    """When `path` was written, in nanoseconds; 0 if it is not there."""
+    if isinstance(path, BucketPath):
+        return bucket.changed(path)
+    with suppress(OSError):
+        return path.stat().st_mtime_ns
+    return 0
+
+
+def make_folder(path: Place) -> None:
+    """Creates `path` and its parents so that they outlive a power failure; in a bucket folders are
+    there when something is in them."""
+    if isinstance(path, BucketPath):
+        return
     if path.is_dir():
         # Who made it may have died before syncing the folder above; not so if that is closed to us.
         with suppress(PermissionError):
@@ -70,14 +100,39 @@ def make_folder(path: Path) -> None:
     sync(path.parent)
 
 
-def files(folder: Path) -> list[Path]:
+def files(folder: Place) -> list[Place]:
     """All files under `folder`, sorted; none if it does not exist."""
+    if isinstance(folder, BucketPath):
+        return [path for path, is_file in bucket.listing(folder, recursive=True) if is_file]
     found = FILES.get_file_info(fs.FileSelector(str(folder), recursive=True, allow_not_found=True))
     return sorted(Path(info.path) for info in found if info.type == fs.FileType.File)
 
 
-def sync(path: Path) -> None:
+def names(folder: Place) -> list[str]:
+    """Of the files and folders in `folder` itself, sorted; none if it does not exist."""
+    if isinstance(folder, BucketPath):
+        return [path.name for path, _ in bucket.listing(folder, recursive=False)]
+    return sorted(os.listdir(folder)) if folder.is_dir() else []  # noqa: PTH208 (names, not paths)
+
+
+def append(path: Place, line: bytes) -> None:
+    """The whole line or nothing of it. For one writer; in a bucket for small files. Raises OSError."""
+    if isinstance(path, BucketPath):
+        return bucket.write(path, (bucket.read(path) if bucket.exists(path) else b"") + line)
+    with path.open("ab", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        try:
+            if file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, "a part of a line was written")
+        except OSError:
+            file.truncate(size)
+            raise
+
+
+def sync(path: Place) -> None:
     """Returns once what `path`, a file or a folder, holds would outlive a power failure."""
+    if isinstance(path, BucketPath):
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -2,28 +2,49 @@
 
 Invariant: a line is one event, written whole by the process that it is about or that saw it, so
 the file tells who worked where and when, and what was lost and done again. Nothing in it decides
-what a run computes.
+what a run computes. In a bucket, where nobody can add to a file, each event has one of its own.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 import socket
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from actors import bucket, durable
+from actors.places import BucketPath, Place, place
+
 FILE = "events.jsonl"
+FOLDER = "events"
 STARTED = "started"
 
 
-def note(folder: str | Path, who: str, what: str, **facts: Any) -> None:
-    """Adds an event of now. A disk that takes no writes costs the event and nothing else."""
+def note(folder: str | Place, who: str, what: str, **facts: Any) -> None:
+    """Adds an event of now. A disk or a bucket that takes no writes costs the event and nothing
+    else."""
     event = {"at": round(time.time(), 3), "who": who, "what": what, **facts}
-    line = (json.dumps(event) + "\n").encode()
+    line, run = (json.dumps(event) + "\n").encode(), place(folder)
+    if isinstance(run, BucketPath):
+        # Who tells may be an event loop, and a bucket may be silent for minutes.
+        threading.Thread(target=_put, args=(run, line), daemon=True).start()
+    else:
+        _add(run / FILE, line)
+
+
+def _put(run: BucketPath, line: bytes) -> None:
+    with suppress(OSError):
+        bucket.write(run / FOLDER / f"{time.time_ns()}-{secrets.token_hex(4)}.json", line)
+
+
+def _add(path: Path, line: bytes) -> None:
     try:
-        file = os.open(Path(folder) / FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             os.write(file, line)  # one call: lines of several processes do not mix
         finally:
@@ -32,7 +53,7 @@ def note(folder: str | Path, who: str, what: str, **facts: Any) -> None:
         return
 
 
-def note_start(folder: str | Path, who: str) -> None:
+def note_start(folder: str | Place, who: str) -> None:
     """This process began to be `who`; `born` tells it from a later one of the same number."""
     pid = os.getpid()
     note(folder, who, STARTED, pid=pid, host=socket.gethostname(), born=born(pid))
@@ -49,11 +70,12 @@ def born(pid: int) -> int | None:
     return None if state == "Z" else int(fields[18])
 
 
-def read(folder: str | Path) -> list[dict[str, Any]]:
+def read(folder: str | Place) -> list[dict[str, Any]]:
     """All events in the order in which they were written; what a full disk tore is left out."""
-    file = Path(folder) / FILE
-    found = []
-    for line in file.read_bytes().split(b"\n") if file.exists() else ():
+    run, found = place(folder), []
+    inside = isinstance(run, BucketPath)
+    files = durable.files(run / FOLDER) if inside else [run / FILE]
+    for line in b"".join(map(durable.read, filter(durable.exists, files))).split(b"\n"):
         try:
             event = json.loads(line)
         except ValueError:

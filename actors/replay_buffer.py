@@ -13,13 +13,13 @@ import errno
 import shutil
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import ray
 
 from actors import durable
 from actors.events import note_start
+from actors.places import BucketPath, Place, place
 from actors.records import JudgedGroup
 from actors.replay_index import CLOSED, ReplayIndex, Stored, closing
 from actors.replay_meter import ReplayMeter
@@ -45,7 +45,7 @@ class ReplayFull(ReplayUnwritable):
 class ReplayBuffer:
     """The log in `folder`. Appends must come one at a time; reads may run beside them."""
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Place) -> None:
         self.folder = durable.locate(folder)
         index = ReplayIndex(self.folder)
         self._slices, self._closed, self._ignored = index.slices, index.closed, index.ignored
@@ -149,7 +149,7 @@ class ReplayBuffer:
             "closed": self.closed(round_),
         }
 
-    def _require_same(self, round_: int, index: int, there: Path, offered: Path) -> None:
+    def _require_same(self, round_: int, index: int, there: Place, offered: Place) -> None:
         if there.name != offered.name:
             raise ReplayConflict(
                 f"slice {index} of round {round_} is stored as {there} and other groups were "
@@ -157,13 +157,13 @@ class ReplayBuffer:
                 f"follow from its name alone; look for a changed config, weights or library"
             )
 
-    def _write(self, path: Path, data: bytes, what: str) -> None:
+    def _write(self, path: Place, data: bytes, what: str) -> None:
         try:
             durable.write(path, data)
         except OSError as error:
             raise _unwritable(self.folder, len(data), what, error) from error
 
-    def _settle(self, index: ReplayIndex) -> set[Path]:
+    def _settle(self, index: ReplayIndex) -> set[Place]:
         """Sets torn files aside, and lets no power failure take back what was found: who wrote
         it may have died before it synced the folder."""
         try:
@@ -178,8 +178,8 @@ class ReplayBuffer:
         return torn
 
 
-def _unwritable(folder: Path, need: int, what: str, error: OSError) -> ReplayUnwritable:
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+def _unwritable(folder: Place, need: int, what: str, error: OSError) -> ReplayUnwritable:
+    if isinstance(folder, BucketPath) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return ReplayUnwritable(
             f"replay folder {folder} takes no writes ({error}): {what} was not stored; make the "
             f"folder writable and do it again, nothing was lost"
@@ -195,11 +195,12 @@ class ReplayService:
     """The log as an async actor: file work in a thread, one append at a time, waits here."""
 
     def __init__(self, folder: str) -> None:
-        note_start(Path(folder).parent, "replay buffer")
+        run = place(folder).parent
+        note_start(run, "replay buffer")
         self._folder = folder
         self._signal = Signal()
         self._writing = asyncio.Lock()
-        self._meter = ReplayMeter(Path(folder).parent.name)
+        self._meter = ReplayMeter(run.name)
 
     @cached_property
     def _buffer(self) -> ReplayBuffer:

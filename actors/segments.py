@@ -11,7 +11,6 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from actors import durable
+from actors.places import Place, place
 from actors.records import JudgedGroup, Judgement, Rollout
 from policies.errors import UserError, brief, named
 from policies.interface import Picture
@@ -80,13 +80,13 @@ class SegmentError(UserError, ValueError):
 class SegmentName:
     """What the path of a segment says."""
 
-    path: Path
+    path: Place
     round: int
     index: int
     checksum: str
 
     @classmethod
-    def parse(cls, path: Path) -> SegmentName | None:
+    def parse(cls, path: Place) -> SegmentName | None:
         match = NAME.fullmatch("/".join(path.parts[-2:]))
         return match and cls(path, int(match[1]), int(match[2]), match[3])
 
@@ -103,18 +103,18 @@ def encode(round_: int, index: int, groups: Sequence[JudgedGroup]) -> bytes:
         raise SegmentError(f"slice {index} of round {round_} cannot be stored: {error}") from error
 
 
-def segment_path(folder: Path, round_: int, index: int, data: bytes) -> Path:
+def segment_path(folder: Place, round_: int, index: int, data: bytes) -> Place:
     checksum = hashlib.sha256(data).hexdigest()[:32]
     return round_folder(folder, round_) / f"slice-{index:05d}-{checksum}.parquet"
 
 
-def round_folder(folder: Path, round_: int) -> Path:
+def round_folder(folder: Place, round_: int) -> Place:
     return folder / f"round-{round_:05d}"
 
 
 def write_segment(
-    folder: str | Path, round_: int, index: int, groups: Sequence[JudgedGroup]
-) -> Path:
+    folder: str | Place, round_: int, index: int, groups: Sequence[JudgedGroup]
+) -> Place:
     """Writes one slice durably; returns its path."""
     data = encode(round_, index, groups)
     path = segment_path(durable.locate(folder), round_, index, data)
@@ -122,12 +122,12 @@ def write_segment(
     return path
 
 
-def read_segment(path: str | Path) -> list[JudgedGroup]:
+def read_segment(path: str | Place) -> list[JudgedGroup]:
     """Raises SegmentError if the file is not what was written under this name."""
-    return groups_of(read_table(Path(path)), Path(path))
+    return groups_of(read_table(place(path)), place(path))
 
 
-def read_table(path: Path) -> pa.Table:
+def read_table(path: Place) -> pa.Table:
     """One row a group, pictures as they are stored. Raises SegmentError as `read_segment`."""
     data = _verified(path)
     try:
@@ -136,11 +136,11 @@ def read_table(path: Path) -> pa.Table:
         raise SegmentError(_foreign(path, error)) from error
 
 
-def read_texts(path: Path) -> pa.Table:
+def read_texts(path: Place) -> pa.Table:
     """All but the pictures, for an overview that must not read them: what it shows is as it stands
     in the file, and was not verified. Raises SegmentError for a file that cannot be read."""
     try:
-        with pq.ParquetFile(path) as file:
+        with durable.open_file(path) as stored, pq.ParquetFile(stored) as file:
             if not file.schema_arrow.equals(SCHEMA):
                 raise ValueError(f"it has the columns {', '.join(file.schema_arrow.names)}")
             return file.read(columns=TEXTS, use_threads=False)
@@ -148,7 +148,7 @@ def read_texts(path: Path) -> pa.Table:
         raise SegmentError(_foreign(path, error)) from error
 
 
-def groups_of(table: pa.Table, path: Path, picture: PictureOf | None = None) -> list[JudgedGroup]:
+def groups_of(table: pa.Table, path: Place, picture: PictureOf | None = None) -> list[JudgedGroup]:
     """The groups in rows of the segment `path`; `picture` stands in for drawings that were not
     read. Raises SegmentError."""
     try:
@@ -169,7 +169,7 @@ def count(data: bytes) -> tuple[int, int]:
     return accepted, len(reasons) - accepted
 
 
-def find_problem(data: bytes, path: Path) -> str:
+def find_problem(data: bytes, path: Place) -> str:
     """Why `data` is not the segment that `path` names; "" if it is."""
     name = SegmentName.parse(path)
     if name is None:
@@ -198,7 +198,7 @@ def find_problem(data: bytes, path: Path) -> str:
     return ""
 
 
-def _foreign(path: Path, why: object) -> str:
+def _foreign(path: Place, why: object) -> str:
     """Of a file that has the checksum in its name and is not a segment for all that."""
     return (
         f"{path} was not written by this program ({brief(why)}): move it away, or "
@@ -206,7 +206,7 @@ def _foreign(path: Path, why: object) -> str:
     )
 
 
-def _verified(path: Path) -> bytes:
+def _verified(path: Place) -> bytes:
     """The bytes of the segment `path`. Raises SegmentError."""
     try:
         data = durable.read(path)
@@ -220,7 +220,7 @@ def _verified(path: Path) -> bytes:
     return data
 
 
-def log_digest(folder: str | Path) -> str:
+def log_digest(folder: str | Place) -> str:
     """One hash of the whole log: equal for equal (round, slice, content), verified on the way."""
     total = hashlib.sha256()
     paths = durable.files(durable.locate(folder))

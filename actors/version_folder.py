@@ -1,23 +1,22 @@
 """The published weight versions on the disk: a public checkpoint each, and its digest beside it.
 
 Invariant: a folder such as `00007` is whole and durable, and its weights hash to what its digest
-file says: it is written aside and appears by one rename. Version 0 is the policy that the run
-started from, wherever that lies.
+file says, which is written last. Version 0 is the policy that the run started from, wherever that
+lies.
 """
 
 from __future__ import annotations
 
 import secrets
-import shutil
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
-from actors import durable
+from actors import durable, sealed
 from actors.digests import DigestMismatch, digest
 from actors.events import note_start
+from actors.places import Place
 from policies.config import PolicyConfig
 from policies.errors import UserError, brief
 from policies.interface import CheckpointError, Policy
@@ -34,7 +33,7 @@ class VersionDamaged(UserError, ValueError):
 class VersionFolder:
     """The versions of the run in `run_folder`, which started from `base`."""
 
-    def __init__(self, run_folder: str | Path, base: PolicyConfig) -> None:
+    def __init__(self, run_folder: str | Place, base: PolicyConfig) -> None:
         self.folder = durable.locate(run_folder) / VERSIONS
         self._base = base
 
@@ -42,20 +41,21 @@ class VersionFolder:
         """The weight store starts with what is here."""
         note_start(self.folder.parent, "weight store")
 
-    def path(self, version: int) -> Path:
+    def path(self, version: int) -> Place:
         return self.folder / f"{version:05d}"
 
     def versions(self) -> list[int]:
         """Those that can be read, in order."""
-        names = (path.name for path in self.folder.glob("[0-9]*") if path.name.isdigit())
-        return [0, *sorted(map(int, names))]
+        numbers = (int(name) for name in durable.names(self.folder) if name.isdigit())
+        return [0, *sorted(n for n in numbers if sealed.is_whole(self.path(n), DIGEST))]
 
     def read(self, version: int) -> dict[str, np.ndarray]:
         """Its weights. Raises VersionDamaged if they are not what was published."""
         if version == 0:
             return load_policy(self._base).weights()
         try:
-            weights = type(self._policy).from_pretrained(self.path(version)).weights()
+            with sealed.local(self.path(version)) as local:
+                weights = type(self._policy).from_pretrained(local).weights()
         except CheckpointError as error:
             fault = f"holds no weights that can be read ({brief(error)})"
             raise self._damaged(version, fault) from error
@@ -71,7 +71,7 @@ class VersionFolder:
         if version == 0:
             return
         path, measured = self.path(version), digest(weights)
-        if path.exists():
+        if sealed.is_whole(path, DIGEST):
             if self._stated(version) != measured:
                 raise DigestMismatch(
                     f"{path} holds weights v{version} with digest {self._stated(version)}, and "
@@ -79,22 +79,10 @@ class VersionFolder:
                 )
             durable.sync(path.parent)  # who made it may have died before that
             return
-        durable.make_folder(self.folder)
-        aside = path.with_suffix(f".{secrets.token_hex(4)}.tmp")  # two writers differ
-        try:
-            self._save(aside, weights, measured)
-            aside.rename(path)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
-        durable.sync(path.parent)
-
-    def _save(self, aside: Path, weights: Mapping[str, np.ndarray], measured: str) -> None:
-        aside.mkdir()
-        self._policy.load_weights(weights)
-        self._policy.save_pretrained(aside)
-        (aside / DIGEST).write_text(measured + "\n")
-        for written in (*aside.iterdir(), aside):
-            durable.sync(written)
+        token = f".{secrets.token_hex(4)}"  # two writers differ
+        with sealed.making(path, token, DIGEST, f"{measured}\n".encode()) as local:
+            self._policy.load_weights(weights)
+            self._policy.save_pretrained(local)
 
     @cached_property
     def _policy(self) -> Policy:
@@ -102,9 +90,9 @@ class VersionFolder:
 
     def _stated(self, version: int) -> str:
         try:
-            return (self.path(version) / DIGEST).read_text().strip()
-        except OSError as error:
-            raise self._damaged(version, f"has no {DIGEST} ({error.strerror})") from error
+            return durable.read(self.path(version) / DIGEST).decode().strip()
+        except FileNotFoundError as error:
+            raise self._damaged(version, f"has no {DIGEST}") from error
 
     def _damaged(self, version: int, fault: str) -> VersionDamaged:
         return VersionDamaged(

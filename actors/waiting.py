@@ -13,15 +13,16 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
 
+from actors import bucket
 from actors.faults import InputsLost
+from actors.places import BucketPath, Place
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""What a person mends while the run waits: a disk that takes no writes."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, bucket.BucketSilent.errno)
+"""What a person mends while the run waits: a disk that takes no writes, a bucket that is silent."""
 PAUSE_S = 2.0
 LOSSES = 10
 """So often the work on one task may be lost with its node: more is no bad luck."""
@@ -119,9 +120,15 @@ def despite_loss(ask: Callable[[], T], seconds: float) -> T:
         time.sleep(0.2)
 
 
-def refused(folder: Path, size: int) -> str:
+def refused(folder: Place, size: int) -> str:
     """Why the disk of `folder` takes no `size` bytes more; empty if it does. Only trying tells of a
-    quota, or of a disk that is closed to all writing."""
+    quota, or of a disk that is closed to all writing. Of a bucket, why it does not answer."""
+    if isinstance(folder, BucketPath):
+        try:
+            bucket.exists(folder, 0)
+        except bucket.BucketSilent as error:
+            return str(error)
+        return ""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             os.posix_fallocate(file.fileno(), 0, size)
@@ -133,8 +140,8 @@ def refused(folder: Path, size: int) -> str:
 
 
 def patiently(write: Callable[[], T], what: str, seconds: float) -> T:
-    """What `write` gives, done again and again while the disk takes no writes. `write` must leave
-    nothing behind when it fails. Raises TimeoutError after `seconds`."""
+    """What `write` gives, done again and again while the disk takes no writes, or the bucket does not
+    answer. `write` must leave nothing behind when it fails. Raises TimeoutError after `seconds`."""
     end = time.monotonic() + seconds
     while True:
         try:
@@ -145,7 +152,7 @@ def patiently(write: Callable[[], T], what: str, seconds: float) -> T:
                 raise
             if time.monotonic() > end:
                 raise TimeoutError(
-                    f"waited {seconds:g} s (actors.pause_deadline) for the disk to take {what} "
-                    f"({error}): make room, then resume the run"
+                    f"waited {seconds:g} s (actors.pause_deadline) for a place to store {what} "
+                    f"({error}): mend that, then resume the run"
                 ) from error
         time.sleep(PAUSE_S)

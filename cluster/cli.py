@@ -52,7 +52,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     run.set_defaults(command=commands.run)
 
     resume = kinds.add_parser("resume", help="go on with the run of a folder")
-    resume.add_argument("folder", type=Path, metavar="FOLDER", help="such as runs/tiny")
+    resume.add_argument("folder", metavar="FOLDER", help="such as runs/tiny")
     _takes_gallery(resume)
     resume.set_defaults(command=commands.resume)
 
@@ -69,16 +69,16 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     stop.set_defaults(command=commands.stop)
 
     evaluate = kinds.add_parser("evaluate", help="measure a checkpoint, or a run's newest weights")
-    evaluate.add_argument("target", type=Path, metavar="FOLDER", help="such as runs/tiny")
+    evaluate.add_argument("target", metavar="FOLDER", help="such as runs/tiny")
     _takes_overrides(evaluate)
     evaluate.set_defaults(command=commands.evaluate)
 
     report = kinds.add_parser("report", help="write the report of a run, finished or not")
-    report.add_argument("folder", type=Path, metavar="FOLDER", help="such as runs/tiny")
+    report.add_argument("folder", metavar="FOLDER", help="such as runs/tiny")
     report.set_defaults(command=commands.report)
 
     gallery = kinds.add_parser("gallery", help="look at a run, finished or not, in a browser")
-    gallery.add_argument("folder", type=Path, metavar="FOLDER", help="such as runs/tiny")
+    gallery.add_argument("folder", metavar="FOLDER", help="such as runs/tiny")
     gallery.add_argument(
         "--host", default="127.0.0.1", help="whom to answer; 0.0.0.0 for everybody"
     )

@@ -11,8 +11,9 @@ import math
 import os
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from actors.places import BucketPath, place, run_folder
 
 if TYPE_CHECKING:
     from cluster.gallery.door import Door
@@ -72,7 +73,7 @@ def stop(args: argparse.Namespace) -> None:
 def resume(args: argparse.Namespace) -> None:
     from cluster import recipe
 
-    config = recipe.load_folder(args.folder)
+    config = recipe.load_folder(place(args.folder))
     _preflight(config)
     _selfplay(config, _door(args.gallery))
 
@@ -80,23 +81,25 @@ def resume(args: argparse.Namespace) -> None:
 def report(args: argparse.Namespace) -> None:
     from cluster import recipe
 
-    recipe.load_folder(args.folder)  # first: it is quick to say that there is no run
+    folder = place(args.folder)
+    recipe.load_folder(folder)  # first: it is quick to say that there is no run
 
     from cluster import report
 
-    print(report.write(args.folder))
+    print(report.write(folder))
 
 
 def gallery(args: argparse.Namespace) -> None:
     from cluster import recipe
 
-    recipe.load_folder(args.folder)
+    folder = place(args.folder)
+    recipe.load_folder(folder)
 
     from cluster.gallery import host
     from cluster.gallery.door import TOKEN, Door
 
     door = Door.of(args.host, args.port, os.environ.get(TOKEN, ""))
-    host.in_front(args.folder, door, lambda text: print(text, flush=True))
+    host.in_front(folder, door, lambda text: print(text, flush=True))
 
 
 def evaluate(args: argparse.Namespace) -> None:
@@ -109,7 +112,7 @@ def evaluate(args: argparse.Namespace) -> None:
     from cluster.progress import Progress, table
     from policies.registry import checkpoint_folder
 
-    config = evaluate.target(args.target, args.overrides)
+    config = evaluate.target(place(args.target), args.overrides)
     preflight.check_measuring(config, _machine(), checkpoint_folder(config.policy))
     with own_ray.connected():
         _require_capacity("measuring", measuring(config))
@@ -125,6 +128,8 @@ def chaos(args: argparse.Namespace) -> None:
 
     from cluster import chaos, own_ray, verdict
 
+    if isinstance(run_folder(config), BucketPath):
+        raise chaos.ChaosError(f"folder is {config.folder}: chaos wants one on this machine")
     if os.environ.get(own_ray.ADDRESS):
         raise chaos.ChaosError(f"chaos kills only a Ray of its own: unset {own_ray.ADDRESS}")
 
@@ -155,8 +160,8 @@ def _preflight(config: RunConfig) -> None:
     from cluster import loggers, preflight
     from policies.registry import checkpoint_folder
 
-    loggers.require(config.loggers)
-    room = preflight.room(Path(config.folder) / config.name)
+    loggers.require(config.loggers, run_folder(config))
+    room = preflight.room(run_folder(config))
     preflight.check(config, _machine(), room, checkpoint_folder(config.policy))
 
 
@@ -194,8 +199,8 @@ def _require_capacity(who: str, wanted: list[Need]) -> None:
 
 def _selfplay(config: RunConfig, door: Door | None) -> None:
     from cluster import loggers, own_ray, report
+    from cluster.driver import driving
     from cluster.gallery import host
-    from cluster.lock import driving
     from cluster.needs import needs
     from cluster.progress import Progress
     from trainer import selfplay
@@ -203,14 +208,13 @@ def _selfplay(config: RunConfig, door: Door | None) -> None:
     progress = Progress(sys.stdout)
     progress.started(config)
     # Workers have working directories of their own.
-    folder = Path(config.folder).absolute()
+    folder = run_folder(config).absolute()
     with (
-        driving(folder / config.name),
-        loggers.following(folder / config.name, config.name, config.loggers),
+        driving(folder, progress.told),
+        loggers.following(folder, config.name, config.loggers),
         own_ray.connected(),
-        host.beside(folder / config.name, door, progress.told),
+        host.beside(folder, door, progress.told),
     ):
         _require_capacity(f"run {config.name}", needs(config))
-        selfplay.run(replace(config, folder=str(folder)), progress)
-    written = report.write(folder / config.name)
-    progress.finished(Path(config.folder) / config.name / written.name)
+        selfplay.run(replace(config, folder=str(folder.parent)), progress)
+    progress.finished(run_folder(config) / report.write(folder).name)

@@ -7,8 +7,8 @@ known by its name, a GPU or a cluster need not be there.
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
+from actors.places import run_folder
 from cluster import memory
 from cluster.needs import Machine, Need, needs, total, waiting
 from policies.footprint import Footprint
@@ -37,7 +37,7 @@ def table(config: RunConfig, size: Footprint, machine: Machine) -> str:
         f"GPUs {_verdict(wanted, 'gpus', machine.gpus)}",
         *(f"{n.actor} only on nodes that offer {n.node}" for n in wanted if n.node),
         f"object store {_gib(memory.object_store(config, size))} on the weight store's node",
-        f"disk {_gib(memory.disk(config, size).total)} at most in {Path(config.folder) / config.name}",
+        f"disk {_gib(memory.disk(config, size).total)} at most in {run_folder(config)}",
     ]  # fmt: skip
     assumed = memory.ASSUMED.format(
         workspace=f"{size.workspace_bytes / GIB:.2g}", instruction=size.instruction

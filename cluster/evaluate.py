@@ -10,8 +10,8 @@ import asyncio
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
+from actors.places import BucketPath, Place
 from actors.version_folder import VERSIONS
 from cluster import recipe
 from cluster.progress import Progress
@@ -23,8 +23,13 @@ from trainer.config import RunConfig
 from trainer.crew import Crew
 
 
-def target(path: Path, overrides: Sequence[str]) -> RunConfig:
+def target(path: Place, overrides: Sequence[str]) -> RunConfig:
     """What to measure: a checkpoint folder, or the newest weights of a run. Raises ConfigError."""
+    if isinstance(path, BucketPath):
+        raise ConfigError(
+            f"{path} can not be measured where it is: copy the run, or one of its {VERSIONS}, to a "
+            "folder of this machine"
+        )
     if recipe.is_run(path):
         config = recipe.load(path / recipe.CONFIG_FILE, overrides)
         newest = max((path / VERSIONS).glob("[0-9]*[0-9]"), default=None)

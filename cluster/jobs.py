@@ -17,6 +17,7 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from actors.places import BucketPath, place
 from cluster import recipe
 from cluster.own_ray import ADDRESS, ANSWER_S
 from policies.config import ConfigError
@@ -43,11 +44,14 @@ class JobRefused(UserError):
 
 def require_shared(config: RunConfig) -> None:
     """Raises ConfigError where the folder of a run would go with its job."""
-    folder = Path(config.folder)
+    folder = place(config.folder)
+    if isinstance(folder, BucketPath):
+        return
     if not folder.is_absolute() or ".." in folder.parts:
         raise ConfigError(
             f"folder is {config.folder!r}: a job works in a directory that goes with it; give an "
-            "absolute path without .. on a disk that all nodes mount, such as folder=/shared/runs"
+            "absolute path without .. on a disk that all nodes mount, such as folder=/shared/runs, or the "
+            "address of a bucket, such as folder=s3://BUCKET/runs"
         )
 
 
@@ -96,12 +100,12 @@ def connect(address: str) -> JobSubmissionClient:
 def submit(client: JobSubmissionClient, config: RunConfig) -> str:
     """The name of the job. Raises JobRefused."""
     with tempfile.TemporaryDirectory() as made:
-        root, place = Path(__file__).parents[1], Path(made)
+        root, program = Path(__file__).parents[1], Path(made)
         for package in PACKAGES:
             shutil.copytree(
-                root / package, place / package, ignore=shutil.ignore_patterns("__pycache__")
+                root / package, program / package, ignore=shutil.ignore_patterns("__pycache__")
             )
-        (place / RECIPE).write_text(recipe.dump(config))
+        (program / RECIPE).write_text(recipe.dump(config))
         try:
             return client.submit_job(
                 entrypoint=f"python -m cluster run {RECIPE}",

@@ -1,4 +1,4 @@
-"""One driver for a run folder at a time.
+"""One driver at a time for a run folder on a disk.
 
 Invariant: who holds the lock is alive: it is the kernel's, and goes with the process however that
 ends. What the file says is only for who is refused.
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from actors.events import note_start
+from actors.places import Place
 from policies.errors import UserError
 
 FILE = "driver.lock"
@@ -26,29 +26,32 @@ class RunBusy(UserError):
 
 
 @contextmanager
-def driving(folder: Path) -> Iterator[None]:
-    """This process drives the run in `folder`. Raises RunBusy."""
+def locked(folder: Path) -> Iterator[None]:
+    """Raises RunBusy."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / FILE).open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RunBusy(_busy(folder, file.name)) from None
+            raise busy(folder, Path(file.name).read_bytes()) from None
         file.truncate(0)
-        me = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.ctime()}
-        file.write(json.dumps(me) + "\n")
+        file.write(json.dumps(myself()) + "\n")
         file.flush()
-        note_start(folder, "driver")
         yield
 
 
-def _busy(folder: Path, name: str) -> str:
+def myself() -> dict[str, object]:
+    return {"pid": os.getpid(), "host": socket.gethostname(), "since": time.ctime()}
+
+
+def busy(folder: Place, told: bytes) -> RunBusy:
+    """`told` is what the other one wrote of itself."""
     try:
-        other = json.loads(Path(name).read_text())
+        other = json.loads(told)
         who = f"process {other['pid']} on {other['host']} since {other['since']}"
     except (ValueError, KeyError, TypeError):
         who = "another process"  # which is writing down who it is
-    return (
+    return RunBusy(
         f"the run in {folder} is being done by {who}: wait for its end, stop it, or give another "
         "name=..."
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from actors import durable
+from actors.places import BucketPath, Place
 from evaluation.metrics import read_metrics
 from policies.config import ConfigError
 from trainer.journal import JOURNAL
@@ -27,6 +29,8 @@ STATE = "logged.json"
 WATCH_S = 5.0
 FINISH_S = 60.0
 """For the last rows, at the end of a run; who is not done then is left behind."""
+LOCAL = ("tensorboard",)
+"""Those whose library writes to disks alone."""
 NEEDS = {"tensorboard": "tensorboard", "wandb": "wandb"}
 
 
@@ -56,10 +60,10 @@ class TensorBoard:
 class WeightsAndBiases:
     """WANDB_API_KEY, WANDB_PROJECT, WANDB_MODE=offline and so on are the environment's."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Place, name: str) -> None:
         import wandb
 
-        place = folder / "wandb"
+        place = folder / "wandb" if isinstance(folder, Path) else Path(tempfile.mkdtemp())
         place.mkdir(exist_ok=True)
         # The same id each time: a resumed run goes on with its curves.
         self._run = wandb.init(id=_id(folder), name=name, dir=str(place), resume="allow")
@@ -76,11 +80,17 @@ class WeightsAndBiases:
 KINDS: dict[str, Any] = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases}
 
 
-def require(names: tuple[str, ...]) -> None:
-    """Raises ConfigError for a logger that is not known, or whose library is not there."""
+def require(names: tuple[str, ...], folder: Place) -> None:
+    """Raises ConfigError for a logger that is not known, whose library is not there, or that cannot
+    write into `folder`."""
     for name in names:
         if name not in KINDS:
             raise ConfigError(f"loggers has {name!r}: it must be one of {', '.join(KINDS)}")
+        if name in LOCAL and isinstance(folder, BucketPath):
+            raise ConfigError(
+                f"loggers has {name!r}, which writes into the run folder, and that is {folder}: "
+                "leave it out, or give a folder=... on a disk"
+            )
         if importlib.util.find_spec(NEEDS[name]) is None:
             raise ConfigError(
                 f"loggers has {name!r}, which needs its library: pip install {NEEDS[name]}, or leave "
@@ -89,7 +99,7 @@ def require(names: tuple[str, ...]) -> None:
 
 
 @contextmanager
-def following(folder: Path, name: str, kinds: tuple[str, ...]) -> Iterator[None]:
+def following(folder: Place, name: str, kinds: tuple[str, ...]) -> Iterator[None]:
     """Tells these loggers of the run in `folder` until it is left, and then of the rest."""
     if not kinds:
         yield
@@ -105,7 +115,7 @@ def following(folder: Path, name: str, kinds: tuple[str, ...]) -> Iterator[None]
 class Follower(threading.Thread):
     """The loggers are made in its thread, for one may wait for its network."""
 
-    def __init__(self, folder: Path, make: Sequence[Callable[[], Logger]]) -> None:
+    def __init__(self, folder: Place, make: Sequence[Callable[[], Logger]]) -> None:
         super().__init__(daemon=True, name="loggers")
         self._folder, self._make = folder, list(make)
         self._loggers: list[Logger] = []
@@ -148,9 +158,9 @@ class Follower(threading.Thread):
     def _steps(self) -> Iterator[dict[str, Any]]:
         """Of the journal; after a crash it has some of the steps again, which are the same."""
         file = self._folder / JOURNAL
-        if not file.exists():
+        if not durable.exists(file):
             return
-        *whole, _torn = file.read_bytes().split(b"\n")
+        *whole, _torn = durable.read(file).split(b"\n")
         for line in whole:
             row = json.loads(line)
             if row["step"] > self._told["step"]:
@@ -174,11 +184,11 @@ def _measured(row: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def _state(folder: Path) -> dict[str, int]:
+def _state(folder: Place) -> dict[str, int]:
     file = folder / STATE
-    return json.loads(file.read_bytes()) if file.exists() else {"step": 0, "rows": 0}
+    return json.loads(durable.read(file)) if durable.exists(file) else {"step": 0, "rows": 0}
 
 
-def _id(folder: Path) -> str:
+def _id(folder: Place) -> str:
     """Of the run's folder, wherever it is resumed from."""
     return hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:16]

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from actors.places import BucketPath, Place, run_folder
 from actors.templates import load_templates
 from cluster import memory
 from cluster.needs import Machine, Need, measuring, needs, require_room
@@ -28,7 +29,7 @@ MIB = 2**20
 SAMPLING = ("proposer", "solver", "judge")
 
 
-def check(config: RunConfig, machine: Machine, free_bytes: int, checkpoint: Path) -> None:
+def check(config: RunConfig, machine: Machine, free_bytes: float, checkpoint: Path) -> None:
     """Raises ConfigError for a run that cannot come to its end here, CheckpointError for a model
     that does not say how large it is."""
     _check_names(config)
@@ -66,9 +67,11 @@ def machine_cpus() -> float:
     return cpus
 
 
-def room(folder: Path) -> int:
-    """Bytes that the run in `folder` has already or may still take of its disk. Raises ConfigError
-    where that cannot be told."""
+def room(folder: Place) -> float:
+    """Bytes that the run in `folder` has already or may still take of its disk; a bucket is never
+    full. Raises ConfigError where that cannot be told."""
+    if isinstance(folder, BucketPath):
+        return math.inf
     try:
         place = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.is_dir())
         held = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
@@ -128,13 +131,13 @@ def _check_nodes(those: list[Need], machine: Machine) -> None:
             )
 
 
-def _check_disk(config: RunConfig, free: int, size: Footprint) -> None:
+def _check_disk(config: RunConfig, free: float, size: Footprint) -> None:
     need = memory.disk(config, size)
     if need.total <= free:
         return
     rounds, prompts, rollouts = config.rounds, config.proposer.prompts, config.solver.rollouts
     raise ConfigError(
-        f"{Path(config.folder) / config.name} needs up to {_mib(need.total)} and its disk has "
+        f"{run_folder(config)} needs up to {_mib(need.total)} and its disk has "
         f"{_mib(free)} for it: replay {_mib(need.replay)} ({rounds} rounds x {prompts} prompts x "
         f"{rollouts} drawings x {size.drawing_bytes // 1024} KiB), versions {_mib(need.versions)} "
         f"({rounds} x {_mib(need.versions // rounds)} of weights), checkpoints "
@@ -144,5 +147,5 @@ def _check_disk(config: RunConfig, free: int, size: Footprint) -> None:
     )
 
 
-def _mib(size: int) -> str:
+def _mib(size: float) -> str:
     return f"{size / MIB:,.0f} MiB"

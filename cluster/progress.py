@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TextIO
 
+from actors.places import Place, run_folder
 from trainer.config import RunConfig
 
 TROUBLE_S = 60.0
@@ -47,7 +47,7 @@ class Progress:
             f"{_count(config.rounds, 'round')} of {drawings}",
             f"lag {config.lag}",
             f"seed {config.seed}",
-            f"in {Path(config.folder) / config.name}",
+            f"in {run_folder(config)}",
         )
 
     def sampling(
@@ -105,7 +105,7 @@ class Progress:
         """Something that a person should know once."""
         self._line(text)
 
-    def finished(self, report: Path) -> None:
+    def finished(self, report: Place) -> None:
         self._line("finished", f"report {report}")
 
     def _line(self, *parts: str) -> None:

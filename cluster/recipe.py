@@ -13,10 +13,11 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from actors.places import BucketPath, Place, place, run_folder
 from cluster import yaml12
 from cluster.sections import Setting, Settings, build, flat
 from policies.config import ConfigError
-from policies.errors import named, shown
+from policies.errors import UserError, named, shown
 from trainer.config import RunConfig
 
 CONFIG_FILE = "config.yaml"
@@ -25,9 +26,9 @@ BASE = "base"
 MOST_BYTES = 64 * 2**10
 
 
-def load(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
+def load(path: str | Place, overrides: Iterable[str] = ()) -> RunConfig:
     """Reads a recipe and what it is based on, then applies `trainer.lr=2e-4`. Raises ConfigError."""
-    return _build(_read(Path(path), ()), overrides)
+    return _build(_read(place(path), ()), overrides)
 
 
 def defaults(overrides: Iterable[str] = ()) -> RunConfig:
@@ -35,14 +36,13 @@ def defaults(overrides: Iterable[str] = ()) -> RunConfig:
     return _build({}, overrides)
 
 
-def load_folder(folder: Path) -> RunConfig:
+def load_folder(folder: Place) -> RunConfig:
     """The configuration of the run in `folder`, which may have been moved or renamed since it began.
 
     Raises ConfigError.
     """
     if not is_run(folder):
-        beside = folder.parent.glob(f"*/{CONFIG_FILE}") if os.path.isdir(folder.parent) else ()  # noqa: PTH112
-        runs = ", ".join(sorted(str(p.parent) for p in beside))
+        runs = ", ".join(_beside(folder))
         raise ConfigError(
             f"{folder} is not a run folder: it holds no {CONFIG_FILE}; "
             + (f"there are: {runs}" if runs else "begin one with `unicorn-ray run RECIPE`")
@@ -51,9 +51,21 @@ def load_folder(folder: Path) -> RunConfig:
     return dataclasses.replace(load(here / CONFIG_FILE), folder=str(here.parent), name=here.name)
 
 
-def is_run(folder: Path) -> bool:
-    """Also of a path that no disk can hold, and of a folder that is closed to us."""
+def is_run(folder: Place) -> bool:
+    """Also of a path that no disk can hold, and of a folder that is closed to us. Raises
+    BucketSilent."""
+    if isinstance(folder, BucketPath):
+        from actors import bucket
+
+        return bucket.exists(folder / CONFIG_FILE, 0)
     return os.path.isfile(folder / CONFIG_FILE)  # noqa: PTH113 (never raises)
+
+
+def _beside(folder: Place) -> list[str]:
+    """The runs next to where one was looked for."""
+    if isinstance(folder, BucketPath) or not os.path.isdir(folder.parent):  # noqa: PTH112 (as above)
+        return []
+    return sorted(str(file.parent) for file in folder.parent.glob(f"*/{CONFIG_FILE}"))
 
 
 def dump(config: RunConfig) -> str:
@@ -66,28 +78,28 @@ def digest(config: RunConfig) -> str:
     return hashlib.sha256(dump(dataclasses.replace(config, folder="")).encode()).hexdigest()
 
 
-def claim_folder(config: RunConfig) -> Path:
+def claim_folder(config: RunConfig) -> Place:
     """Makes the run's folder with its config.yaml, or finds that it is this run's already.
 
     Raises ConfigError where the folder is another run's, or none's but not empty.
     """
     from actors import durable  # brings pyarrow, which a dry run can do without
 
-    if "://" in config.folder:
-        raise ConfigError(f"folder is {config.folder}: it must be local or mounted, not an address")
-    folder = Path(config.folder) / config.name
+    folder = run_folder(config)
     file = folder / CONFIG_FILE
-    if file.exists():
+    if is_run(folder):
         _refuse_another(folder, config, load(file))
         return folder
     try:
         durable.make_folder(folder.absolute())
-        if others := sorted(p.name for p in folder.iterdir() if p.suffix != durable.LEFTOVER):
+        if others := [n for n in durable.names(folder) if not n.endswith(durable.LEFTOVER)]:
             raise ConfigError(
                 f"{folder} exists and is not a run: it holds {others[0]} but no {CONFIG_FILE}; "
                 "give another name=... or move it away"
             )
         durable.write(file.absolute(), dump(config).encode())
+    except UserError:
+        raise
     except OSError as error:
         raise ConfigError(
             f"the run folder {folder} cannot be made ({error.strerror or error}); "
@@ -102,9 +114,9 @@ def _build(settings: Settings, overrides: Iterable[str]) -> RunConfig:
     return build(RunConfig, settings)
 
 
-def _read(path: Path, seen: tuple[Path, ...]) -> Settings:
+def _read(path: Place, seen: tuple[Place, ...]) -> Settings:
     """The settings of `path` over those of its base."""
-    if (real := Path(os.path.realpath(path))) in seen:
+    if (real := _real(path)) in seen:
         raise ConfigError(f"{path} is based on itself, by way of others; remove one `{BASE}:`")
     try:
         found = yaml12.leaves(_text(path))
@@ -121,6 +133,10 @@ def _read(path: Path, seen: tuple[Path, ...]) -> Settings:
     return _read(path.parent / base.value, (*seen, real)) | settings
 
 
+def _real(path: Place) -> Place:
+    return path if isinstance(path, BucketPath) else Path(os.path.realpath(path))
+
+
 def _settings(found: Iterable[tuple[str, Setting]]) -> Settings:
     """Each name once."""
     settings: Settings = {}
@@ -133,10 +149,9 @@ def _settings(found: Iterable[tuple[str, Setting]]) -> Settings:
     return settings
 
 
-def _text(path: Path) -> str:
+def _text(path: Place) -> str:
     try:
-        with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
+        data = _bytes(path)
         if len(data) > MOST_BYTES:
             raise ConfigError(f"{path} is larger than {MOST_BYTES} bytes; give a recipe")
         return data.decode()
@@ -144,6 +159,8 @@ def _text(path: Path) -> str:
         raise ConfigError(f"there is no recipe {path}; {_existing(path.parent)}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not a text in UTF-8 ({error.reason})") from error
+    except UserError:
+        raise
     except OSError as error:
         folder = path if os.path.isdir(path) else path.parent  # noqa: PTH112 (never raises)
         raise ConfigError(
@@ -151,9 +168,21 @@ def _text(path: Path) -> str:
         ) from error
 
 
-def _existing(folder: Path) -> str:
-    for place in (folder, RECIPES):
-        names = sorted(map(str, place.glob("*.yaml"))) if os.path.isdir(place) else []  # noqa: PTH112
+def _bytes(path: Place) -> bytes:
+    """Those of a recipe, and one more where there are too many."""
+    if isinstance(path, BucketPath):
+        from actors import bucket
+
+        return bucket.read(path)[: MOST_BYTES + 1]
+    with path.open("rb") as file:
+        return file.read(MOST_BYTES + 1)
+
+
+def _existing(folder: Place) -> str:
+    for there in (folder, RECIPES):
+        if isinstance(there, BucketPath):
+            continue
+        names = sorted(map(str, there.glob("*.yaml"))) if os.path.isdir(there) else []  # noqa: PTH112
         if names:
             return f"there are: {', '.join(names)}"
     return f"give the path of a YAML file, such as {RECIPES}/tiny.yaml of a clone"
@@ -173,7 +202,7 @@ def _override(text: str) -> Settings:
     return _settings((leaf, Setting(leaf_value, origin)) for leaf, leaf_value, _ in found)
 
 
-def _refuse_another(folder: Path, config: RunConfig, other: RunConfig) -> None:
+def _refuse_another(folder: Place, config: RunConfig, other: RunConfig) -> None:
     there = flat(other)
     for name, value in flat(config).items():
         if name not in ("folder", "name") and value != there[name]:

@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
 from actors import durable
+from actors.places import Place, place
 from cluster import recipe, report_view
 from cluster import report_charts as charts
 from cluster.report_data import REFUSED_SHOWN, Round, Run, read_run
@@ -34,11 +35,11 @@ class RoundView:
     groups: list[Card]
 
 
-def write(folder: str | Path) -> Path:
+def write(folder: str | Place) -> Place:
     """Makes `report.html` in the run folder. Raises ConfigError for a folder without a run."""
-    run = read_run(Path(folder))
+    run = read_run(place(folder))
     suite = load_suite(run.config.evaluation.suite)
-    path = Path(folder) / FILE
+    path = place(folder) / FILE
     durable.write(path, render(run, suite).encode())
     return path
 

@@ -11,12 +11,13 @@ import heapq
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from actors import durable
+from actors.places import Place
 from actors.records import JudgedGroup
 from actors.replay_index import CLOSED
-from actors.segments import read_segment
+from actors.segments import SegmentName, read_segment
 from actors.templates import load_templates
 from cluster import recipe
 from cluster.report_lessons import Taught, lessons, times_taught
@@ -64,7 +65,7 @@ class Run:
     """`evaluations` by version, `audits` by round, `training` by step, each in order. `fates` are
     what became of a round's proposals, with their numbers."""
 
-    folder: Path
+    folder: Place
     config: RunConfig
     evaluations: dict[int, dict[str, Any]]
     audits: list[Row]
@@ -73,7 +74,7 @@ class Run:
     rounds: list[Round]
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: Place) -> Run:
     """Raises ConfigError for a folder without a run."""
     config = recipe.load_folder(folder)
     training = folder / JOURNAL
@@ -85,7 +86,7 @@ def read_run(folder: Path) -> Run:
         evaluations=read_measured(folder),
         audits=sorted(audits, key=lambda row: int(row["round"])),
         fates={row["round"]: _fates(row) for row in rows if row["kind"] == "proposals"},
-        training=_by_step(read_rows(training) if training.exists() else []),
+        training=_by_step(read_rows(training) if durable.exists(training) else []),
         rounds=_rounds(folder / "replay", config),
     )
 
@@ -111,8 +112,8 @@ def _by_step(rows: list[Row]) -> list[Row]:
     return [latest[step] for step in sorted(latest)]
 
 
-def _rounds(replay: Path, config: RunConfig) -> list[Round]:
-    folders = sorted(replay.glob("round-*"))
+def _rounds(replay: Place, config: RunConfig) -> list[Round]:
+    folders = [replay / name for name in durable.names(replay) if name.startswith("round-")]
     shown = {folders[i] for i in spread(len(folders), ROUNDS_SHOWN)}
     return [_Reader(folder, config).read(GROUPS_A_ROUND if folder in shown else 0)
             for folder in folders]  # fmt: skip
@@ -121,7 +122,7 @@ def _rounds(replay: Path, config: RunConfig) -> list[Round]:
 class _Reader:
     """Reads one round, one segment at a time."""
 
-    def __init__(self, folder: Path, config: RunConfig) -> None:
+    def __init__(self, folder: Place, config: RunConfig) -> None:
         self.folder, self.config = folder, config
         self.templates = load_templates(config.actors.templates)
         self.round = Round(int(folder.name.removeprefix("round-")))
@@ -137,14 +138,14 @@ class _Reader:
                 self._refuse(group)
         first = heapq.nsmallest(most, self.chosen.values(), key=lambda item: item[0])
         self.round.shown = sorted((shown for _, shown in first), key=lambda s: s.group.index)
-        if (self.folder / CLOSED).is_file():
+        if durable.exists(self.folder / CLOSED):
             self.round.taught = times_taught(self.config, self.round.number, self.able)
         return self.round
 
     def _groups(self) -> Iterator[JudgedGroup]:
-        files = self.folder.glob("slice-*.parquet")
-        for file in sorted(files, key=lambda file: int(file.name.split("-")[1])):
-            yield from read_segment(file)
+        names = filter(None, map(SegmentName.parse, durable.files(self.folder)))
+        for name in sorted(names, key=lambda name: name.index):
+            yield from read_segment(name.path)
 
     def _accept(self, group: JudgedGroup) -> None:
         """Keeps one group a category: the one with most to teach that a keyed draw puts first."""

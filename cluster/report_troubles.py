@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
 from actors import events
+from actors.places import Place
 
 GIVEN_UP_SHOWN = 12
 
@@ -19,7 +19,7 @@ class Troubles:
     given_up: list[str]
 
 
-def troubles(folder: Path) -> Troubles:
+def troubles(folder: Place) -> Troubles:
     counts, known = Counter[str](), set[str]()
     given_up = []
     for event in events.read(folder):

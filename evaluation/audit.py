@@ -10,14 +10,15 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 import ray
 
+from actors import durable
 from actors.config import JudgeConfig
+from actors.places import Place, run_folder
 from actors.records import JudgedGroup, reason_kind
-from actors.segments import read_segment, round_folder
+from actors.segments import SegmentName, read_segment, round_folder
 from actors.waiting import within
 from evaluation.config import RunSettings
 from evaluation.diversity import diversity
@@ -111,8 +112,8 @@ async def audit(round_: int, config: Settings, suite: Suite) -> dict[str, float]
     """
     if not suite.categories:
         return {}
-    folder = Path(config.folder) / config.name
-    values = _kept(folder, round_)
+    folder = run_folder(config)
+    values = await asyncio.to_thread(_kept, folder, round_)
     if values is None:
         tally = await _count(folder, round_, config, suite)
         prompts = [prompt for _, prompt in sorted(tally.prompts)]
@@ -123,18 +124,19 @@ async def audit(round_: int, config: Settings, suite: Suite) -> dict[str, float]
     return values
 
 
-def _kept(folder: Path, round_: int) -> dict[str, float] | None:
+def _kept(folder: Place, round_: int) -> dict[str, float] | None:
     for row in read_metrics(folder):
         if row["kind"] == "round" and row["round"] == round_:
             return {name: value for name, value in row.items() if "/" in name}
     return None
 
 
-async def _count(folder: Path, round_: int, config: Settings, suite: Suite) -> Tally:
-    files = sorted(round_folder(folder / "replay", round_).glob("slice-*.parquet"))
+async def _count(folder: Place, round_: int, config: Settings, suite: Suite) -> Tally:
+    there = await asyncio.to_thread(durable.files, round_folder(folder / "replay", round_))
+    files = [path for path in there if SegmentName.parse(path)]
     held, places = ray.put(suite), asyncio.Semaphore(TASKS)
 
-    async def count(part: list[Path]) -> Tally:
+    async def count(part: list[Place]) -> Tally:
         async with places:
             wait = _tally.remote(part, held, config.judge.accept_at)
             return await within(
@@ -158,7 +160,7 @@ def audit_groups(groups: Sequence[JudgedGroup], suite: Suite, accept_at: float) 
 
 
 @ray.remote(num_cpus=0)
-def _tally(files: Sequence[Path], suite: Suite, accept_at: float) -> Tally:
+def _tally(files: Sequence[Place], suite: Suite, accept_at: float) -> Tally:
     tally = Tally()
     for file in files:
         tally.merge(audit_groups(read_segment(file), suite, accept_at))

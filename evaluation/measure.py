@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import ray
 
 from actors import durable
+from actors.places import Place, run_folder
 from actors.pool import Pool
 from actors.records import Task
 from actors.waiting import made_again, patiently, within
@@ -32,6 +33,7 @@ from policies.interface import Picture
 from policies.seeds import derive
 
 FOLDER = "evaluation"
+MEASURED = re.compile(r"version-[0-9]+\.json")
 SHOWN_PER_CATEGORY = 2
 ORACLES = 2
 """Grading tasks at a time: they ask Ray for no CPU, so nothing else would bound them."""
@@ -60,12 +62,12 @@ async def measure(
     """
     if not suite.categories:
         return {}
-    folder = Path(config.folder) / config.name
+    folder = run_folder(config)
     file, pause_s = version_file(folder, version), config.actors.pause_deadline
     own = asdict(config.evaluation).items()
     settings = {"seed": config.seed, **{f"evaluation.{key}": value for key, value in own}}
-    if file.exists():
-        found = _read(file)
+    if await asyncio.to_thread(durable.exists, file):
+        found = await asyncio.to_thread(_read, file)
         _require_same(file, found["settings"], settings)
     else:
         # In a thread: finding the prompts takes a while, and others share this event loop.
@@ -73,7 +75,7 @@ async def measure(
         drawn, seen, judged = await bench.run()
         found = {"version": version, "settings": settings, **summary(drawn, seen)}
         found["judged"] = judged
-        found["values"] |= _drift(folder, version, judged)
+        found["values"] |= await asyncio.to_thread(_drift, folder, version, judged)
         data = json.dumps(found, allow_nan=False).encode()
         await asyncio.to_thread(patiently, lambda: durable.write(file, data), str(file), pause_s)
     values: dict[str, float] = found["values"]
@@ -83,13 +85,14 @@ async def measure(
     return values
 
 
-def read_measured(folder: Path) -> dict[int, dict[str, Any]]:
+def read_measured(folder: Place) -> dict[int, dict[str, Any]]:
     """Everything kept of a run's versions, by version: its values, outcomes and samples."""
-    found = [_read(file) for file in sorted((folder / FOLDER).glob("version-*.json"))]
+    there = folder / FOLDER
+    found = [_read(there / name) for name in durable.names(there) if MEASURED.fullmatch(name)]
     return {each["version"]: each for each in sorted(found, key=lambda each: int(each["version"]))}
 
 
-def version_file(folder: Path, version: int) -> Path:
+def version_file(folder: Place, version: int) -> Place:
     return folder / FOLDER / f"version-{version:05d}.json"
 
 
@@ -233,18 +236,18 @@ def summary(drawn: list[Drawn], seen: list[Seen]) -> dict[str, Any]:
     }
 
 
-def _drift(folder: Path, version: int, judged: list[Score]) -> dict[str, float]:
+def _drift(folder: Place, version: int, judged: list[Score]) -> dict[str, float]:
     """Of this version as a Judge from the base; of the base itself nothing."""
     base = version_file(folder, 0)
-    if version == 0 or not base.exists() or "judged" not in (found := _read(base)):
+    if version == 0 or not durable.exists(base) or "judged" not in (found := _read(base)):
         return {}
     distance = drift(found["judged"], judged)
     return {} if distance is None else {"judge/drift": distance}
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read(file: Place) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(file.read_bytes())
+        found: dict[str, Any] = json.loads(durable.read(file))
         missing = {"version", "settings", "values", "outcomes", "samples"} - set(found)
     except ValueError as error:
         missing = {str(error)}
@@ -256,7 +259,7 @@ def _read(file: Path) -> dict[str, Any]:
     return found
 
 
-def _require_same(file: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
+def _require_same(file: Place, then: dict[str, Any], now: dict[str, Any]) -> None:
     for name in sorted({*then, *now}):
         if then.get(name) != now.get(name):
             raise MeasureError(

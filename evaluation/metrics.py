@@ -11,12 +11,12 @@ import json
 import math
 import threading
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from actors import durable
 from actors.exports import SCORE
 from actors.meter import Meter
+from actors.places import Place, place
 from actors.waiting import patiently
 from policies.errors import UserError
 
@@ -29,7 +29,7 @@ class MetricsError(UserError):
     """A metrics file that cannot be read; the message names the file and the line."""
 
 
-def append_metrics(folder: str | Path, row: Mapping[str, Any], pause_s: float) -> bool:
+def append_metrics(folder: str | Place, row: Mapping[str, Any], pause_s: float) -> bool:
     """Adds `row` unless its name is there already; says whether it was added. A disk that takes no
     writes is waited for, for `pause_s` seconds at most.
 
@@ -42,23 +42,23 @@ def append_metrics(folder: str | Path, row: Mapping[str, Any], pause_s: float) -
             return False
         lines = [json.dumps(each, allow_nan=False) + "\n" for each in [*rows, _finite(row)]]
         data = "".join(lines).encode()
-        patiently(lambda: durable.write(Path(folder) / FILE, data), FILE, pause_s)
+        patiently(lambda: durable.write(place(folder) / FILE, data), FILE, pause_s)
     return True
 
 
-def read_metrics(folder: str | Path) -> list[Row]:
+def read_metrics(folder: str | Place) -> list[Row]:
     """All rows in the order in which they were added; none for a run that has measured nothing."""
-    file = Path(folder) / FILE
-    return read_rows(file) if file.exists() else []
+    file = place(folder) / FILE
+    return read_rows(file) if durable.exists(file) else []
 
 
-def read_rows(file: Path) -> list[Row]:
+def read_rows(file: Place) -> list[Row]:
     """The rows of a JSONL file; a last line that is still being written is left out.
 
     Raises MetricsError.
     """
     rows = []
-    for number, line in enumerate(file.read_text().split("\n")[:-1], 1):
+    for number, line in enumerate(durable.read(file).decode().split("\n")[:-1], 1):
         try:
             rows.append(_object(json.loads(line)))
         except ValueError as error:

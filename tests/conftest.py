@@ -18,6 +18,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from actors.places import BucketPath
+from tests.bucket import ADDRESS, Line, served
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # A shell that starts these tests in the background has them ignore Ctrl-C, and all that they start.
@@ -70,3 +73,20 @@ def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]
         pytest.skip(f"mounting a small tmpfs is not permitted here: {done.stderr.strip()}")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[Line]:
+    """The line to a bucket; its name is in tests.bucket."""
+    before = dict(os.environ)
+    with served() as line:
+        yield line
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture
+def place(s3: Line, request: pytest.FixtureRequest) -> BucketPath:
+    """A folder of a bucket that no other test uses."""
+    s3.mend()
+    return BucketPath(f"{ADDRESS}/{request.node.name}")

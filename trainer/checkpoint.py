@@ -1,8 +1,7 @@
 """What training goes on from: model, optimizer, average, and the place in the replay log.
 
 Invariant: a folder named `step-<steps>-round-<round>` is whole, durable and verified by the
-sha256 of its every file in `state.json`; it is written aside as `*.tmp` and appears by one
-rename. The checkpoints that ended the two newest rounds are always kept: their weights are the
+sha256 of its every file in `state.json`, which is written last. The checkpoints that ended the two newest rounds are always kept: their weights are the
 published versions that a resumed run may need again.
 """
 
@@ -11,12 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,15 +22,16 @@ import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.api import CheckpointException
 
-from actors import durable
+from actors import durable, sealed
+from actors.places import Place
 from actors.waiting import FULL, patiently
 from policies.errors import brief, named, shown
 from policies.interface import CheckpointError
+from trainer import shards
 from trainer.learner import Kind, Learner
 
 NAME = re.compile(r"step-(\d{8,})-round-(\d{5,})")
 MANIFEST = "state.json"
-ASIDE = ".tmp"
 KEPT_VERSIONS = 2
 
 
@@ -61,22 +59,22 @@ class Cursor:
 class Checkpoint:
     """One verified folder. `settings` are those that its weights depend on."""
 
-    path: Path
+    path: Place
     cursor: Cursor
     settings: dict[str, Any]
 
 
 def save(
-    folder: Path, learner: Learner, cursor: Cursor, settings: Mapping[str, Any], kept: int,
+    folder: Place, learner: Learner, cursor: Cursor, settings: Mapping[str, Any], kept: int,
     pause_s: float,
-) -> Path:  # fmt: skip
+) -> Place:  # fmt: skip
     """Durable on all ranks when it returns; all ranks call it together. Older ones beyond the
     `kept` newest are deleted. The same cursor again is a no-op. A disk that takes no writes is
     waited for, for `pause_s` seconds at most. Raises CheckpointError."""
     path = folder / cursor.name
-    if learner.any_rank(path.exists()):
+    if learner.any_rank(sealed.is_whole(path, MANIFEST)):
         return path
-    aside = folder / (cursor.name + ASIDE)
+    aside = sealed.aside_of(path)
     what = f"checkpoint {cursor.name}"
     if learner.rank == 0:
         patiently(lambda: _begin(folder, aside), what, pause_s)
@@ -89,24 +87,24 @@ def save(
     return path
 
 
-def latest(folder: Path) -> Checkpoint | None:
+def latest(folder: Place) -> Checkpoint | None:
     """The newest checkpoint, verified; None if there is none. Raises CheckpointError for a
     damaged one: to go on from an older one is a person's decision."""
     newest = next(iter(_folders(folder)), None)
     return None if newest is None else verify(newest)
 
 
-def finished(folder: Path) -> dict[int, Path]:
+def finished(folder: Place) -> dict[int, Place]:
     """The kept checkpoints that ended a round, by the version whose weights they hold, in order."""
     cursors = {path: _manifest(path)[0].cursor for path in _folders(folder)}
     ended = {c.version: path for path, c in cursors.items() if c.between_rounds and c.version}
     return dict(sorted(ended.items()))
 
 
-def verify(path: Path) -> Checkpoint:
+def verify(path: Place) -> Checkpoint:
     """Raises CheckpointError naming the first file that is missing, added or altered."""
     found, stated = _manifest(path)
-    there = {file.name for file in path.iterdir()} - {MANIFEST}
+    there = set(durable.names(path)) - {MANIFEST}
     for name in sorted(there | set(stated)):
         fault = _fault(path / name, stated.get(name))
         if fault:
@@ -131,10 +129,10 @@ def read_weights(checkpoint: Checkpoint, learner: Learner, kind: Kind) -> dict[s
     return {name: tensor.to(torch.float32).numpy() for name, tensor in whole.items()}
 
 
-def _load(path: Path, state: dict[str, Any], no_dist: bool = False) -> None:
+def _load(path: Place, state: dict[str, Any], no_dist: bool = False) -> None:
     with _dcp_errors(f"{path} does not fit this policy",
                      "resume with the policy that the run was started with"):  # fmt: skip
-        dcp.load(state, storage_reader=dcp.FileSystemReader(path), no_dist=no_dist)
+        dcp.load(state, storage_reader=shards.reader(path), no_dist=no_dist)
 
 
 @contextmanager
@@ -152,67 +150,62 @@ def _dcp_errors(fault: str, fix: str) -> Iterator[None]:
         raise CheckpointError(f"{fault} ({causes}): {fix}.") from error
 
 
-def _begin(folder: Path, aside: Path) -> None:
-    durable.make_folder(folder)
+def _begin(folder: Place, aside: Place) -> None:
     _remove_leftovers(folder)
-    aside.mkdir()
+    sealed.begin(aside)
 
 
-def _write_shards(aside: Path, learner: Learner) -> None:
+def _write_shards(aside: Place, learner: Learner) -> None:
     """All ranks together; what fails on one of them, a full disk too, all of them raise."""
-    writer = dcp.FileSystemWriter(aside, sync_files=True)
     with _dcp_errors(f"{aside} could not be written",
                      "make room or allow writing there, then resume the run"):  # fmt: skip
-        dcp.save(learner.state(), storage_writer=writer)
+        dcp.save(learner.state(), storage_writer=shards.writer(aside))
 
 
-def _finish(aside: Path, path: Path, cursor: Cursor, settings: Mapping[str, Any]) -> None:
+def _finish(aside: Place, path: Place, cursor: Cursor, settings: Mapping[str, Any]) -> None:
     """Writes the manifest and gives the folder its name."""
-    if path.exists():
+    if sealed.is_whole(path, MANIFEST):
         return durable.sync(path.parent)  # it got its name before the disk was full
-    shards = (file for file in sorted(aside.iterdir()) if not file.name.startswith(MANIFEST))
-    files = {file.name: _sha256(file) for file in shards}
+    names = (name for name in durable.names(aside) if not name.startswith(MANIFEST))
+    files = {name: _sha256(aside / name) for name in names}
     body = {"cursor": asdict(cursor), "settings": dict(settings), "files": files}
     text = json.dumps(body | {"sha256": _body_hash(body)}, indent=2) + "\n"
-    durable.write(aside / MANIFEST, text.encode())
-    aside.rename(path)
-    durable.sync(path.parent)
+    sealed.finish(aside, path, MANIFEST, text.encode())
 
 
-def _prune(folder: Path, kept: int) -> None:
+def _prune(folder: Place, kept: int) -> None:
     """Deletes what is neither among the `kept` newest nor ended one of the newest rounds."""
     newest = list(_folders(folder))
     ended = list(finished(folder).values())
     for path in set(newest[kept:]) - set(ended[-KEPT_VERSIONS:]):
-        doomed = path.with_name(path.name + ASIDE)
-        path.rename(doomed)  # never half deleted under its name
-        shutil.rmtree(doomed)
+        sealed.discard(path, MANIFEST)
 
 
-def _remove_leftovers(folder: Path) -> None:
-    for path in folder.glob("step-*" + ASIDE):
-        shutil.rmtree(path)
+def _remove_leftovers(folder: Place) -> None:
+    for name in durable.names(folder):
+        if name.startswith("step-") and not sealed.is_whole(folder / name, MANIFEST):
+            sealed.remove(folder / name)
 
 
-def _folders(folder: Path) -> Iterator[Path]:
+def _folders(folder: Place) -> Iterator[Place]:
     """The checkpoints in `folder`, newest first; what else lies there must be a leftover."""
     numbered = []
-    for path in folder.iterdir() if folder.is_dir() else ():
-        match = NAME.fullmatch(path.name)
-        if match:
-            numbered.append((int(match[1]), int(match[2]), path))
-        elif not path.name.endswith(ASIDE):
+    for name in durable.names(folder):
+        match = NAME.fullmatch(name)
+        if match and sealed.is_whole(folder / name, MANIFEST):
+            numbered.append((int(match[1]), int(match[2]), folder / name))
+        elif not (match or name.endswith(durable.LEFTOVER)):
             raise CheckpointError(
-                f"{named(str(path))} is not a checkpoint: move it out of {folder}, which holds nothing else."
+                f"{named(str(folder / name))} is not a checkpoint: move it out of {folder}, which holds nothing else."
             )
     return (path for *_, path in sorted(numbered, reverse=True))
 
 
-def _manifest(path: Path) -> tuple[Checkpoint, dict[str, str]]:
+def _manifest(path: Place) -> tuple[Checkpoint, dict[str, str]]:
     """The checkpoint as its manifest states it, and the sha256 of each of its other files."""
     file = path / MANIFEST
     try:
-        body = json.loads(file.read_bytes())
+        body = json.loads(durable.read(file))
         if body.pop("sha256") != _body_hash(body):
             raise ValueError("its checksum differs")
         cursor = _cursor(body["cursor"])
@@ -239,19 +232,19 @@ def _body_hash(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
-def _fault(file: Path, stated: str | None) -> str:
+def _fault(file: Place, stated: str | None) -> str:
     if stated is None:
         return "is not part of the checkpoint"
     try:
-        if not file.is_file():
+        if not durable.exists(file):
             return "is missing"
         return "" if _sha256(file) == stated else "is damaged (its checksum differs)"
     except OSError as error:
-        return f"cannot be read ({error.strerror})"
+        return f"cannot be read ({brief(error.strerror or error)})"
 
 
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
+def _sha256(file: Place) -> str:
+    with durable.open_file(file) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

@@ -11,6 +11,7 @@ from actors.config import (
     SolverConfig,
     require_node,
 )
+from actors.places import place
 from evaluation.config import EvaluationConfig
 from policies.config import DTYPES, PolicyConfig, require, require_cpus
 from policies.interface import PATTERNS
@@ -136,6 +137,7 @@ class RunConfig:
         plain = self.name.isprintable() and "/" not in self.name
         require(plain and self.name not in ("", ".", ".."), "name", self.name,
                 "a plain folder name")  # fmt: skip
+        place(self.folder)  # refuses an address that cannot be
         require(self.seed >= 0, "seed", self.seed, "0 or more")
         require(self.rounds >= 1, "rounds", self.rounds, "1 or more")
         require(self.lag in (0, 1), "lag", self.lag, "0 or 1")

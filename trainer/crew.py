@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cached_property
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -23,6 +22,7 @@ from actors import durable, events
 from actors.config import JudgeConfig, ProposerConfig, SolverConfig
 from actors.faults import Poisoned, plain
 from actors.meter import Meter
+from actors.places import run_folder
 from actors.pool import Pool
 from actors.records import Role
 from actors.replay_buffer import ReplayBufferActor, ReplayUnwritable
@@ -57,7 +57,7 @@ class Crew:
 
     def __init__(self, config: RunConfig, progress: Progress) -> None:
         self.config, self.progress = config, progress
-        self.folder = (Path(config.folder) / config.name).absolute()
+        self.folder = run_folder(config).absolute()
         # Its own: what is left of a driver that was killed may still hold its names for a while.
         self.namespace = f"unicorn-{config.name}-{secrets.token_hex(4)}"
         self.rounds = range(1, config.rounds + 1)
@@ -206,7 +206,8 @@ class Crew:
         self.refused = await asyncio.to_thread(refused, self.folder, LITTLE_BYTES)
         if self.refused:
             self.progress.trouble(f"paused: {self.refused}")
-        row = Journal(self.folder / JOURNAL, self.config.actors.pause_deadline).last()
+        journal = Journal(self.folder / JOURNAL, self.config.actors.pause_deadline)
+        row = await asyncio.to_thread(journal.last)
         if row is None:
             return
         round_, losses, settings = row["round"], row["losses"].values(), self.config.trainer

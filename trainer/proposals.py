@@ -12,12 +12,12 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Literal
 
 from actors import durable
 from actors.faults import Poisoned
 from actors.library import Library, demonstrations
+from actors.places import Place
 from actors.proposer import Request
 from actors.records import Proposal, Task
 from actors.templates import load_templates
@@ -38,19 +38,19 @@ class ProposalsDamaged(UserError, ValueError):
 async def propose(crew: Crew, round_: int, version: int) -> list[list[Proposal]]:
     """The kept prompts in the fixed slices that Solver and Judge work on."""
     file = crew.folder / FOLDER / f"round-{round_:05d}.json"
-    if not file.exists():
+    if not await asyncio.to_thread(durable.exists, file):
         kept = await _propose(crew, round_, version)
         data = json.dumps([asdict(proposal) for proposal in kept]).encode()
         pause_s = crew.config.actors.pause_deadline
         await asyncio.to_thread(patiently, lambda: durable.write(file, data), str(file), pause_s)
-    kept = _read(file)
+    kept = await asyncio.to_thread(_read, file)
     size = crew.config.solver.prompts_per_task
     return [kept[at : at + size] for at in range(0, len(kept), size)]
 
 
-def _read(file: Path) -> list[Proposal]:
+def _read(file: Place) -> list[Proposal]:
     try:
-        return [Proposal(**each) for each in json.loads(file.read_bytes())]
+        return [Proposal(**each) for each in json.loads(durable.read(file))]
     except (ValueError, TypeError) as error:
         raise ProposalsDamaged(
             f"{file} does not hold the prompts of a round ({error}): restore it, or delete it to "

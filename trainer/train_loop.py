@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
@@ -22,8 +23,10 @@ from ray.train import FailureConfig, ScalingConfig
 from ray.train import RunConfig as RayRunConfig
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
+from actors import durable
 from actors.config import ActorsConfig, place
 from actors.events import note_start
+from actors.places import Place
 from actors.records import JudgedGroup
 from actors.templates import Templates, load_templates
 from actors.waiting import get_within
@@ -49,7 +52,7 @@ LEARNING = (
 
 
 def make_trainer(
-    config: RunConfig, run_folder: Path, namespace: str, data_deadline: float | None = None
+    config: RunConfig, run_folder: Place, namespace: str, data_deadline: float | None = None
 ) -> TorchTrainer:
     """The Ray Train run of all rounds; `fit()` returns after the last one, or once
     `stop_training` was called. `data_deadline` is how many seconds training waits for the next
@@ -62,7 +65,7 @@ def make_trainer(
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_TIMEOUT_S", str(config.actors.task_deadline))
     # Relative paths in the settings mean the same for the workers as for the driver.
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
-    folder = Path(run_folder).absolute()
+    folder = run_folder.absolute()
     failures = config.trainer.max_failures
     return TorchTrainer(
         train_loop,
@@ -81,11 +84,19 @@ def make_trainer(
         ),
         run_config=RayRunConfig(
             name="train",
-            storage_path=str(folder / "ray"),
+            storage_path=str(_rays_own(folder)),
             failure_config=FailureConfig(  # type: ignore[call-arg] # mypy sees that of V1
                 failures, controller_failure_limit=failures
             ),
         ),
+    )
+
+
+def _rays_own(folder: Place) -> Path:
+    """What Ray Train writes there nobody reads: checkpoints are our own. In a bucket it would only
+    be one thing more to wait for."""
+    return (
+        folder / "ray" if isinstance(folder, Path) else Path(tempfile.gettempdir()) / "unicorn-ray"
     )
 
 
@@ -117,7 +128,7 @@ def train_loop(settings: dict[str, Any]) -> None:
         policy.adapt(how.lora_rank, how.lora_alpha)
     learner = Learner(policy, how, device)
     templates = load_templates(config.actors.templates)
-    Training(config, Path(settings["folder"]), learner, templates, outside).run()
+    Training(config, durable.locate(settings["folder"]), learner, templates, outside).run()
 
 
 class Training:
@@ -126,7 +137,7 @@ class Training:
     def __init__(
         self,
         config: RunConfig,
-        folder: Path,
+        folder: Place,
         learner: Learner,
         templates: Templates,
         outside: Outside,

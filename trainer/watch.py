@@ -12,6 +12,7 @@ from typing import Protocol
 
 from actors import exports
 from actors.meter import Meter
+from actors.places import Place
 from actors.pool import Pool
 
 WATCH_S = 2.0
@@ -21,7 +22,7 @@ class Watched(Protocol):
     """What of a crew is looked at. `paused`: the log waits for its disk; `refused` says why that
     takes nothing."""
 
-    folder: Path
+    folder: Place
     meter: Meter
     paused: bool
     refused: str
@@ -34,7 +35,8 @@ async def watch(crew: Watched) -> None:
     while True:
         for pool in crew.pools():
             _tell_pool(crew.meter, pool)
-        crew.meter.set(exports.DISK_FREE, shutil.disk_usage(crew.folder).free)
+        if isinstance(crew.folder, Path):  # a bucket is never full
+            crew.meter.set(exports.DISK_FREE, shutil.disk_usage(crew.folder).free)
         crew.meter.set(exports.PAUSED, crew.paused or bool(crew.refused))
         await asyncio.sleep(WATCH_S)
 

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -20,6 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.events import note_start
 from actors.faults import plain
+from actors.places import Place, place
 from cluster.gallery import server
 from cluster.gallery.door import Door, GalleryError
 from cluster.gallery.views import Gallery
@@ -39,7 +39,7 @@ class Host:
         note_start(folder, "gallery")
         self._door, self._problem = door, ""
         try:
-            gallery = Gallery(Path(folder))
+            gallery = Gallery(place(folder))
             listening, self._door = server.listen(door)
         except UserError as error:
             self._problem = str(
@@ -64,7 +64,7 @@ GalleryActor: Any = ray.remote(num_cpus=0, max_restarts=-1)(Host)
 
 
 @contextmanager
-def beside(folder: Path, door: Door | None, tell: Callable[[str], None]) -> Iterator[None]:
+def beside(folder: Place, door: Door | None, tell: Callable[[str], None]) -> Iterator[None]:
     """While this lasts, the run in `folder` can be looked at; `tell` hears of the link, or why
     there is none. Needs a connected Ray; None for no gallery."""
     if door is None:
@@ -80,7 +80,7 @@ def beside(folder: Path, door: Door | None, tell: Callable[[str], None]) -> Iter
         waiting.join(2 * LOOK_S)  # Ray must not be shut down under it
 
 
-def in_front(folder: Path, door: Door, tell: Callable[[str], None]) -> None:
+def in_front(folder: Place, door: Door, tell: Callable[[str], None]) -> None:
     """Serves the folder until it is interrupted. Raises ConfigError or GalleryError."""
     gallery = Gallery(folder)
     listening, door = server.listen(door)
@@ -89,7 +89,7 @@ def in_front(folder: Path, door: Door, tell: Callable[[str], None]) -> None:
         asyncio.run(server.serve(gallery, door, listening))
 
 
-def _start(folder: Path, door: Door) -> Any:
+def _start(folder: Place, door: Door) -> Any:
     node = ray.get_runtime_context().get_node_id()
     here = NodeAffinitySchedulingStrategy(node_id=node, soft=False)
     with suppress(GalleryError):  # the actor meets the same, and says so

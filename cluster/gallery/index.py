@@ -10,15 +10,17 @@ import statistics
 import time
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Lock
 
 from actors import durable
+from actors.places import BucketPath, Place
 from actors.replay_index import CLOSED
 from actors.segments import SegmentError, SegmentName, round_folder
 from cluster.gallery.slices import Slice
 
 REST_S = 1.0
+BUCKET_REST_S = 10.0
+"""There each look is paid for."""
 BUSY = 0.1
 """About the most of a processor that looking may take, however many files there are."""
 
@@ -69,13 +71,14 @@ class Catalogue:
 
 
 class Index:
-    def __init__(self, replay: Path) -> None:
+    def __init__(self, replay: Place) -> None:
         self.replay = replay
-        self._slices: dict[Path, tuple[Slice, list[Entry]]] = {}
-        self._problems: dict[Path, str] = {}
+        self._slices: dict[Place, tuple[Slice, list[Entry]]] = {}
+        self._problems: dict[Place, str] = {}
         self._catalogue = Catalogue(0, [], {}, {}, [])
         self._lock = Lock()
         self._look_at = 0.0
+        self._rest = BUCKET_REST_S if isinstance(replay, BucketPath) else REST_S
 
     def catalogue(self) -> Catalogue:
         """What the folder holds, or held a moment ago."""
@@ -86,7 +89,7 @@ class Index:
 
     def closed(self, round_: int) -> bool:
         """Whether the log says that the round is complete."""
-        return (round_folder(self.replay, round_) / CLOSED).is_file()
+        return durable.exists(round_folder(self.replay, round_) / CLOSED)
 
     def damaged(self, slice_: Slice, problem: str) -> None:
         """From now on what is wrong with a file is told, and nothing that it says."""
@@ -100,7 +103,7 @@ class Index:
         names = {path: name for path in durable.files(self.replay)
                  if (name := SegmentName.parse(path))}  # fmt: skip
         worked = time.thread_time() - began  # a busy machine or a slow disk is no reason to rest
-        self._look_at = time.monotonic() + max(REST_S, worked / BUSY)
+        self._look_at = time.monotonic() + max(self._rest, worked / BUSY)
         known = {*self._slices, *self._problems}
         if names.keys() == known:
             return

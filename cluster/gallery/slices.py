@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from actors import durable
 from actors.records import JudgedGroup
 from actors.segments import SegmentError, SegmentName, groups_of, read_table, read_texts
 from policies.interface import Picture
@@ -38,11 +39,7 @@ class Slice:
     @classmethod
     def read(cls, name: SegmentName) -> Slice:
         """Raises SegmentError."""
-        try:
-            arrived = name.path.stat().st_mtime_ns
-        except OSError as error:
-            raise SegmentError(f"{name.path} cannot be read ({error.strerror})") from error
-        found = cls(name, read_texts(name.path), arrived)
+        found = cls(name, read_texts(name.path), durable.changed(name.path))
         if not all(score is None or 0 <= score <= 10 for row in found.scores() for score in row):
             raise SegmentError(
                 f"{name.path} holds a score that is not from 0 to 10: move it away, or delete it "

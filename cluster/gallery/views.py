@@ -10,10 +10,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from actors import durable
+from actors.places import Place
 from actors.records import JudgedGroup
 from actors.segments import SegmentError
 from actors.templates import load_templates
@@ -38,7 +39,7 @@ ROUNDS_REMEMBERED = 8
 class Gallery:
     """One run folder. Raises ConfigError for one without a run."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Place) -> None:
         self.folder = folder
         self.config = recipe.load_folder(folder)
         self.index = Index(folder.absolute() / "replay")
@@ -54,7 +55,7 @@ class Gallery:
         return {
             "name": self.config.name,
             "revision": now.revision,
-            "curves": f"{now.revision}-{_changed(self.folder / metrics.FILE)}",
+            "curves": f"{now.revision}-{durable.changed(self.folder / metrics.FILE)}",
             "planned": self.config.rounds,
             "rollouts": self.config.solver.rollouts,
             "accept_at": self.config.judge.accept_at,
@@ -216,10 +217,3 @@ def _address(entry: Entry, number: int) -> str:
 
 def _short(text: str) -> str:
     return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
-
-
-def _changed(file: Path) -> int:
-    try:
-        return file.stat().st_mtime_ns
-    except OSError:
-        return 0

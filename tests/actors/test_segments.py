@@ -233,5 +233,5 @@ def test_the_log_digest_follows_the_content_and_the_place(tmp_path: Path) -> Non
 
 
 def test_an_address_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="s3://bucket/run"):
-        write_segment("s3://bucket/run", 1, 0, [])
+    with pytest.raises(ValueError, match="ftp://bucket/run"):
+        write_segment("ftp://bucket/run", 1, 0, [])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from actors.places import place
 from cluster import evaluate, recipe
 from policies.config import ConfigError
 from trainer.config import RunConfig
@@ -55,3 +56,8 @@ def test_a_run_without_a_suite_is_not_measured(tmp_path: Path) -> None:
 def test_what_is_neither_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"{tmp_path} can not be measured"):
         evaluate.target(tmp_path, [])
+
+
+def test_what_is_in_a_bucket_is_not_measured_there() -> None:
+    with pytest.raises(ConfigError, match=r"s3://bucket/runs/tiny can not be measured where it is"):
+        evaluate.target(place("s3://bucket/runs/tiny"), [])

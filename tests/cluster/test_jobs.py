@@ -125,6 +125,11 @@ def test_nobody_is_asked_where_no_job_server_is_named_or_answers(tmp_path: Path)
     assert "no job server answers at http://127.0.0.1:1 (" in said
 
 
+def test_a_job_reaches_a_bucket() -> None:
+    config = recipe.load(ROOT / "configs/smoke.yaml", ["folder=s3://bucket/runs"])
+    jobs.require_reachable(config)
+
+
 @pytest.mark.parametrize("setting", ["folder=runs", "folder=/shared/../runs", "policy.path=mine"])
 def test_what_a_job_could_not_reach_is_refused(setting: str) -> None:
     config = recipe.load(ROOT / "configs/smoke.yaml", ["folder=/shared", setting])

@@ -11,14 +11,15 @@ from pathlib import Path
 import pytest
 
 from actors import events
-from cluster.lock import RunBusy, driving
+from cluster.driver import driving
+from cluster.lock import RunBusy
 
 ROOT = Path(__file__).parents[2]
 DRIVER = """
 import sys, time
 from pathlib import Path
-from cluster.lock import driving
-with driving(Path(sys.argv[1])):
+from cluster.driver import driving
+with driving(Path(sys.argv[1]), print):
     print("driving", flush=True)
     time.sleep(600)
 """
@@ -31,12 +32,12 @@ def test_the_second_driver_is_told_who_the_first_is(tmp_path: Path) -> None:
     try:
         assert first.stdout is not None and first.stdout.readline() == "driving\n"
         told = rf"the run in {tmp_path} is being done by process {first.pid} on .* since .*: wait"
-        with pytest.raises(RunBusy, match=told), driving(tmp_path):
+        with pytest.raises(RunBusy, match=told), driving(tmp_path, print):
             pass
         os.kill(first.pid, signal.SIGKILL)
         first.wait(60)
         refusal = pytest.raises(RunBusy, match=f"process {os.getpid()} ")
-        with driving(tmp_path), refusal, driving(tmp_path):
+        with driving(tmp_path, print), refusal, driving(tmp_path, print):
             pass
     finally:
         first.kill()
@@ -45,5 +46,5 @@ def test_the_second_driver_is_told_who_the_first_is(tmp_path: Path) -> None:
 
 def test_a_run_that_has_ended_leaves_the_folder_free(tmp_path: Path) -> None:
     for _ in range(2):
-        with driving(tmp_path / "run"):
+        with driving(tmp_path / "run", print):
             pass

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from actors.places import place
 from cluster import loggers
 from cluster.loggers import Follower, following
 from policies.config import ConfigError
@@ -95,9 +96,14 @@ def test_a_logger_that_fails_does_not_end_the_run(tmp_path: Path) -> None:
     assert [row for row, _ in heard.rows] == [1]
 
 
-def test_an_unknown_logger_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_logger_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     with pytest.raises(ConfigError, match=r"loggers has 'mlflow': it must be one of tensorboard"):
-        loggers.require(("mlflow",))
+        loggers.require(("mlflow",), tmp_path)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install wandb, or leave it out"):
-        loggers.require(("wandb",))
+        loggers.require(("wandb",), tmp_path)
+    monkeypatch.undo()
+    with pytest.raises(ConfigError, match=r"writes into the run folder, and that is s3://b/runs/x"):
+        loggers.require(("tensorboard",), place("s3://b/runs/x"))

@@ -1,0 +1,145 @@
+"""Files in buckets: S3 and Google Cloud Storage, through pyarrow.
+
+Invariant: a file appears under its name whole, or not at all. A bucket that does not answer is asked
+again, a few times by its own library and then for as long as the caller says; what comes after that
+is one sentence. Region, endpoint and keys are the environment's alone.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from functools import cache
+from typing import Any, TypeVar
+
+from pyarrow import fs
+
+from actors.places import BucketPath
+from policies.errors import UserError, brief
+
+CONNECT_S, ANSWER_S = 10.0, 60.0
+TRIES = 3
+AGAIN_S = 2.0
+READ_S = 300.0
+"""How long a reader waits for a bucket; who writes waits in `actors.waiting.patiently`."""
+ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
+
+T = TypeVar("T")
+
+
+class BucketSilent(UserError, OSError):
+    """A bucket that does not do what it is asked; the message says what and why."""
+
+    errno = errno.EHOSTUNREACH
+
+
+def write(path: BucketPath, data: bytes) -> None:
+    """Durable under its name when it returns: one PUT, or for large data one upload in parts."""
+
+    def put() -> None:
+        with _files(path).open_output_stream(path.key) as stream:
+            stream.write(data)
+
+    _ask(path, "written", 0, put)
+
+
+def read(path: BucketPath) -> bytes:
+    def get() -> bytes:
+        with open_file(path) as file:
+            return bytes(file.read())
+
+    return _ask(path, "read", READ_S, get)
+
+
+def open_file(path: BucketPath) -> Any:
+    """For reading, with `seek`: only what is asked for is fetched."""
+    return _ask(path, "read", READ_S, lambda: _files(path).open_input_file(path.key))
+
+
+def open_sink(path: BucketPath) -> Any:
+    return _ask(path, "written", 0, lambda: _files(path).open_output_stream(path.key))
+
+
+def exists(path: BucketPath, patience_s: float = READ_S) -> bool:
+    return _info(path, patience_s).type != fs.FileType.NotFound
+
+
+def changed(path: BucketPath) -> int:
+    """When the file came, in nanoseconds; 0 if there is none."""
+    info = _info(path, READ_S)
+    return info.mtime_ns if info.type == fs.FileType.File else 0
+
+
+def listing(folder: BucketPath, recursive: bool) -> list[tuple[BucketPath, bool]]:
+    """What is in `folder`, sorted, and whether it is a file."""
+    selector = fs.FileSelector(folder.key, recursive=recursive, allow_not_found=True)
+    found = _ask(folder, "listed", READ_S, lambda: _files(folder).get_file_info(selector))
+    named = ((info.path, info.type == fs.FileType.File) for info in found)
+    return [(BucketPath(f"{folder.scheme}://{key}"), file) for key, file in sorted(named)]
+
+
+def move(path: BucketPath, to: BucketPath) -> None:
+    _ask(path, "renamed", 0, lambda: _files(path).move(path.key, to.key))
+
+
+def delete(path: BucketPath) -> None:
+    """The file, if it is there."""
+    if exists(path, 0):
+        _ask(path, "deleted", 0, lambda: _files(path).delete_file(path.key))
+
+
+def delete_folder(path: BucketPath) -> None:
+    """With all that is in it, if it is there."""
+    if exists(path, 0):
+        _ask(path, "deleted", 0, lambda: _files(path).delete_dir(path.key))
+
+
+def _info(path: BucketPath, patience_s: float) -> fs.FileInfo:
+    return _ask(path, "read", patience_s, lambda: _files(path).get_file_info(path.key))
+
+
+def _ask(path: BucketPath, done: str, patience_s: float, ask: Callable[[], T]) -> T:
+    """Raises BucketSilent, and FileNotFoundError where the bucket says so."""
+    end = time.monotonic() + patience_s
+    while True:
+        try:
+            return ask()
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            if time.monotonic() + AGAIN_S > end:
+                raise BucketSilent(
+                    f"{path} cannot be {done} ({brief(error)}): see that the bucket is there and can "
+                    "be reached with the keys, region and endpoint of the environment"
+                ) from error
+        time.sleep(AGAIN_S)
+
+
+def _files(path: BucketPath) -> fs.FileSystem:
+    return _google() if path.scheme == "gs" else _amazon(path.key.partition("/")[0])
+
+
+@cache
+def _google() -> fs.FileSystem:
+    return fs.GcsFileSystem(retry_time_limit=timedelta(seconds=ANSWER_S))
+
+
+@cache
+def _amazon(bucket: str) -> fs.FileSystem:
+    """Or any other that speaks S3, where the environment names its endpoint."""
+    scheme, _, endpoint = _first(ENDPOINTS).rpartition("://")
+    region = _first(REGIONS) or ("us-east-1" if endpoint else fs.resolve_s3_region(bucket))
+    return fs.S3FileSystem(
+        region=region, scheme=scheme or "https", endpoint_override=endpoint.rstrip("/") or None,
+        connect_timeout=CONNECT_S, request_timeout=ANSWER_S,
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=TRIES),
+        allow_delayed_open=True,  # what is small goes in one request, which is whole or not there
+    )  # fmt: skip
+
+
+def _first(names: tuple[str, ...]) -> str:
+    return next((os.environ[name] for name in names if os.environ.get(name)), "")

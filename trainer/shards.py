@@ -1,0 +1,63 @@
+"""Where torch's distributed checkpoints are written and read: a disk or a bucket.
+
+Invariant: every rank reads and writes what is its own, straight to where it is kept; nothing is
+staged on a rank's own disk.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.filesystem import FileSystemBase
+
+from actors import bucket
+from actors.places import BucketPath, Place
+
+
+def writer(folder: Place) -> dcp.FileSystemWriter:
+    return _placed(dcp.FileSystemWriter(str(folder), sync_files=True), folder)
+
+
+def reader(folder: Place) -> dcp.FileSystemReader:
+    return _placed(dcp.FileSystemReader(str(folder)), folder)
+
+
+def _placed(either: Any, folder: Place) -> Any:
+    if isinstance(folder, BucketPath):
+        either.fs, either.path = BucketFiles(), folder
+    return either
+
+
+class BucketFiles(FileSystemBase):
+    """What that library asks of a filesystem; every path is a BucketPath."""
+
+    @contextmanager
+    def create_stream(self, path: Any, mode: str) -> Iterator[Any]:
+        with (bucket.open_file if mode == "rb" else bucket.open_sink)(path) as stream:
+            yield stream
+
+    def concat_path(self, path: Any, suffix: str) -> Any:
+        return path / suffix
+
+    def init_path(self, path: Any) -> Any:
+        return path
+
+    def rename(self, path: Any, new_path: Any) -> None:
+        bucket.move(path, new_path)
+
+    def mkdir(self, path: Any) -> None:
+        return
+
+    @classmethod
+    def validate_checkpoint_id(cls, checkpoint_id: str | os.PathLike[str]) -> bool:
+        return isinstance(checkpoint_id, BucketPath)
+
+    def exists(self, path: Any) -> bool:
+        return bucket.exists(path)
+
+    def rm_file(self, path: Any) -> None:
+        bucket.delete(path)
