@@ -1,6 +1,7 @@
 """The whole loop with the shipped base checkpoint, as a user starts it: real processes, real Ray.
 
-What a run ends with does not depend on how many Solvers it had, nor on whether it was killed.
+What a run ends with does not depend on how many Solvers it had, nor on where it was
+kept, nor on whether it was killed.
 """
 
 from __future__ import annotations
@@ -17,16 +18,20 @@ from pathlib import Path
 
 import pytest
 
+from actors import durable, sealed
 from actors.digests import digest
+from actors.places import Place, place
 from actors.segments import log_digest
+from cluster.gallery.views import Gallery
 from evaluation.metrics import read_metrics
 from policies.tiny.policy import TinyPolicy
+from tests.bucket import ADDRESS, Line
 
 ROOT = Path(__file__).parents[2]
 ROUNDS = 2
 
 
-def start(folder: Path, name: str, *overrides: str) -> subprocess.Popen[str]:
+def start(folder: Path | str, name: str, *overrides: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "cluster", "run", "configs/smoke.yaml"]
     return subprocess.Popen(
         [*command, f"folder={folder}", f"name={name}", *overrides],
@@ -93,16 +98,33 @@ def test_the_number_of_solvers_changes_neither_log_nor_weights(
     assert final_weights(other) == final_weights(run)
 
 
-def test_a_killed_run_ends_as_if_it_had_not_been(calm: tuple[Path, str]) -> None:
-    run, _ = calm
-    killed = run.parent / "killed"
-    first = start(run.parent, "killed")
-    wait_for(killed / "replay/round-00001", "slice-*.parquet", first)
+def test_a_run_in_a_bucket_that_was_cut_off_and_killed_ends_as_if_it_had_not_been(
+    calm: tuple[Path, str], s3: Line
+) -> None:
+    run, out = calm[0], ""
+    folder = f"{ADDRESS}/runs"
+    killed = place(folder) / "killed"
+    first = start(folder, "killed")
+    wait_for(killed / "replay/round-00001", first)
+    s3.cut()
+    try:
+        while "paused: " not in out:
+            line = first.stdout.readline()
+            assert line, out
+            out += line
+    finally:
+        s3.mend()
+    assert f"paused: {killed}" in out
     os.killpg(first.pid, signal.SIGKILL)
     first.communicate(timeout=60)
-    finish(start(run.parent, "killed"))
+    out = finish(start(folder, "killed"))
+    assert f"report {killed}/report.html" in out
     assert log_digest(killed / "replay") == log_digest(run / "replay")
-    assert final_weights(killed) == final_weights(run)
+    with sealed.local(killed / f"versions/{ROUNDS:05d}") as version:
+        assert digest(TinyPolicy.from_pretrained(version).weights()) == final_weights(run)
+    assert not any(b"hidden-from-all" in durable.read(file) for file in durable.files(killed))
+    shown = Gallery(killed).groups(None, None, None, 1)
+    assert shown["total"] == Gallery(run).groups(None, None, None, 1)["total"]
 
 
 @pytest.mark.parametrize(
@@ -130,9 +152,10 @@ def test_what_was_damaged_is_named_in_one_sentence(
     assert "Traceback" not in out
 
 
-def wait_for(folder: Path, pattern: str, run: subprocess.Popen[str]) -> None:
+def wait_for(folder: Place, run: subprocess.Popen[str]) -> None:
+    """The first file."""
     deadline = time.monotonic() + 180
-    while not list(folder.glob(pattern)):
+    while not durable.files(folder):
         assert run.poll() is None, run.communicate()[0]
-        assert time.monotonic() < deadline, f"no {pattern} came in {folder} for 180 s"
+        assert time.monotonic() < deadline, f"nothing came in {folder} for 180 s"
         time.sleep(0.1)
