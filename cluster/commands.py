@@ -208,9 +208,9 @@ def _selfplay(config: RunConfig, door: Door | None) -> None:
         driving(folder / config.name),
         loggers.following(folder / config.name, config.name, config.loggers),
         own_ray.connected(),
-        host.beside(folder / config.name, door, progress.told),
     ):
         _require_capacity(f"run {config.name}", needs(config))
-        selfplay.run(replace(config, folder=str(folder)), progress)
+        with host.beside(folder / config.name, door, progress.told):
+            selfplay.run(replace(config, folder=str(folder)), progress)
     written = report.write(folder / config.name)
     progress.finished(Path(config.folder) / config.name / written.name)
