@@ -13,6 +13,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from cluster.gallery.door import Door
@@ -46,9 +47,10 @@ def submit(args: argparse.Namespace) -> None:
 
     config = recipe.load(args.recipe, args.overrides)
     jobs.require_reachable(config)
+    door = _door(args.gallery)
     client = jobs.connect(where := jobs.address(args.address))
     capacity.require(f"run {config.name}", needs(config), capacity.behind(where))
-    job = jobs.submit(client, config)
+    job = jobs.submit(client, config, args.gallery, _link(door, where))
     print(f"{job} does run {config.name} in {config.folder}/{config.name}", flush=True)
     if args.no_wait:
         return
@@ -182,6 +184,12 @@ def _door(place: str) -> Door | None:
             f"--gallery is {place!r}: it must be HOST:PORT, such as 127.0.0.1:8270, or off"
         )
     return Door.of(host.strip("[]"), int(port[:9]), os.environ.get(TOKEN, ""))
+
+
+def _link(door: Door | None, dashboard: str) -> str:
+    """Of a gallery on the head, to the dashboard's users; empty if nobody can tell it yet."""
+    head = urlsplit(dashboard).hostname or ""
+    return door.link_at(head) if door and door.port else ""
 
 
 def _require_capacity(who: str, wanted: list[Need]) -> None:
