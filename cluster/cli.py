@@ -48,17 +48,18 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     run.add_argument(
         "--dry-run", action="store_true", help="show the whole configuration and what it needs"
     )
-    _takes_gallery(run)
+    _takes_gallery(run, "127.0.0.1:0")
     run.set_defaults(command=commands.run)
 
     resume = kinds.add_parser("resume", help="go on with the run of a folder")
     resume.add_argument("folder", metavar="FOLDER", help="such as runs/tiny")
-    _takes_gallery(resume)
+    _takes_gallery(resume, "127.0.0.1:0")
     resume.set_defaults(command=commands.resume)
 
     submit = kinds.add_parser("submit", help="do a recipe as a job of a Ray cluster")
     submit.add_argument("recipe", metavar="RECIPE", help="such as configs/tiny.yaml")
     _takes_overrides(submit)
+    _takes_gallery(submit, "127.0.0.1:8270")
     submit.add_argument("--no-wait", action="store_true", help="do not follow the job's log")
     _takes_address(submit)
     submit.set_defaults(command=commands.submit)
@@ -119,12 +120,13 @@ def _takes_overrides(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _takes_gallery(parser: argparse.ArgumentParser) -> None:
+def _takes_gallery(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument(
         "--gallery",
-        default="127.0.0.1:0",
+        default=default,
         metavar="HOST:PORT",
-        help="where the run can be looked at meanwhile; port 0 for any that is free, or off",
+        help="where the run can be looked at meanwhile; port 0 for any that is free, or off "
+        f"(default: {default})",
     )
 
 

@@ -12,6 +12,7 @@ import os
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from actors.places import BucketPath, place, run_folder
 
@@ -47,9 +48,10 @@ def submit(args: argparse.Namespace) -> None:
 
     config = recipe.load(args.recipe, args.overrides)
     jobs.require_reachable(config)
+    door = _door(args.gallery)
     client = jobs.connect(where := jobs.address(args.address))
     capacity.require(f"run {config.name}", needs(config), capacity.behind(where))
-    job = jobs.submit(client, config)
+    job = jobs.submit(client, config, args.gallery, _link(door, where))
     print(f"{job} does run {config.name} in {config.folder}/{config.name}", flush=True)
     if args.no_wait:
         return
@@ -189,6 +191,12 @@ def _door(place: str) -> Door | None:
     return Door.of(host.strip("[]"), int(port[:9]), os.environ.get(TOKEN, ""))
 
 
+def _link(door: Door | None, dashboard: str) -> str:
+    """Of a gallery on the head, to the dashboard's users; empty if nobody can tell it yet."""
+    head = urlsplit(dashboard).hostname or ""
+    return door.link_at(head) if door and door.port else ""
+
+
 def _require_capacity(who: str, wanted: list[Need]) -> None:
     """Of the cluster that was joined; this machine was asked before Ray started."""
     from cluster import capacity, own_ray
@@ -213,8 +221,8 @@ def _selfplay(config: RunConfig, door: Door | None) -> None:
         driving(folder, progress.told),
         loggers.following(folder, config.name, config.loggers),
         own_ray.connected(),
-        host.beside(folder, door, progress.told),
     ):
         _require_capacity(f"run {config.name}", needs(config))
-        selfplay.run(replace(config, folder=str(folder.parent)), progress)
+        with host.beside(folder, door, progress.told):
+            selfplay.run(replace(config, folder=str(folder.parent)), progress)
     progress.finished(run_folder(config) / report.write(folder).name)

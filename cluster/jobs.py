@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import shutil
 import tempfile
 import time
@@ -97,8 +98,10 @@ def connect(address: str) -> JobSubmissionClient:
         raise JobRefused(f"what answers at {address} takes no Ray jobs ({brief(error)})") from error
 
 
-def submit(client: JobSubmissionClient, config: RunConfig) -> str:
-    """The name of the job. Raises JobRefused."""
+def submit(client: JobSubmissionClient, config: RunConfig, gallery: str, link: str) -> str:
+    """The name of the job. Its run gets `--gallery`, and its metadata the link, "" for none. Raises
+    JobRefused."""
+    metadata = {"run": config.name, "folder": config.folder, "gallery": link}
     with tempfile.TemporaryDirectory() as made:
         root, program = Path(__file__).parents[1], Path(made)
         for package in PACKAGES:
@@ -108,12 +111,12 @@ def submit(client: JobSubmissionClient, config: RunConfig) -> str:
         (program / RECIPE).write_text(recipe.dump(config))
         try:
             return client.submit_job(
-                entrypoint=f"python -m cluster run {RECIPE}",
+                entrypoint=f"python -m cluster run {RECIPE} --gallery {shlex.quote(gallery)}",
                 runtime_env={
                     "working_dir": made,
                     "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S)},
                 },
-                metadata={"run": config.name, "folder": config.folder},
+                metadata={name: value for name, value in metadata.items() if value},
             )
         except (RuntimeError, OSError) as error:
             raise JobRefused(f"the cluster did not take the job ({brief(error)})") from error

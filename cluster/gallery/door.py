@@ -44,7 +44,11 @@ class Door:
 
     @property
     def link(self) -> str:
-        host = socket.gethostname() if self.host in ("0.0.0.0", "::", "") else self.host
+        return self.link_at(socket.gethostname())
+
+    def link_at(self, machine: str) -> str:
+        """The link of a door that is at `machine`, which counts where it listens on every address."""
+        host = machine if self.host in ("0.0.0.0", "::", "") else self.host
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
 
     @property

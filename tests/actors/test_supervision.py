@@ -137,6 +137,26 @@ def test_a_replica_that_died_idle_is_replaced_and_its_next_task_done(ray_cluster
     with_pool(2, lose)
 
 
+def test_the_task_of_a_replica_that_dies_while_it_drains_is_done_by_who_stays(
+    ray_cluster: str, tmp_path: Path
+) -> None:
+    async def lose(pool: Pool, told: list[str]) -> None:
+        _, leaver = await pids(pool, 2)
+        marks = [tmp_path / str(number) for number in range(2)]
+        work = [pool.run(task(n), "sleep", 2.0, str(marks[n])) for n in range(2)]
+        ends = [asyncio.create_task(each) for each in work]
+        await until(lambda: all(mark.exists() for mark in marks))
+        pool._resize(1)
+        assert [member.leaving for member in pool._members] == [False, True]
+        os.kill(leaver, signal.SIGKILL)
+        assert [await end for end in await asyncio.gather(*ends)] == ["rested"] * 2
+        stats = pool.stats()
+        assert (stats.running, stats.done, stats.lost, stats.in_flight) == (1, 4, 1, 0)
+        assert told == ["solver 1 died", "solver 1 failed"] and len(pool._members) == 1
+
+    with_pool(2, lose)
+
+
 def test_a_task_that_kills_every_replica_is_given_up_and_the_others_are_not(
     ray_cluster: str,
 ) -> None:

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cluster.capacity import LAUNCHED
+
 HEAD_ID = "f" * 51 + "00000"
 PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
 START_S = 60.0
@@ -30,8 +32,9 @@ class FakeCluster:
     temp: Path
 
     def env(self) -> dict[str, str]:
-        """For a program that is to use it."""
-        return {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": self.address}
+        """For a program that is to use it, on its head."""
+        own = {"RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": self.address, "HOME": str(self.temp)}
+        return {**os.environ, **own}
 
     def raylets(self) -> list[int]:
         """The ids of the nodes' own processes, the head's first."""
@@ -97,7 +100,7 @@ def fake_cluster(
     ip, port = socket.gethostbyname(socket.gethostname()), free_port()
     cluster = FakeCluster(f"{ip}:{port}", temp)
     temp.mkdir(parents=True, exist_ok=True)
-    file = temp / "autoscaling.json"
+    file = temp / LAUNCHED.name  # where Ray's launcher puts it, of a head whose home this is
     file.write_text(json.dumps(settings(port, ip, head_cpus, node_cpus, most)))
     ray = str(Path(sys.executable).with_name("ray"))
     command = [

@@ -32,7 +32,7 @@ ELASTIC = (
     "actors.backlog_seconds=0.5",
     "actors.cool_down=5",
 )
-RUN_S, NODES_S = 400.0, 120.0
+RUN_S, NODES_S, SOON_S = 400.0, 120.0, 120.0
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +62,15 @@ def test_solvers_come_and_go_with_their_nodes_and_the_log_is_the_same(
     cluster: FakeCluster, tmp_path: Path
 ) -> None:
     assert len(cluster.raylets()) == 1
+    too_many = ("solver.replicas=4", "solver.max_replicas=4", "trainer.workers=1")
+    assert start(tmp_path, "larger", cluster.env(), *ELASTIC, *too_many).wait(SOON_S) == 2
+    assert (tmp_path / "larger.log").read_text().splitlines()[-1] == (
+        "unicorn-ray: run larger asks for 4 CPUs and the nodes that offer solver have at most 3: "
+        "solver 4 x 1; 1 of 4 solvers would wait for ever; lower solver.cpus (fractions are fine), or "
+        "the numbers of replicas"
+    )
+    assert [e["who"] for e in events.read(tmp_path / "larger")] == ["driver"]
+
     run = start(tmp_path, "elastic", cluster.env(), *ELASTIC)
     wait_until(lambda: len(cluster.raylets()) >= 3, NODES_S, "two nodes for Solvers")
     os.kill(cluster.raylets()[-1], signal.SIGKILL)

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
+from cluster import commands
 from cluster.gallery.door import Door, GalleryError
 from cluster.gallery.views import Gallery
 from policies.config import ConfigError
@@ -128,6 +129,17 @@ def test_whoever_opens_it_to_others_is_told() -> None:
     assert "UNICORN_GALLERY_TOKEN would close it" in Door("0.0.0.0", 80).announcement
     assert Door("127.0.0.1", 80).announcement == "gallery http://127.0.0.1:80/"
     assert Door("::1", 80).link == "http://[::1]:80/"
+
+
+def test_the_link_of_a_job_is_known_before_or_there_is_none() -> None:
+    dashboard = "http://head:8265"
+    for host, link in (
+        ("127.0.0.1", "http://127.0.0.1:80/"),
+        ("0.0.0.0", "http://head:80/"),
+        ("::", "http://head:80/"),
+    ):
+        assert commands._link(Door(host, 80, "digest"), dashboard) == link
+    assert commands._link(Door("0.0.0.0", 0), dashboard) == commands._link(None, dashboard) == ""
     with pytest.raises(GalleryError, match="port is 65536: it must be from 0"):
         Door.of("127.0.0.1", 65536, "")
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +23,7 @@ from actors.segments import log_digest
 from cluster import jobs, recipe
 from policies.config import ConfigError
 from policies.tiny.policy import TinyPolicy
-from tests.cluster.fake_cluster import wait_until
+from tests.cluster.fake_cluster import free_port, wait_until
 from tests.cluster.ray_head import Head, ray_head
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +54,21 @@ def refused(env: dict[str, str], *words: str) -> str:
     return done.stderr
 
 
+def told_of(head: Head, job: str) -> dict[str, Any]:
+    """What the dashboard shows of it."""
+    request = urllib.request.Request(
+        f"{head.url}/api/jobs/{job}", headers={"Authorization": f"Bearer {TOKEN}"}
+    )
+    with urllib.request.urlopen(request, timeout=SOON_S) as answer:
+        return dict(json.load(answer))
+
+
+def answers(link: str) -> bool:
+    with suppress(OSError), urllib.request.urlopen(f"{link}api/run", timeout=10) as answer:
+        return bool(answer.status == 200)
+    return False
+
+
 def outcome(run: Path) -> tuple[str, str]:
     weights = TinyPolicy.from_pretrained(run / "versions/00001").weights()
     return log_digest(run / "replay"), digest(weights)
@@ -58,24 +78,37 @@ def test_a_job_that_is_stopped_and_submitted_again_ends_as_if_undisturbed(
     head: Head, tmp_path: Path
 ) -> None:
     job = (*RECIPE, f"folder={tmp_path}", "name=job")
+    place, taken = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    secret = {"UNICORN_GALLERY_TOKEN": "opensesame"}
     begun = subprocess.Popen(
-        [sys.executable, "-m", "cluster", "submit", *job],
-        cwd=ROOT, env=head.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [sys.executable, "-m", "cluster", "submit", *job, "--gallery", place],
+        cwd=ROOT, env=head.env | secret, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     stored = tmp_path / "job/replay"
     wait_until(lambda: any(stored.rglob("*.parquet")), RUN_S, "the first slice")
+    wait_until(lambda: answers(f"http://{place}/"), RUN_S, "the gallery")
     begun.send_signal(signal.SIGINT)
     out, err = begun.communicate(timeout=SOON_S)
     name = out.split()[0]
     assert begun.returncode == 130
     assert f"`unicorn-ray stop {name} --address={head.url}` stops it" in err
+    told = told_of(head, name)
+    assert told["metadata"] == {
+        "run": "job",
+        "folder": str(tmp_path),
+        "gallery": f"http://{place}/",
+    }
+    assert "opensesame" not in str(told)
     stopped = unicorn(head.env, "stop", name)
     assert stopped.returncode == 0, stopped.stderr
     assert not (tmp_path / "job/versions/00001").exists()
     assert "it is STOPPED already" in refused(head.env, "stop", name)
 
-    again = unicorn(head.env, "submit", *job)
+    host, port = taken.split(":")
+    with socket.create_server((host, int(port))):
+        again = unicorn(head.env, "submit", *job, "--gallery", taken)
     assert again.returncode == 0, again.stderr
+    assert f"no gallery: the gallery cannot listen at {taken} (Address already in" in again.stdout
     assert re.search(r"^\[ *\d.*\] finished \| report ", again.stdout, re.MULTILINE), again.stdout
 
     alone = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": ""}
