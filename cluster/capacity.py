@@ -78,12 +78,12 @@ def _to_come(alive: Sequence[Node], launched: Path) -> list[Node] | None:
     if not launched.is_file():
         return None if _may_grow(alive) else []
     told = yaml.safe_load(launched.read_text())
-    groups = told["available_node_types"]
+    groups, most = told.get("available_node_types", {}), told.get("max_workers", 0)
     if not all("CPU" in group.get("resources", {}) for group in groups.values()):
         return None  # a node of such a group finds out what it has when it starts
     there, found = Counter(node.group for node in alive), []
     for name, group in groups.items():
-        free = min(group["max_workers"], told["max_workers"]) - there[name]
+        free = min(group.get("max_workers", most), most) - there[name]
         found += [Node(group["resources"], name, free)] if free > 0 else []
     return found
 
