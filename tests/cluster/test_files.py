@@ -31,8 +31,11 @@ def problems(document: Any, schema: Any) -> list[str]:
 
 def job_recipe() -> Any:
     """What the RayJob runs."""
-    program, command, path, *settings = read("kuberay-rayjob.yaml")["spec"]["entrypoint"].split()
-    assert (program, command) == ("unicorn-ray", "run")
+    job = read("kuberay-rayjob.yaml")["spec"]
+    *line, option, door = job["entrypoint"].split()
+    program, command, path, *settings = line
+    assert (program, command, option) == ("unicorn-ray", "run", "--gallery")
+    assert job["metadata"]["gallery"] == f"http://{door}/"
     return recipe.load(ROOT / Path(path).relative_to("/opt/unicorn-ray"), settings)
 
 
