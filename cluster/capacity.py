@@ -53,6 +53,8 @@ def behind(address: str) -> Cluster:
         found: list[Any] = list_nodes(address, filters=[("state", "=", "ALIVE")], detail=True)
     except RayStateApiException as error:
         raise RayUnavailable(f"{address} does not tell its nodes ({brief(error)})") from error
+    if not found:
+        raise RayUnavailable(f"{address} has no node yet: its cluster is starting, try again")
     alive = [_node(node.resources_total, node.labels) for node in found]
     return Cluster(alive, None if _may_grow(alive) else ())
 
