@@ -50,10 +50,11 @@ class VersionFolder:
         names = (path.name for path in self.folder.glob("[0-9]*") if path.name.isdigit())
         return [0, *sorted(map(int, names))]
 
-    def read(self, version: int) -> dict[str, np.ndarray]:
-        """Its weights. Raises VersionDamaged if they are not what was published."""
+    def read(self, version: int) -> tuple[dict[str, np.ndarray], str]:
+        """Its weights and their digest. Raises VersionDamaged if they are not what was published."""
         if version == 0:
-            return load_policy(self._base).weights()
+            weights = load_policy(self._base).weights()
+            return weights, digest(weights)
         try:
             weights = type(self._policy).from_pretrained(self.path(version)).weights()
         except CheckpointError as error:
@@ -63,14 +64,14 @@ class VersionFolder:
         if stated != measured:
             fault = f"holds weights that hash to {measured}, published were {stated}"
             raise self._damaged(version, fault)
-        return weights
+        return weights, measured
 
-    def write(self, version: int, weights: Mapping[str, np.ndarray]) -> None:
-        """Durable when it returns; the same weights again are a no-op. Raises DigestMismatch for
-        others than those that are there, and OSError."""
+    def write(self, version: int, weights: Mapping[str, np.ndarray], measured: str) -> None:
+        """Durable when it returns; `measured` is their digest. The same weights again are a no-op.
+        Raises DigestMismatch for others than those that are there, and OSError."""
         if version == 0:
             return
-        path, measured = self.path(version), digest(weights)
+        path = self.path(version)
         if path.exists():
             if self._stated(version) != measured:
                 raise DigestMismatch(

@@ -151,9 +151,13 @@ class Shelf(Protocol):
 
     def versions(self) -> list[int]: ...
 
-    def read(self, version: int) -> Arrays: ...
+    def read(self, version: int) -> tuple[Arrays, str]:
+        """Its arrays, and what they hash to."""
+        ...
 
-    def write(self, version: int, weights: Arrays) -> None: ...
+    def write(self, version: int, weights: Arrays, measured: str) -> None:
+        """Takes arrays that hash to `measured`."""
+        ...
 
 
 class WeightStoreService:
@@ -210,7 +214,7 @@ class WeightStoreService:
         measured = digest(arrays)
         self._store.require_true(version, stated, measured)
         if self._shelf is not None:
-            self._shelf.write(version, arrays)
+            self._shelf.write(version, arrays, measured)
         self._store.publish(version, refs, stated, measured)
 
     async def _intact(self, version: int) -> bool:
@@ -223,9 +227,8 @@ class WeightStoreService:
 
 
 def _take_from_shelf(store: WeightStore, version: int, shelf: Shelf) -> None:
-    arrays = shelf.read(version)
-    refs, measured = [ray.put(part) for part in parts(arrays)], digest(arrays)
-    store.publish(version, refs, measured, measured)
+    arrays, measured = shelf.read(version)
+    store.publish(version, [ray.put(part) for part in parts(arrays)], measured, measured)
 
 
 # All that it is asked can be asked again, so Ray itself does that when it died.
