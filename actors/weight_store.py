@@ -48,13 +48,15 @@ def put(weights: Arrays, store: Any, deadline_s: float = ANSWER_S) -> list[Ref]:
     """Hands `weights` to the actor `store`, which puts them into the object store.
 
     Who puts a copy owns it, and it dies with its owner: so the store puts it and the copy
-    outlives the publisher. It is handed over in parts, so that only one part is there twice.
+    outlives the publisher. It is handed over in parts, so that only two parts are there twice:
+    one that the store copies, and one that is copied for it meanwhile.
     """
-    refs = []
+    what = f"the weight store to take a part of {len(weights)} arrays"
+    handed: list[Any] = []
     for part in parts(weights):
-        what = f"the weight store to take {len(part)} arrays from {next(iter(part))} on"
-        refs += get_within(store.adopt.remote(part), deadline_s, what)
-    return refs
+        handed.append(store.adopt.remote(part))
+        get_within(handed[-2:-1], deadline_s, what)
+    return [ref for refs in get_within(handed, deadline_s, what) for ref in refs]
 
 
 def parts(weights: Arrays) -> Iterator[dict[str, np.ndarray]]:
