@@ -49,10 +49,11 @@ class VersionFolder:
         numbers = (int(name) for name in durable.names(self.folder) if name.isdigit())
         return [0, *sorted(n for n in numbers if sealed.is_whole(self.path(n), DIGEST))]
 
-    def read(self, version: int) -> dict[str, np.ndarray]:
-        """Its weights. Raises VersionDamaged if they are not what was published."""
+    def read(self, version: int) -> tuple[dict[str, np.ndarray], str]:
+        """Its weights and their digest. Raises VersionDamaged if they are not what was published."""
         if version == 0:
-            return load_policy(self._base).weights()
+            weights = load_policy(self._base).weights()
+            return weights, digest(weights)
         try:
             with sealed.local(self.path(version)) as local:
                 weights = type(self._policy).from_pretrained(local).weights()
@@ -63,14 +64,14 @@ class VersionFolder:
         if stated != measured:
             fault = f"holds weights that hash to {measured}, published were {stated}"
             raise self._damaged(version, fault)
-        return weights
+        return weights, measured
 
-    def write(self, version: int, weights: Mapping[str, np.ndarray]) -> None:
-        """Durable when it returns; the same weights again are a no-op. Raises DigestMismatch for
-        others than those that are there, and OSError."""
+    def write(self, version: int, weights: Mapping[str, np.ndarray], measured: str) -> None:
+        """Durable when it returns; `measured` is their digest. The same weights again are a no-op.
+        Raises DigestMismatch for others than those that are there, and OSError."""
         if version == 0:
             return
-        path, measured = self.path(version), digest(weights)
+        path = self.path(version)
         if sealed.is_whole(path, DIGEST):
             if self._stated(version) != measured:
                 raise DigestMismatch(

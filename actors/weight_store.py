@@ -48,13 +48,15 @@ def put(weights: Arrays, store: Any, deadline_s: float = ANSWER_S) -> list[Ref]:
     """Hands `weights` to the actor `store`, which puts them into the object store.
 
     Who puts a copy owns it, and it dies with its owner: so the store puts it and the copy
-    outlives the publisher. It is handed over in parts, so that only one part is there twice.
+    outlives the publisher. It is handed over in parts, so that only two parts are there twice:
+    one that the store copies, and one that is copied for it meanwhile.
     """
-    refs = []
+    what = f"the weight store to take a part of {len(weights)} arrays"
+    handed: list[Any] = []
     for part in parts(weights):
-        what = f"the weight store to take {len(part)} arrays from {next(iter(part))} on"
-        refs += get_within(store.adopt.remote(part), deadline_s, what)
-    return refs
+        handed.append(store.adopt.remote(part))
+        get_within(handed[-2:-1], deadline_s, what)
+    return [ref for refs in get_within(handed, deadline_s, what) for ref in refs]
 
 
 def parts(weights: Arrays) -> Iterator[dict[str, np.ndarray]]:
@@ -151,9 +153,13 @@ class Shelf(Protocol):
 
     def versions(self) -> list[int]: ...
 
-    def read(self, version: int) -> Arrays: ...
+    def read(self, version: int) -> tuple[Arrays, str]:
+        """Its arrays, and what they hash to."""
+        ...
 
-    def write(self, version: int, weights: Arrays) -> None: ...
+    def write(self, version: int, weights: Arrays, measured: str) -> None:
+        """Takes arrays that hash to `measured`."""
+        ...
 
 
 class WeightStoreService:
@@ -174,9 +180,14 @@ class WeightStoreService:
         """Filled from the shelf by the first question, which hears of what is damaged."""
         store, shelf = WeightStore(self._kept_versions), self._shelf
         if shelf is not None:
-            for version in shelf.versions()[-self._kept_versions :]:
+            for version in sorted(self._shelved)[-self._kept_versions :]:
                 _take_from_shelf(store, version, shelf)
         return store
+
+    @cached_property
+    def _shelved(self) -> set[int]:
+        """Nobody else writes there, and in a bucket each look would be paid for."""
+        return set(self._shelf.versions()) if self._shelf else set()
 
     async def adopt(self, arrays: dict[str, np.ndarray]) -> list[Ref]:
         """Puts a part of a version; in a list, because Ray replaces a bare reference by its value
@@ -196,21 +207,21 @@ class WeightStoreService:
     async def get(self, version: int) -> tuple[list[Ref], str]:
         """Raises UnknownVersion."""
         shelf = self._shelf
-        if shelf and version not in self._store.versions() and version in shelf.versions():
+        if shelf and version not in self._store.versions() and version in self._shelved:
             async with self._publishing:
                 await asyncio.to_thread(_take_from_shelf, self._store, version, shelf)
         return self._store.get(version)
 
     async def versions(self) -> list[int]:
         """All that a task may name."""
-        there = self._shelf.versions() if self._shelf else []
-        return sorted({*self._store.versions(), *there})
+        return sorted({*self._store.versions(), *self._shelved})
 
     def _take(self, version: int, refs: list[Ref], arrays: Arrays, stated: str) -> None:
         measured = digest(arrays)
         self._store.require_true(version, stated, measured)
         if self._shelf is not None:
-            self._shelf.write(version, arrays)
+            self._shelf.write(version, arrays, measured)
+            self._shelved.add(version)
         self._store.publish(version, refs, stated, measured)
 
     async def _intact(self, version: int) -> bool:
@@ -223,9 +234,8 @@ class WeightStoreService:
 
 
 def _take_from_shelf(store: WeightStore, version: int, shelf: Shelf) -> None:
-    arrays = shelf.read(version)
-    refs, measured = [ray.put(part) for part in parts(arrays)], digest(arrays)
-    store.publish(version, refs, measured, measured)
+    arrays, measured = shelf.read(version)
+    store.publish(version, [ray.put(part) for part in parts(arrays)], measured, measured)
 
 
 # All that it is asked can be asked again, so Ray itself does that when it died.

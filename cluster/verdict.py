@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from actors import events
-from actors.digests import digest
 from actors.segments import log_digest
 from actors.version_folder import VersionFolder
 from cluster.chaos import Kill, Outcome
@@ -48,10 +47,10 @@ def compare(config: RunConfig, calm: Outcome, outcome: Outcome) -> Verdict:
 
 
 def remains(config: RunConfig, folder: Path) -> Remains:
-    weights = VersionFolder(folder, config.policy).read(config.rounds)
+    _, weights = VersionFolder(folder, config.policy).read(config.rounds)
     rows = read_rows(folder / JOURNAL)
     steps = [{name: row[name] for name in row if name != "seconds"} for row in rows]
-    return Remains(log_digest(folder / "replay"), digest(weights), steps)
+    return Remains(log_digest(folder / "replay"), weights, steps)
 
 
 def table(verdict: Verdict) -> Iterator[str]:

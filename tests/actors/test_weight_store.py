@@ -14,6 +14,7 @@ import pytest
 import ray
 import torch
 
+from actors import weight_store
 from actors.digests import DigestMismatch, digest
 from actors.mapped_weights import MappedWeights, WeightsTampered
 from actors.weight_store import UnknownVersion, WeightStoreActor, put
@@ -199,6 +200,41 @@ def test_the_store_can_die_and_come_back(ray_cluster: str) -> None:
     assert wait(replica.load.remote(4)) == 4.5  # verifies version 1 on the way
     ray.kill(replica)
     ray.kill(store)
+
+
+def test_two_parts_are_on_their_way_at_a_time(
+    ray_cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @ray.remote(num_cpus=0)
+    class Slow:
+        def __init__(self) -> None:
+            self.now, self.most = 0, 0
+
+        async def adopt(self, part: dict[str, np.ndarray]) -> list[str]:
+            self.now += 1
+            self.most = max(self.most, self.now)
+            await asyncio.sleep(0.2)
+            self.now -= 1
+            return list(part)
+
+        async def seen(self) -> int:
+            return self.most
+
+    monkeypatch.setattr(weight_store, "PART_BYTES", 1)
+    slow, arrays = Slow.remote(), {str(n): np.zeros(n + 1) for n in range(6)}
+    assert put(arrays, slow) == list(arrays)
+    assert wait(slow.seen.remote()) == 2
+    ray.kill(slow)
+
+
+def test_weights_of_several_parts_are_mapped_whole(
+    store: Any, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weight_store, "PART_BYTES", 1)
+    (replica,) = start(1)
+    publish(store, 5)
+    assert len(wait(store.get.remote(5))[0]) == 2
+    assert wait(replica.load.remote(5)) == 5.5
 
 
 def test_publishing_twice_is_one_publication(store: Any) -> None:
