@@ -31,7 +31,7 @@ NICENESS = 10
 """Whoever looks must not slow down the run."""
 
 
-class Host:
+class GalleryService:
     """A gallery that answers from a thread of this process, from when it is made."""
 
     def __init__(self, folder: str, door: Door) -> None:
@@ -60,7 +60,7 @@ class Host:
         return f"gallery {self._door.link}"
 
 
-GalleryActor: Any = ray.remote(num_cpus=0, max_restarts=-1)(Host)
+GalleryActor: Any = ray.remote(num_cpus=0, max_restarts=-1)(GalleryService)
 
 
 @contextmanager
