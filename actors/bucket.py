@@ -10,7 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
 from typing import Any, TypeVar
@@ -23,7 +24,7 @@ from policies.errors import UserError, brief
 CONNECT_S, ANSWER_S = 10.0, 60.0
 TRIES = 3
 AGAIN_S = 2.0
-READ_S = 300.0
+READ_S = 24 * 3600.0
 """How long a reader waits for a bucket; who writes waits in `actors.waiting.patiently`."""
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
@@ -37,6 +38,12 @@ class BucketSilent(UserError, OSError):
     errno = errno.EHOSTUNREACH
 
 
+def ask_once() -> None:
+    """From now on this process, in which a person waits for an answer, is told at once."""
+    global READ_S
+    READ_S = 0.0
+
+
 def write(path: BucketPath, data: bytes) -> None:
     """Durable under its name when it returns: one PUT, or for large data one upload in parts."""
 
@@ -47,30 +54,44 @@ def write(path: BucketPath, data: bytes) -> None:
     _ask(path, "written", 0, put)
 
 
-def read(path: BucketPath) -> bytes:
+def read(path: BucketPath, patience_s: float | None = None) -> bytes:
     def get() -> bytes:
-        with open_file(path) as file:
+        with _files(path).open_input_stream(path.key) as stream:
+            return bytes(stream.read())
+
+    return _ask(path, "read", READ_S if patience_s is None else patience_s, get)
+
+
+def tail(path: BucketPath, size: int) -> bytes:
+    def get() -> bytes:
+        with _files(path).open_input_file(path.key) as file:
+            file.seek(max(0, file.size() - size))
             return bytes(file.read())
 
     return _ask(path, "read", READ_S, get)
 
 
-def open_file(path: BucketPath) -> Any:
+@contextmanager
+def open_file(path: BucketPath) -> Iterator[Any]:
     """For reading, with `seek`: only what is asked for is fetched."""
-    return _ask(path, "read", READ_S, lambda: _files(path).open_input_file(path.key))
+    opened = _ask(path, "read", READ_S, lambda: _files(path).open_input_file(path.key))
+    with _translated(path, "read"), opened as file:
+        yield file
 
 
-def open_sink(path: BucketPath) -> Any:
-    return _ask(path, "written", 0, lambda: _files(path).open_output_stream(path.key))
+@contextmanager
+def open_sink(path: BucketPath) -> Iterator[Any]:
+    with _translated(path, "written"), _files(path).open_output_stream(path.key) as stream:
+        yield stream
 
 
-def exists(path: BucketPath, patience_s: float = READ_S) -> bool:
+def exists(path: BucketPath, patience_s: float | None = None) -> bool:
     return _info(path, patience_s).type != fs.FileType.NotFound
 
 
 def changed(path: BucketPath) -> int:
     """When the file came, in nanoseconds; 0 if there is none."""
-    info = _info(path, READ_S)
+    info = _info(path)
     return info.mtime_ns if info.type == fs.FileType.File else 0
 
 
@@ -98,7 +119,8 @@ def delete_folder(path: BucketPath) -> None:
         _ask(path, "deleted", 0, lambda: _files(path).delete_dir(path.key))
 
 
-def _info(path: BucketPath, patience_s: float) -> fs.FileInfo:
+def _info(path: BucketPath, patience_s: float | None = None) -> fs.FileInfo:
+    patience_s = READ_S if patience_s is None else patience_s
     return _ask(path, "read", patience_s, lambda: _files(path).get_file_info(path.key))
 
 
@@ -107,16 +129,26 @@ def _ask(path: BucketPath, done: str, patience_s: float, ask: Callable[[], T]) -
     end = time.monotonic() + patience_s
     while True:
         try:
-            return ask()
-        except FileNotFoundError:
-            raise
-        except OSError as error:
+            with _translated(path, done):
+                return ask()
+        except BucketSilent:
             if time.monotonic() + AGAIN_S > end:
-                raise BucketSilent(
-                    f"{path} cannot be {done} ({brief(error)}): see that the bucket is there and can "
-                    "be reached with the keys, region and endpoint of the environment"
-                ) from error
+                raise
         time.sleep(AGAIN_S)
+
+
+@contextmanager
+def _translated(path: BucketPath, done: str) -> Iterator[None]:
+    """What pyarrow raises, as one sentence."""
+    try:
+        yield
+    except (FileNotFoundError, BucketSilent):
+        raise
+    except OSError as error:
+        raise BucketSilent(
+            f"{path} cannot be {done} ({brief(error)}): see that the bucket is there and can be "
+            "reached with the keys, region and endpoint of the environment"
+        ) from error
 
 
 def _files(path: BucketPath) -> fs.FileSystem:

@@ -65,8 +65,17 @@ def read(path: Place) -> bytes:
         return bytes(stream.read())
 
 
+def tail(path: Place, size: int) -> bytes:
+    """The last `size` bytes, or all if there are fewer."""
+    if isinstance(path, BucketPath):
+        return bucket.tail(path, size)
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - size))
+        return file.read()
+
+
 def open_file(path: Place) -> Any:
-    """For reading in bytes, with `seek`."""
+    """For `with`: reading in bytes, with `seek`."""
     if isinstance(path, BucketPath):
         return bucket.open_file(path)
     return FILES.open_input_file(str(path))

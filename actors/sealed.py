@@ -25,9 +25,10 @@ def aside_of(path: Place, token: str = "") -> Place:
 
 
 def begin(aside: Place) -> None:
-    """Makes the folder, empty. Raises OSError."""
+    """Makes the folder. In a bucket nothing is deleted where another writer, whom nobody thinks
+    alive any more, may just have set the seal. Raises OSError."""
     if isinstance(aside, BucketPath):
-        return bucket.delete_folder(aside)
+        return
     durable.make_folder(aside.parent)
     aside.mkdir()
 

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from actors import durable
+from actors.bucket import BucketSilent
 from actors.places import Place, place
 from actors.records import JudgedGroup, Judgement, Rollout
 from policies.errors import UserError, brief, named
@@ -144,6 +145,8 @@ def read_texts(path: Place) -> pa.Table:
             if not file.schema_arrow.equals(SCHEMA):
                 raise ValueError(f"it has the columns {', '.join(file.schema_arrow.names)}")
             return file.read(columns=TEXTS, use_threads=False)
+    except BucketSilent:
+        raise
     except Exception as error:
         raise SegmentError(_foreign(path, error)) from error
 
@@ -210,6 +213,8 @@ def _verified(path: Place) -> bytes:
     """The bytes of the segment `path`. Raises SegmentError."""
     try:
         data = durable.read(path)
+    except BucketSilent:
+        raise
     except OSError as error:
         raise SegmentError(
             f"{path} cannot be read ({error.strerror or error}): restore it, or resume the run to "

@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from actors import durable, sealed
+from actors.bucket import BucketSilent
 from actors.digests import DigestMismatch, digest
 from actors.events import note_start
 from actors.places import Place
@@ -92,8 +93,11 @@ class VersionFolder:
     def _stated(self, version: int) -> str:
         try:
             return durable.read(self.path(version) / DIGEST).decode().strip()
-        except FileNotFoundError as error:
-            raise self._damaged(version, f"has no {DIGEST}") from error
+        except BucketSilent:
+            raise
+        except OSError as error:
+            why = brief(error.strerror or error)
+            raise self._damaged(version, f"has no {DIGEST} ({why})") from error
 
     def _damaged(self, version: int, fault: str) -> VersionDamaged:
         return VersionDamaged(

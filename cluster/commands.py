@@ -86,8 +86,10 @@ def report(args: argparse.Namespace) -> None:
     folder = place(args.folder)
     recipe.load_folder(folder)  # first: it is quick to say that there is no run
 
+    from actors import bucket
     from cluster import report
 
+    bucket.ask_once()
     print(report.write(folder))
 
 
@@ -206,6 +208,7 @@ def _require_capacity(who: str, wanted: list[Need]) -> None:
 
 
 def _selfplay(config: RunConfig, door: Door | None) -> None:
+    from actors import bucket
     from cluster import loggers, own_ray, report
     from cluster.driver import driving
     from cluster.gallery import host
@@ -225,4 +228,5 @@ def _selfplay(config: RunConfig, door: Door | None) -> None:
         _require_capacity(f"run {config.name}", needs(config))
         with host.beside(folder, door, progress.told):
             selfplay.run(replace(config, folder=str(folder.parent)), progress)
+    bucket.ask_once()
     progress.finished(run_folder(config) / report.write(folder).name)

@@ -173,7 +173,7 @@ def _bytes(path: Place) -> bytes:
     if isinstance(path, BucketPath):
         from actors import bucket
 
-        return bucket.read(path)[: MOST_BYTES + 1]
+        return bucket.read(path, 0)[: MOST_BYTES + 1]
     with path.open("rb") as file:
         return file.read(MOST_BYTES + 1)
 

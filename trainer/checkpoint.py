@@ -1,8 +1,9 @@
 """What training goes on from: model, optimizer, average, and the place in the replay log.
 
 Invariant: a folder named `step-<steps>-round-<round>` is whole, durable and verified by the
-sha256 of its every file in `state.json`, which is written last. The checkpoints that ended the two newest rounds are always kept: their weights are the
-published versions that a resumed run may need again.
+sha256 of its every file in `state.json`, which is written last. The
+checkpoints that ended the two newest rounds are always kept: their weights are the published
+versions that a resumed run may need again.
 """
 
 from __future__ import annotations

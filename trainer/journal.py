@@ -42,7 +42,5 @@ class Journal:
         """The newest whole row; reads only the end of a long file."""
         if not durable.exists(self.path):
             return None
-        with durable.open_file(self.path) as file:
-            file.seek(max(0, file.size() - LONGEST_ROW))
-            *whole, _torn = file.read().split(b"\n")
+        *whole, _torn = durable.tail(self.path, LONGEST_ROW).split(b"\n")
         return json.loads(whole[-1]) if whole else None

@@ -17,6 +17,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from actors import bucket
 from actors.events import note_start
 from actors.faults import plain
 from actors.places import Place, place
@@ -36,6 +37,7 @@ class GalleryService:
 
     def __init__(self, folder: str, door: Door) -> None:
         os.nice(NICENESS)
+        bucket.ask_once()
         note_start(folder, "gallery")
         self._door, self._problem = door, ""
         try:
@@ -82,6 +84,7 @@ def beside(folder: Place, door: Door | None, tell: Callable[[str], None]) -> Ite
 
 def in_front(folder: Place, door: Door, tell: Callable[[str], None]) -> None:
     """Serves the folder until it is interrupted. Raises ConfigError or GalleryError."""
+    bucket.ask_once()
     gallery = Gallery(folder)
     listening, door = server.listen(door)
     tell(door.announcement)

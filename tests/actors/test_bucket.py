@@ -70,7 +70,7 @@ def test_a_sealed_folder_is_whole_or_not_there(place: BucketPath) -> None:
     with pytest.raises(RuntimeError), sealed.making(path, "", "seal", b"x") as local:
         (local / "one").write_bytes(b"1")
         raise RuntimeError("died")
-    durable.write(path / "left", b"by one who died later")
+    durable.write(path / "two", b"by one who died later")
     assert not sealed.is_whole(path, "seal")
     with sealed.making(path, "", "seal", b"x") as local:
         (local / "two").write_bytes(b"2")
