@@ -11,6 +11,7 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
@@ -21,8 +22,8 @@ from pyarrow import fs
 from actors.places import BucketPath
 from policies.errors import UserError, brief
 
-CONNECT_S, ANSWER_S = 10.0, 60.0
-TRIES = 3
+CONNECT_S, SILENT_S, TRIES = 5.0, 20.0, 2
+"""In all well below `actors.waiting.ANSWER_S`, for which others wait for who asks a bucket."""
 AGAIN_S = 2.0
 READ_S = 24 * 3600.0
 """How long a reader waits for a bucket; who writes waits in `actors.waiting.patiently`."""
@@ -51,7 +52,9 @@ def write(path: BucketPath, data: bytes) -> None:
         with _files(path).open_output_stream(path.key) as stream:
             stream.write(data)
 
-    _ask(path, "written", 0, put)
+    # In a thread, which Ctrl-C does not reach: a stream that is left early stores what it has.
+    with ThreadPoolExecutor(1) as apart:
+        _ask(path, "written", 0, lambda: apart.submit(put).result())
 
 
 def read(path: BucketPath, patience_s: float | None = None) -> bytes:
@@ -157,7 +160,7 @@ def _files(path: BucketPath) -> fs.FileSystem:
 
 @cache
 def _google() -> fs.FileSystem:
-    return fs.GcsFileSystem(retry_time_limit=timedelta(seconds=ANSWER_S))
+    return fs.GcsFileSystem(retry_time_limit=timedelta(seconds=TRIES * SILENT_S))
 
 
 @cache
@@ -167,7 +170,7 @@ def _amazon(bucket: str) -> fs.FileSystem:
     region = _first(REGIONS) or ("us-east-1" if endpoint else fs.resolve_s3_region(bucket))
     return fs.S3FileSystem(
         region=region, scheme=scheme or "https", endpoint_override=endpoint.rstrip("/") or None,
-        connect_timeout=CONNECT_S, request_timeout=ANSWER_S,
+        connect_timeout=CONNECT_S, request_timeout=SILENT_S,
         retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=TRIES),
         allow_delayed_open=True,  # what is small goes in one request, which is whole or not there
     )  # fmt: skip

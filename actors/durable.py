@@ -125,9 +125,13 @@ def names(folder: Place) -> list[str]:
 
 
 def append(path: Place, line: bytes) -> None:
-    """The whole line or nothing of it. For one writer; in a bucket for small files. Raises OSError."""
+    """The whole line or nothing of it. For one writer, and for lines that differ; in a bucket for
+    small files. Raises OSError."""
     if isinstance(path, BucketPath):
-        return bucket.write(path, (bucket.read(path) if bucket.exists(path) else b"") + line)
+        there = bucket.read(path, 0) if bucket.exists(path, 0) else b""
+        if not there.endswith(line):  # else only the answer was lost, the last time
+            bucket.write(path, there + line)
+        return
     with path.open("ab", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)
         try:

@@ -73,9 +73,11 @@ def born(pid: int) -> int | None:
 def read(folder: str | Place) -> list[dict[str, Any]]:
     """All events in the order in which they were written; what a full disk tore is left out."""
     run, found = place(folder), []
-    inside = isinstance(run, BucketPath)
-    files = durable.files(run / FOLDER) if inside else [run / FILE]
-    for line in b"".join(map(durable.read, filter(durable.exists, files))).split(b"\n"):
+    if isinstance(run, BucketPath):
+        lines = b"".join(map(durable.read, durable.files(run / FOLDER)))
+    else:
+        lines = (run / FILE).read_bytes() if (run / FILE).exists() else b""
+    for line in lines.split(b"\n"):
         try:
             event = json.loads(line)
         except ValueError:

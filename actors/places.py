@@ -56,7 +56,7 @@ def place(text: str | Place) -> Place:
         return Path(text)
     if not _ADDRESS.fullmatch(text) or ".." in text.split("/"):
         raise ConfigError(
-            f"the address {shown(_without_secret(text))} of a folder cannot be: it must be like s3://BUCKET/runs "
+            f"the address {shown(_without_secret(text))} of a folder=... cannot be: it must be like s3://BUCKET/runs "
             "or gs://BUCKET/runs, without keys or options: those and the region come from the "
             "environment (see docs/cluster.md)"
         )

@@ -12,7 +12,6 @@ import asyncio
 import errno
 import shutil
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 import ray
@@ -199,51 +198,61 @@ class ReplayService:
         note_start(run, "replay buffer")
         self._folder = folder
         self._signal = Signal()
-        self._writing = asyncio.Lock()
+        self._writing, self._opening = asyncio.Lock(), asyncio.Lock()
         self._meter = ReplayMeter(run.name)
+        self._buffer: ReplayBuffer | None = None
 
-    @cached_property
-    def _buffer(self) -> ReplayBuffer:
-        """Opened by the first question, which hears of what is damaged."""
-        return ReplayBuffer(self._folder)
+    async def alive(self) -> None:
+        """Answers at once, also while a long log is read."""
+
+    async def _opened(self) -> ReplayBuffer:
+        """By the first question, which hears of what is damaged."""
+        async with self._opening:
+            if self._buffer is None:
+                self._buffer = await asyncio.to_thread(ReplayBuffer, self._folder)
+        return self._buffer
 
     async def append(self, round_: int, index: int, groups: Sequence[JudgedGroup]) -> None:
+        buffer = await self._opened()
         async with self._writing:
-            new = await asyncio.to_thread(self._buffer.append, round_, index, groups)
+            new = await asyncio.to_thread(buffer.append, round_, index, groups)
         if new:
             self._meter.stored(groups)
         self._signal.notify()
 
     async def close_round(self, round_: int, slices: int) -> None:
+        buffer = await self._opened()
         async with self._writing:
-            await asyncio.to_thread(self._buffer.close_round, round_, slices)
+            await asyncio.to_thread(buffer.close_round, round_, slices)
         self._signal.notify()
 
     async def closed(self, round_: int) -> int | None:
-        return self._buffer.closed(round_)
+        return (await self._opened()).closed(round_)
 
     async def missing(self, round_: int, slices: int) -> list[int]:
-        return self._buffer.missing(round_, slices)
+        return (await self._opened()).missing(round_, slices)
 
     async def read(self, round_: int, start: int, limit: int) -> Slices:
-        return await asyncio.to_thread(self._buffer.read, round_, start, limit)
+        return await asyncio.to_thread((await self._opened()).read, round_, start, limit)
 
     async def wait_read(
         self, round_: int, start: int, limit: int, deadline_s: float
     ) -> tuple[Slices, int | None]:
         """What is contiguous at `start`, as soon as that is something, or nothing once the round
         is exhausted; and the round's number of slices if it is closed."""
+        buffer = await self._opened()
         await self._signal.wait_until(
-            lambda: self._buffer.ready(round_, start), deadline_s,
-            lambda: f"slice {start} of round {round_}: {self._buffer.describe(round_)}",
+            lambda: buffer.ready(round_, start), deadline_s,
+            lambda: f"slice {start} of round {round_}: {buffer.describe(round_)}",
         )  # fmt: skip
         slices = await self.read(round_, start, limit)
         self._meter.read(round_, start + len(slices))
-        return slices, self._buffer.closed(round_)
+        return slices, buffer.closed(round_)
 
     async def stats(self) -> dict[str, Any]:
-        self._meter.holds(self._buffer)
-        return self._buffer.stats()
+        buffer = await self._opened()
+        self._meter.holds(buffer)
+        return buffer.stats()
 
 
 # All that it is asked can be asked again, so Ray itself does that when it died.

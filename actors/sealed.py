@@ -41,10 +41,10 @@ def finish(aside: Place, path: Place, seal: str, data: bytes) -> None:
         durable.sync(path.parent)
 
 
-def is_whole(path: Place, seal: str) -> bool:
+def is_whole(path: Place, seal: str, patience_s: float | None = None) -> bool:
     """On a disk the name says so, and a seal that is missing has been lost."""
     if isinstance(path, BucketPath):
-        return durable.exists(path / seal)
+        return bucket.exists(path / seal, patience_s)
     return path.suffix != durable.LEFTOVER and path.exists()
 
 

@@ -73,7 +73,7 @@ class VersionFolder:
         if version == 0:
             return
         path = self.path(version)
-        if sealed.is_whole(path, DIGEST):
+        if sealed.is_whole(path, DIGEST, patience_s=0):
             if self._stated(version) != measured:
                 raise DigestMismatch(
                     f"{path} holds weights v{version} with digest {self._stated(version)}, and "

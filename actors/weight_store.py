@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,6 +22,8 @@ from actors.waiting import ANSWER_S, despite_loss, get_within, patiently
 Ref = ray.ObjectRef[dict[str, np.ndarray]]
 
 PART_BYTES = 64 * 2**20
+SLOWEST = 20 * 2**20
+"""Bytes a second of the slowest disk or bucket that a version is stored in."""
 
 
 class UnknownVersion(LookupError):
@@ -36,10 +37,11 @@ def publish(
     if the store died with what it was given, or while its disk takes no writes, for `pause_s`
     seconds at most. Raises DigestMismatch, TimeoutError."""
     stated = digest(weights)
+    stored_s = deadline_s + sum(array.nbytes for array in weights.values()) / SLOWEST
 
     def hand_over() -> None:
         taken = store.publish.remote(version, put(weights, store, deadline_s), stated)
-        get_within(taken, deadline_s, f"the weight store to take v{version}")
+        get_within(taken, stored_s, f"the weight store to take v{version}")
 
     patiently(lambda: despite_loss(hand_over, deadline_s), f"weights v{version}", pause_s)
 
@@ -55,8 +57,9 @@ def put(weights: Arrays, store: Any, deadline_s: float = ANSWER_S) -> list[Ref]:
     handed: list[Any] = []
     for part in parts(weights):
         handed.append(store.adopt.remote(part))
-        get_within(handed[-2:-1], deadline_s, what)
-    return [ref for refs in get_within(handed, deadline_s, what) for ref in refs]
+        for before in handed[-2:-1]:
+            get_within(before, deadline_s, what)
+    return [ref for refs in handed for ref in get_within(refs, deadline_s, what)]
 
 
 def parts(weights: Arrays) -> Iterator[dict[str, np.ndarray]]:
@@ -171,23 +174,30 @@ class WeightStoreService:
     def __init__(self, kept_versions: int, shelf: Shelf | None = None) -> None:
         self._kept_versions = kept_versions
         self._shelf = shelf
-        self._publishing = asyncio.Lock()
+        self._publishing, self._opening = asyncio.Lock(), asyncio.Lock()
+        self._store: WeightStore | None = None
+        # Nobody else writes there, and in a bucket each look would be paid for.
+        self._shelved = set[int]()
         if shelf is not None:
             shelf.opened()
 
-    @cached_property
-    def _store(self) -> WeightStore:
+    async def alive(self) -> None:
+        """Answers at once, also while versions are read."""
+
+    async def _opened(self) -> WeightStore:
         """Filled from the shelf by the first question, which hears of what is damaged."""
+        async with self._opening:
+            if self._store is None:
+                self._store = await asyncio.to_thread(self._fill)
+        return self._store
+
+    def _fill(self) -> WeightStore:
         store, shelf = WeightStore(self._kept_versions), self._shelf
         if shelf is not None:
+            self._shelved = set(shelf.versions())
             for version in sorted(self._shelved)[-self._kept_versions :]:
                 _take_from_shelf(store, version, shelf)
         return store
-
-    @cached_property
-    def _shelved(self) -> set[int]:
-        """Nobody else writes there, and in a bucket each look would be paid for."""
-        return set(self._shelf.versions()) if self._shelf else set()
 
     async def adopt(self, arrays: dict[str, np.ndarray]) -> list[Ref]:
         """Puts a part of a version; in a list, because Ray replaces a bare reference by its value
@@ -197,40 +207,44 @@ class WeightStoreService:
     async def publish(self, version: int, refs: list[Ref], stated: str) -> None:
         """Idempotent: a copy that is still good is kept, one that was damaged or lost with its
         node is replaced by the copy given now."""
+        store = await self._opened()
         async with self._publishing:
-            self._store.require_same(version, stated)
-            if version in self._store.versions() and await self._intact(version):
+            store.require_same(version, stated)
+            if version in store.versions() and await _intact(store, version):
                 return
             arrays = merged(await asyncio.gather(*refs))
-            await asyncio.to_thread(self._take, version, refs, arrays, stated)
+            await asyncio.to_thread(self._take, store, version, refs, arrays, stated)
 
     async def get(self, version: int) -> tuple[list[Ref], str]:
         """Raises UnknownVersion."""
-        shelf = self._shelf
-        if shelf and version not in self._store.versions() and version in self._shelved:
+        store, shelf = await self._opened(), self._shelf
+        if shelf and version not in store.versions() and version in self._shelved:
             async with self._publishing:
-                await asyncio.to_thread(_take_from_shelf, self._store, version, shelf)
-        return self._store.get(version)
+                await asyncio.to_thread(_take_from_shelf, store, version, shelf)
+        return store.get(version)
 
     async def versions(self) -> list[int]:
         """All that a task may name."""
-        return sorted({*self._store.versions(), *self._shelved})
+        return sorted({*(await self._opened()).versions(), *self._shelved})
 
-    def _take(self, version: int, refs: list[Ref], arrays: Arrays, stated: str) -> None:
+    def _take(
+        self, store: WeightStore, version: int, refs: list[Ref], arrays: Arrays, stated: str
+    ) -> None:
         measured = digest(arrays)
-        self._store.require_true(version, stated, measured)
+        store.require_true(version, stated, measured)
         if self._shelf is not None:
             self._shelf.write(version, arrays, measured)
             self._shelved.add(version)
-        self._store.publish(version, refs, stated, measured)
+        store.publish(version, refs, stated, measured)
 
-    async def _intact(self, version: int) -> bool:
-        refs, stated = self._store.get(version)
-        try:
-            arrays = merged(await asyncio.gather(*refs))
-        except ray.exceptions.ObjectLostError:
-            return False
-        return await asyncio.to_thread(digest, arrays) == stated
+
+async def _intact(store: WeightStore, version: int) -> bool:
+    refs, stated = store.get(version)
+    try:
+        arrays = merged(await asyncio.gather(*refs))
+    except ray.exceptions.ObjectLostError:
+        return False
+    return await asyncio.to_thread(digest, arrays) == stated
 
 
 def _take_from_shelf(store: WeightStore, version: int, shelf: Shelf) -> None:

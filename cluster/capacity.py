@@ -77,15 +77,16 @@ def require(who: str, wanted: Sequence[Need], cluster: Cluster) -> None:
 def _to_come(alive: Sequence[Node], launched: Path) -> list[Node] | None:
     """Ray itself tells nobody what its autoscaler may start (it has a place for that, and up to 2.60
     its autoscaler writes nothing there); the launcher's file does."""
-    if not launched.is_file():
+    told = yaml.safe_load(launched.read_text()) if launched.is_file() else None
+    if not isinstance(told, dict) or "available_node_types" not in told:
         return None if _may_grow(alive) else []
-    told = yaml.safe_load(launched.read_text())
-    groups, most = told.get("available_node_types", {}), told.get("max_workers", 0)
+    groups, most = told["available_node_types"], told.get("max_workers", 0)
+    head = told.get("head_node_type")  # of whose type there may be one more
     if not all("CPU" in group.get("resources", {}) for group in groups.values()):
         return None  # a node of such a group finds out what it has when it starts
     there, found = Counter(node.group for node in alive), []
     for name, group in groups.items():
-        free = min(group.get("max_workers", most), most) - there[name]
+        free = min(group.get("max_workers", most), most) + (name == head) - there[name]
         found += [Node(group["resources"], name, free)] if free > 0 else []
     return found
 

@@ -24,6 +24,7 @@ import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.api import CheckpointException
 
 from actors import durable, sealed
+from actors.bucket import BucketSilent
 from actors.places import Place
 from actors.waiting import FULL, patiently
 from policies.errors import brief, named, shown
@@ -167,8 +168,8 @@ def _finish(aside: Place, path: Place, cursor: Cursor, settings: Mapping[str, An
     """Writes the manifest and gives the folder its name."""
     if sealed.is_whole(path, MANIFEST):
         return durable.sync(path.parent)  # it got its name before the disk was full
-    names = (name for name in durable.names(aside) if not name.startswith(MANIFEST))
-    files = {name: _sha256(aside / name) for name in names}
+    # Not what lies there: of a writer that is cut off but not dead some may be there, or gone.
+    files = {name: _sha256(aside / name) for name in shards.written(aside)}
     body = {"cursor": asdict(cursor), "settings": dict(settings), "files": files}
     text = json.dumps(body | {"sha256": _body_hash(body)}, indent=2) + "\n"
     sealed.finish(aside, path, MANIFEST, text.encode())
@@ -213,6 +214,8 @@ def _manifest(path: Place) -> tuple[Checkpoint, dict[str, str]]:
         if cursor.name != path.name:
             raise ValueError(f"it is that of a folder named {cursor.name}")
         return Checkpoint(path, cursor, dict(body["settings"])), dict(body["files"])
+    except BucketSilent:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f"{file} cannot be read ({brief(error)}): restore the folder {path} from a copy, or delete it "
@@ -240,6 +243,8 @@ def _fault(file: Place, stated: str | None) -> str:
         if not durable.exists(file):
             return "is missing"
         return "" if _sha256(file) == stated else "is damaged (its checksum differs)"
+    except BucketSilent:
+        raise
     except OSError as error:
         return f"cannot be read ({brief(error.strerror or error)})"
 

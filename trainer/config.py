@@ -134,10 +134,11 @@ class RunConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
-        plain = self.name.isprintable() and "/" not in self.name
-        require(plain and self.name not in ("", ".", ".."), "name", self.name,
-                "a plain folder name")  # fmt: skip
         place(self.folder)  # refuses an address that cannot be
+        no_name = "/@?#" if "://" in self.folder else "/"
+        plain = self.name.isprintable() and not set(no_name) & set(self.name)
+        require(plain and self.name not in ("", ".", ".."), "name", self.name,
+                "a plain folder name" + (", in a bucket without @, ? and #" if no_name != "/" else ""))  # fmt: skip
         require(self.seed >= 0, "seed", self.seed, "0 or more")
         require(self.rounds >= 1, "rounds", self.rounds, "1 or more")
         require(self.lag in (0, 1), "lag", self.lag, "0 or 1")

@@ -94,8 +94,8 @@ class Crew:
             self.progress.trouble(f"{file} was torn and is set aside; its slice is done again")
         await self.within(self.store.versions.remote(), "the weight store to read its versions")
         self._guards = [
-            asyncio.create_task(self._guard(self.replay, "replay buffer", "stats")),
-            asyncio.create_task(self._guard(self.store, "weight store", "versions")),
+            asyncio.create_task(self._guard(self.replay, "replay buffer")),
+            asyncio.create_task(self._guard(self.store, "weight store")),
             asyncio.create_task(watch(self)),
         ]
         self.trainer = make_trainer(self.config, self.folder, self.namespace)
@@ -205,7 +205,7 @@ class Crew:
         """Tells of the newest line in the training journal, and of a disk that takes no writes."""
         self.refused = await asyncio.to_thread(refused, self.folder, LITTLE_BYTES)
         if self.refused:
-            self.progress.trouble(f"paused: {self.refused}")
+            return self.progress.trouble(f"paused: {self.refused}")
         journal = Journal(self.folder / JOURNAL, self.config.actors.pause_deadline)
         row = await asyncio.to_thread(journal.last)
         if row is None:
@@ -230,16 +230,16 @@ class Crew:
         settings = self.config.evaluation
         return frozenset(text for text, _ in self.suite.prompts(settings.prompts, settings.seed))
 
-    async def _guard(self, actor: Any, who: str, question: str) -> None:
+    async def _guard(self, actor: Any, who: str) -> None:
         """Ray starts an actor again that died; one that is silent must first be ended, while there
         is still time to answer those who wait for it. One that comes back silent may be slow to
-        read what it has, and gets more time."""
+        start, and gets more time."""
         longest = self.config.actors.task_deadline
         patience = soon = min(longest, ANSWER_S / 2)
         while True:
             try:
                 async with asyncio.timeout(patience):
-                    await getattr(actor, question).remote()
+                    await actor.alive.remote()
                 patience = soon
             except TimeoutError:
                 self.tell(who, "silent")

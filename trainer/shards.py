@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch.distributed.checkpoint as dcp
@@ -17,13 +18,21 @@ from torch.distributed.checkpoint.filesystem import FileSystemBase
 from actors import bucket
 from actors.places import BucketPath, Place
 
+METADATA = ".metadata"
+
 
 def writer(folder: Place) -> dcp.FileSystemWriter:
-    return _placed(dcp.FileSystemWriter(str(folder), sync_files=True), folder)
+    return _placed(dcp.FileSystemWriter(str(folder), sync_files=isinstance(folder, Path)), folder)
 
 
 def reader(folder: Place) -> dcp.FileSystemReader:
     return _placed(dcp.FileSystemReader(str(folder)), folder)
+
+
+def written(folder: Place) -> list[str]:
+    """The names of the files that a checkpoint in `folder` consists of, by what it says itself."""
+    metadata = reader(folder).read_metadata()
+    return sorted({METADATA, *(info.relative_path for info in metadata.storage_data.values())})
 
 
 def _placed(either: Any, folder: Place) -> Any:

@@ -96,7 +96,9 @@ def _rays_own(folder: Place) -> Path:
     """What Ray Train writes there nobody reads: checkpoints are our own. In a bucket it would only
     be one thing more to wait for."""
     return (
-        folder / "ray" if isinstance(folder, Path) else Path(tempfile.gettempdir()) / "unicorn-ray"
+        folder / "ray"
+        if isinstance(folder, Path)
+        else Path(tempfile.gettempdir()) / f"unicorn-ray-{os.getuid()}"
     )
 
 

@@ -75,6 +75,7 @@ class Index:
         self.replay = replay
         self._slices: dict[Place, tuple[Slice, list[Entry]]] = {}
         self._problems: dict[Place, str] = {}
+        self._closed = set[int]()
         self._catalogue = Catalogue(0, [], {}, {}, [])
         self._lock = Lock()
         self._look_at = 0.0
@@ -89,7 +90,11 @@ class Index:
 
     def closed(self, round_: int) -> bool:
         """Whether the log says that the round is complete."""
-        return durable.exists(round_folder(self.replay, round_) / CLOSED)
+        if round_ not in self._closed and durable.exists(
+            round_folder(self.replay, round_) / CLOSED
+        ):
+            self._closed.add(round_)  # for good
+        return round_ in self._closed
 
     def damaged(self, slice_: Slice, problem: str) -> None:
         """From now on what is wrong with a file is told, and nothing that it says."""

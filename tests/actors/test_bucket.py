@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from actors.digests import digest
 from actors.places import BucketPath
 from actors.places import place as named
 from actors.replay_buffer import ReplayBuffer, ReplayUnwritable
-from actors.segments import SegmentError, log_digest
+from actors.segments import SegmentError, log_digest, read_segment, read_texts
 from actors.version_folder import DIGEST, VersionDamaged, VersionFolder
 from actors.waiting import patiently, refused
 from policies.config import ConfigError, PolicyConfig
@@ -25,6 +26,7 @@ from tests.trainer.small import TRAINER, save_small_policy, small_batch, small_p
 from trainer import checkpoint
 from trainer.batches import Share
 from trainer.checkpoint import Cursor
+from trainer.config import RunConfig
 from trainer.journal import Journal
 from trainer.learner import Learner
 
@@ -187,13 +189,73 @@ def test_a_silent_bucket_is_waited_for_and_loses_nothing(place: BucketPath, cut:
     assert log.append(1, 0, slice_of(0))
 
 
+def test_a_checkpoint_waits_for_a_silent_bucket(place: BucketPath, cut: Line) -> None:
+    """Wherever it is when the line is cut: looking, writing shards, or reading them back."""
+    learner, folder = Learner(small_policy(), TRAINER), place / "checkpoints"
+    checkpoint.save(folder, learner, Cursor(1, 1, 1, 1, 0), {}, 9, 60.0)
+    for step, late in enumerate((0.0, 0.02, 0.05, 0.1, 0.2), 2):
+        cursor = Cursor(1, 1, step, step, 0)
+        saving = threading.Thread(
+            target=checkpoint.save, args=(folder, learner, cursor, {}, 9, 60.0)
+        )
+        saving.start()
+        time.sleep(late)
+        cut.cut()
+        time.sleep(0.5)
+        cut.mend()
+        saving.join(60)
+        found = checkpoint.latest(folder)
+        assert found is not None and found.cursor == cursor
+        checkpoint.restore(found, learner)
+
+
+def test_a_checkpoint_that_somebody_thinned_out_is_not_sealed(place: BucketPath) -> None:
+    """As a driver may that was cut off and does not know that it was replaced."""
+    folder, cursor = place / "checkpoints", Cursor(1, 1, 2, 2, 0)
+    aside = folder / cursor.name
+    checkpoint._write_shards(aside, Learner(small_policy(), TRAINER))
+    bucket.delete(aside / "__0_0.distcp")
+    with pytest.raises(FileNotFoundError):
+        checkpoint._finish(aside, aside, cursor, {})
+    assert checkpoint.latest(folder) is None
+
+
+def test_silence_is_no_damage(place: BucketPath, cut: Line, tmp_path: Path) -> None:
+    """Nobody is told to delete what only cannot be reached."""
+    log = ReplayBuffer(place / "replay")
+    log.append(1, 0, slice_of(0))
+    checkpoint.save(place / "c", Learner(small_policy(), TRAINER), Cursor(1, 1, 2, 2), {}, 1, 60.0)
+    segment = next(path for path in durable.files(place / "replay"))
+    manifest = place / "c" / Cursor(1, 1, 2, 2).name
+    versions = VersionFolder(place, PolicyConfig("tiny", save_small_policy(tmp_path / "base")))
+    cut.cut()
+    reads = (read_segment, read_texts, checkpoint.verify)
+    for read, what in zip(reads, (segment, segment, manifest), strict=True):
+        with pytest.raises(BucketSilent, match="see that the bucket is there"):
+            read(what)
+    with pytest.raises(BucketSilent):
+        versions.read(1)
+
+
+def test_a_line_whose_answer_was_lost_is_there_once(place: BucketPath) -> None:
+    for line in (b"one\n", b"two\n", b"two\n"):
+        durable.append(place / "lines", line)
+    assert durable.read(place / "lines") == b"one\ntwo\n"
+
+
+def test_a_run_whose_name_makes_no_address_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^name is 'lr@2': .* in a bucket without @"):
+        RunConfig(folder="s3://b/runs", name="lr@2")
+    RunConfig(folder="runs", name="lr@2")
+
+
 @pytest.mark.parametrize(
     "address",
     ["s3://KEY:SECRET@b/runs", "s3://b/runs?secret_key=SECRET", "http://b/runs", "s3://", "s3:///runs",
      "s3://b/../c", "s3://b/runs#x", "gs://B UCKET/runs"],
 )  # fmt: skip
 def test_an_address_that_cannot_be_is_refused_without_its_secret(address: str) -> None:
-    with pytest.raises(ConfigError, match="of a folder cannot be: it must be like") as refusal:
+    with pytest.raises(ConfigError, match="of a folder=... cannot be: it must be like") as refusal:
         named(address)
     assert "SECRET" not in str(refusal.value)
 

@@ -27,7 +27,8 @@ def check(run: RunConfig, *nodes: Node, to_come: Sequence[Node] | None = ()) -> 
 def launched(folder: Path, most: int, **groups: dict[str, Any]) -> Path:
     """What Ray's launcher leaves on the head."""
     file = folder / "ray_bootstrap_config.yaml"
-    file.write_text(json.dumps({"max_workers": most, "available_node_types": groups}))
+    told = {"max_workers": most, "available_node_types": groups, "head_node_type": "head"}
+    file.write_text(json.dumps(told))
     return file
 
 
@@ -74,6 +75,8 @@ def test_what_an_autoscaler_may_start_counts_as_if_it_were_there(tmp_path: Path)
     )  # fmt: skip
     to_come = capacity._to_come(alive, told)
     assert to_come == [Node(far, "far", 2)]
+    more = launched(tmp_path, 3, head={"resources": {"CPU": 2}, "max_workers": 1})
+    assert capacity._to_come(alive, more) == [Node({"CPU": 2}, "head", 1)]  # beside the head
     check(with_solver(node="far", cpus=1.0, replicas=3), *alive, to_come=to_come)
     for settings, said in (
         ({"replicas": 4}, r"asks for 5\.4 CPUs and this cluster has at most 5: proposer 1 x 0\.2, solver 4 x"),

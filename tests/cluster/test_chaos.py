@@ -81,10 +81,10 @@ def test_a_run_that_never_ends_well_is_named(tmp_path: Path) -> None:
 
 
 def test_a_storm_changes_nothing(tmp_path: Path) -> None:
-    """Up to six kinds of victims in one small run; the program itself says what became of it."""
+    """Up to four kinds of victims in one small run; the program itself says what became of it."""
     command = [sys.executable, "-m", "cluster", "chaos", "configs/chaos.yaml", "--seed", "3"]
     done = subprocess.run(
-        [*command, "--kills", "6", f"folder={tmp_path}"],
+        [*command, "--kills", "4", f"folder={tmp_path}"],
         cwd=ROOT,
         env={**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": ""},
         capture_output=True,
@@ -93,6 +93,6 @@ def test_a_storm_changes_nothing(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     # Some may come too late on a machine that is faster now than it was in peace.
-    assert 3 <= done.stdout.count("killed: ") <= 6
+    assert 2 <= done.stdout.count("killed: ") <= 4
     assert "SAME: nothing was lost, nothing was done twice" in done.stdout
     assert "DIFFERENT" not in done.stdout

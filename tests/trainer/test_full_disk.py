@@ -125,7 +125,7 @@ def test_patience_ends_with_what_was_waited_for(quick: None, small_disk: Path) -
     fill(small_disk)
     with pytest.raises(
         TimeoutError,
-        match=r"waited 0.2 s \(actors.pause_deadline\) for the disk to take a letter .*make room",
+        match=r"waited 0.2 s \(actors.pause_deadline\) for a place to store a letter .*mend that",
     ):
         patiently(lambda: (small_disk / "a").write_bytes(bytes(9000)), "a letter", 0.2)
 
@@ -143,7 +143,9 @@ def test_no_wait_for_a_disk_is_longer_than_the_run_allows(
         "weights": lambda seconds: publish({}, 1, FullStore(), seconds),
     }
     fill(small_disk)
-    with pytest.raises(TimeoutError, match=r"waited 0.2 s \(actors.pause_deadline\) for the disk"):
+    with pytest.raises(
+        TimeoutError, match=r"waited 0.2 s \(actors.pause_deadline\) for a place to store"
+    ):
         write[what](0.2)
 
 
