@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cache
 from typing import Any, TypeVar
@@ -98,12 +98,12 @@ def changed(path: BucketPath) -> int:
     return info.mtime_ns if info.type == fs.FileType.File else 0
 
 
-def listing(folder: BucketPath, recursive: bool) -> list[tuple[BucketPath, bool]]:
-    """What is in `folder`, sorted, and whether it is a file."""
-    selector = fs.FileSelector(folder.key, recursive=recursive, allow_not_found=True)
+def files(folder: BucketPath) -> list[BucketPath]:
+    """All under `folder`, sorted. Folders there are none: some buckets keep marks of them."""
+    selector = fs.FileSelector(folder.key, recursive=True, allow_not_found=True)
     found = _ask(folder, "listed", READ_S, lambda: _files(folder).get_file_info(selector))
-    named = ((info.path, info.type == fs.FileType.File) for info in found)
-    return [(BucketPath(f"{folder.scheme}://{key}"), file) for key, file in sorted(named)]
+    keys = sorted(info.path for info in found if info.type == fs.FileType.File)
+    return [BucketPath(f"{folder.scheme}://{key}") for key in keys]
 
 
 def move(path: BucketPath, to: BucketPath) -> None:
@@ -117,9 +117,10 @@ def delete(path: BucketPath) -> None:
 
 
 def delete_folder(path: BucketPath) -> None:
-    """With all that is in it, if it is there."""
+    """With all that is in it, and a mark that may be there of itself."""
     if exists(path, 0):
-        _ask(path, "deleted", 0, lambda: _files(path).delete_dir(path.key))
+        with suppress(FileNotFoundError):
+            _ask(path, "deleted", 0, lambda: _files(path).delete_dir(path.key))
 
 
 def _info(path: BucketPath, patience_s: float | None = None) -> fs.FileInfo:

@@ -112,7 +112,7 @@ def make_folder(path: Place) -> None:
 def files(folder: Place) -> list[Place]:
     """All files under `folder`, sorted; none if it does not exist."""
     if isinstance(folder, BucketPath):
-        return [path for path, is_file in bucket.listing(folder, recursive=True) if is_file]
+        return list(bucket.files(folder))
     found = FILES.get_file_info(fs.FileSelector(str(folder), recursive=True, allow_not_found=True))
     return sorted(Path(info.path) for info in found if info.type == fs.FileType.File)
 
@@ -120,7 +120,7 @@ def files(folder: Place) -> list[Place]:
 def names(folder: Place) -> list[str]:
     """Of the files and folders in `folder` itself, sorted; none if it does not exist."""
     if isinstance(folder, BucketPath):
-        return [path.name for path, _ in bucket.listing(folder, recursive=False)]
+        return sorted({path.relative_to(folder).parts[0] for path in bucket.files(folder)})
     return sorted(os.listdir(folder)) if folder.is_dir() else []  # noqa: PTH208 (names, not paths)
 
 
