@@ -39,10 +39,10 @@ class BucketSilent(UserError, OSError):
     errno = errno.EHOSTUNREACH
 
 
-def ask_once() -> None:
-    """From now on this process, in which a person waits for an answer, is told at once."""
+def wait_at_most(seconds: float) -> None:
+    """From now on in this process, also where somebody waits already."""
     global READ_S
-    READ_S = 0.0
+    READ_S = seconds
 
 
 def write(path: BucketPath, data: bytes) -> None:
@@ -62,7 +62,7 @@ def read(path: BucketPath, patience_s: float | None = None) -> bytes:
         with _files(path).open_input_stream(path.key) as stream:
             return bytes(stream.read())
 
-    return _ask(path, "read", READ_S if patience_s is None else patience_s, get)
+    return _ask(path, "read", patience_s, get)
 
 
 def tail(path: BucketPath, size: int) -> bytes:
@@ -71,13 +71,13 @@ def tail(path: BucketPath, size: int) -> bytes:
             file.seek(max(0, file.size() - size))
             return bytes(file.read())
 
-    return _ask(path, "read", READ_S, get)
+    return _ask(path, "read", None, get)
 
 
 @contextmanager
 def open_file(path: BucketPath) -> Iterator[Any]:
     """For reading, with `seek`: only what is asked for is fetched."""
-    opened = _ask(path, "read", READ_S, lambda: _files(path).open_input_file(path.key))
+    opened = _ask(path, "read", None, lambda: _files(path).open_input_file(path.key))
     with _translated(path, "read"), opened as file:
         yield file
 
@@ -101,7 +101,7 @@ def changed(path: BucketPath) -> int:
 def files(folder: BucketPath) -> list[BucketPath]:
     """All under `folder`, sorted. Folders there are none: some buckets keep marks of them."""
     selector = fs.FileSelector(folder.key, recursive=True, allow_not_found=True)
-    found = _ask(folder, "listed", READ_S, lambda: _files(folder).get_file_info(selector))
+    found = _ask(folder, "listed", None, lambda: _files(folder).get_file_info(selector))
     keys = sorted(info.path for info in found if info.type == fs.FileType.File)
     return [BucketPath(f"{folder.scheme}://{key}") for key in keys]
 
@@ -124,19 +124,20 @@ def delete_folder(path: BucketPath) -> None:
 
 
 def _info(path: BucketPath, patience_s: float | None = None) -> fs.FileInfo:
-    patience_s = READ_S if patience_s is None else patience_s
     return _ask(path, "read", patience_s, lambda: _files(path).get_file_info(path.key))
 
 
-def _ask(path: BucketPath, done: str, patience_s: float, ask: Callable[[], T]) -> T:
-    """Raises BucketSilent, and FileNotFoundError where the bucket says so."""
-    end = time.monotonic() + patience_s
+def _ask(path: BucketPath, done: str, patience_s: float | None, ask: Callable[[], T]) -> T:
+    """None for the patience of this process. Raises BucketSilent, and FileNotFoundError where the
+    bucket says so."""
+    began = time.monotonic()
     while True:
         try:
             with _translated(path, done):
                 return ask()
         except BucketSilent:
-            if time.monotonic() + AGAIN_S > end:
+            patience = READ_S if patience_s is None else patience_s
+            if time.monotonic() + AGAIN_S > began + patience:
                 raise
         time.sleep(AGAIN_S)
 

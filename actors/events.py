@@ -31,14 +31,14 @@ def note(folder: str | Place, who: str, what: str, **facts: Any) -> None:
     event = {"at": round(time.time(), 3), "who": who, "what": what, **facts}
     line, run = (json.dumps(event) + "\n").encode(), place(folder)
     if isinstance(run, BucketPath):
-        # Who tells may be an event loop, and a bucket may be silent for minutes.
+        # Who tells may be an event loop, and a bucket may be silent for a while.
         threading.Thread(target=_put, args=(run, line), daemon=True).start()
     else:
         _add(run / FILE, line)
 
 
 def _put(run: BucketPath, line: bytes) -> None:
-    with suppress(OSError):
+    with suppress(OSError, RuntimeError):  # of a process that ends no thread can be started
         bucket.write(run / FOLDER / f"{time.time_ns()}-{secrets.token_hex(4)}.json", line)
 
 

@@ -145,9 +145,9 @@ def read_texts(path: Place) -> pa.Table:
             if not file.schema_arrow.equals(SCHEMA):
                 raise ValueError(f"it has the columns {', '.join(file.schema_arrow.names)}")
             return file.read(columns=TEXTS, use_threads=False)
-    except BucketSilent:
-        raise
     except Exception as error:
+        if isinstance(error, BucketSilent):
+            durable.exists(path)  # raises where it is the bucket that is at fault, not the file
         raise SegmentError(_foreign(path, error)) from error
 
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 import ray
 
+from actors import bucket
 from actors.digests import Arrays, DigestMismatch, digest
 from actors.waiting import ANSWER_S, despite_loss, get_within, patiently
 
@@ -179,6 +180,7 @@ class WeightStoreService:
         # Nobody else writes there, and in a bucket each look would be paid for.
         self._shelved = set[int]()
         if shelf is not None:
+            bucket.wait_at_most(ANSWER_S / 2)  # for which others wait for this actor
             shelf.opened()
 
     async def alive(self) -> None:

@@ -89,7 +89,7 @@ def report(args: argparse.Namespace) -> None:
     from actors import bucket
     from cluster import report
 
-    bucket.ask_once()
+    bucket.wait_at_most(0)
     print(report.write(folder))
 
 
@@ -208,7 +208,6 @@ def _require_capacity(who: str, wanted: list[Need]) -> None:
 
 
 def _selfplay(config: RunConfig, door: Door | None) -> None:
-    from actors import bucket
     from cluster import loggers, own_ray, report
     from cluster.driver import driving
     from cluster.gallery import host
@@ -228,5 +227,4 @@ def _selfplay(config: RunConfig, door: Door | None) -> None:
         _require_capacity(f"run {config.name}", needs(config))
         with host.beside(folder, door, progress.told):
             selfplay.run(replace(config, folder=str(folder.parent)), progress)
-    bucket.ask_once()
     progress.finished(run_folder(config) / report.write(folder).name)

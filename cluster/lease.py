@@ -54,11 +54,18 @@ class _Heart(threading.Thread):
         while not self._over.wait(BEAT_S):
             with suppress(bucket.BucketSilent):
                 found = _read(self._folder)
-                if found and not self._mine(found):
-                    print(f"unicorn-ray: {busy(self._folder, found)}", file=sys.stderr, flush=True)
-                    os._exit(REFUSED)
-                if not self._over.is_set():
-                    self.beat()
+                if self._over.is_set():
+                    return
+                if not self._mine(found):
+                    self._end(found)
+                self.beat()
+
+    def _end(self, found: bytes) -> None:
+        """Also where the lease is gone: then another driver had it, and has come to its end."""
+        try:
+            print(f"unicorn-ray: {busy(self._folder, found)}", file=sys.stderr, flush=True)
+        finally:
+            os._exit(REFUSED)
 
     def stop(self) -> None:
         self._over.set()

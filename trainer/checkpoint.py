@@ -13,7 +13,7 @@ import json
 import re
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 from actors import durable, sealed
 from actors.bucket import BucketSilent
-from actors.places import Place
+from actors.places import BucketPath, Place
 from actors.waiting import FULL, patiently
 from policies.errors import brief, named, shown
 from policies.interface import CheckpointError
@@ -79,9 +79,15 @@ def save(
     aside = sealed.aside_of(path)
     what = f"checkpoint {cursor.name}"
     if learner.rank == 0:
-        patiently(lambda: _begin(folder, aside), what, pause_s)
+        patiently(lambda: _begin(folder, aside, path), what, pause_s)
     _barrier()
-    patiently(lambda: _write_shards(aside, learner), what, pause_s)
+
+    def write() -> None:
+        # Another driver may have taken over while this one was cut off from the bucket.
+        if not learner.any_rank(learner.rank == 0 and _sealed_meanwhile(path)):
+            _write_shards(aside, learner)
+
+    patiently(write, what, pause_s)
     if learner.rank == 0:
         patiently(lambda: _finish(aside, path, cursor, settings), what, pause_s)
         patiently(lambda: _prune(folder, kept), f"the end of those before {what}", pause_s)
@@ -106,7 +112,8 @@ def finished(folder: Place) -> dict[int, Place]:
 def verify(path: Place) -> Checkpoint:
     """Raises CheckpointError naming the first file that is missing, added or altered."""
     found, stated = _manifest(path)
-    there = set(durable.names(path)) - {MANIFEST}
+    # In a bucket some may lie there of a writer that died, which nothing reads.
+    there = set() if isinstance(path, BucketPath) else set(durable.names(path)) - {MANIFEST}
     for name in sorted(there | set(stated)):
         fault = _fault(path / name, stated.get(name))
         if fault:
@@ -152,9 +159,16 @@ def _dcp_errors(fault: str, fix: str) -> Iterator[None]:
         raise CheckpointError(f"{fault} ({causes}): {fix}.") from error
 
 
-def _begin(folder: Place, aside: Place) -> None:
-    _remove_leftovers(folder)
+def _begin(folder: Place, aside: Place, path: Place) -> None:
+    _remove_leftovers(folder, path)
     sealed.begin(aside)
+
+
+def _sealed_meanwhile(path: Place) -> bool:
+    """Never raises, for the other ranks wait for the answer."""
+    with suppress(BucketSilent):
+        return isinstance(path, BucketPath) and sealed.is_whole(path, MANIFEST, patience_s=0)
+    return False
 
 
 def _write_shards(aside: Place, learner: Learner) -> None:
@@ -183,9 +197,10 @@ def _prune(folder: Place, kept: int) -> None:
         sealed.discard(path, MANIFEST)
 
 
-def _remove_leftovers(folder: Place) -> None:
+def _remove_leftovers(folder: Place, but: Place) -> None:
     for name in durable.names(folder):
-        if name.startswith("step-") and not sealed.is_whole(folder / name, MANIFEST):
+        left = name.startswith("step-") and not sealed.is_whole(folder / name, MANIFEST)
+        if left and folder / name != but:
             sealed.remove(folder / name)
 
 

@@ -18,7 +18,7 @@ from typing import Any, Protocol, Self
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors import durable, events
+from actors import bucket, durable, events
 from actors.config import JudgeConfig, ProposerConfig, SolverConfig
 from actors.faults import Poisoned, plain
 from actors.meter import Meter
@@ -108,6 +108,7 @@ class Crew:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        bucket.wait_at_most(0)  # the end does not wait for a silent one
         for guard in self._guards:
             guard.cancel()
         for pool in self.pools():

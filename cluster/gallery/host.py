@@ -37,7 +37,7 @@ class GalleryService:
 
     def __init__(self, folder: str, door: Door) -> None:
         os.nice(NICENESS)
-        bucket.ask_once()
+        bucket.wait_at_most(0)
         note_start(folder, "gallery")
         self._door, self._problem = door, ""
         try:
@@ -84,7 +84,7 @@ def beside(folder: Place, door: Door | None, tell: Callable[[str], None]) -> Ite
 
 def in_front(folder: Place, door: Door, tell: Callable[[str], None]) -> None:
     """Serves the folder until it is interrupted. Raises ConfigError or GalleryError."""
-    bucket.ask_once()
+    bucket.wait_at_most(0)
     gallery = Gallery(folder)
     listening, door = server.listen(door)
     tell(door.announcement)

@@ -263,3 +263,23 @@ def test_an_address_that_cannot_be_is_refused_without_its_secret(address: str) -
 def test_a_bucket_that_is_not_there_is_named(s3: Line) -> None:
     with pytest.raises(BucketSilent, match=r"s3://no-such-bucket/x cannot be written .*NO_SUCH"):
         durable.write(BucketPath("s3://no-such-bucket/x"), b"1")
+
+
+def test_what_another_writer_left_in_a_checkpoint_is_not_read(place: BucketPath) -> None:
+    learner, folder, cursor = Learner(small_policy(), TRAINER), place / "c", Cursor(1, 1, 2, 2, 0)
+    durable.write(folder / cursor.name / "__1_0.distcp", b"of more ranks, which died")
+    path = checkpoint.save(folder, learner, cursor, {}, 9, 60.0)
+    durable.write(path / ".metadata.tmp", b"of one that is cut off")
+    found = checkpoint.latest(folder)
+    assert found is not None and found.cursor == cursor
+    checkpoint.restore(found, learner)
+
+
+def test_a_damaged_file_is_named_where_the_bucket_answers(place: BucketPath) -> None:
+    log = ReplayBuffer(place / "replay")
+    log.append(1, 0, slice_of(0))
+    (path,) = durable.files(place / "replay")
+    data = durable.read(path)
+    durable.write(path, data[:-300] + bytes(292) + data[-8:])
+    with pytest.raises(SegmentError, match="was not written by this program"):
+        read_texts(path)

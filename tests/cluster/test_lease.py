@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from actors import durable, events
+from actors import bucket, durable, events
 from actors.places import BucketPath
 from cluster import lease
 from cluster.driver import driving
@@ -75,6 +75,16 @@ def within(seconds: float, true: Callable[[], bool]) -> bool:
     while not true() and time.monotonic() < end:
         time.sleep(0.1)
     return true()
+
+
+def test_a_driver_whose_lease_is_gone_ends(place: BucketPath, quick: None) -> None:
+    """Another one went on, and came to its end."""
+    first = start(place)
+    try:
+        bucket.delete(place / FILE)
+        assert first.wait(60) == 2
+    finally:
+        first.kill()
 
 
 def test_a_driver_whose_lease_was_taken_ends(place: BucketPath, quick: None) -> None:
