@@ -132,6 +132,7 @@ def append(path: Place, line: bytes) -> None:
         if not there.endswith(line):  # else only the answer was lost, the last time
             bucket.write(path, there + line)
         return
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)
         try:

@@ -34,7 +34,6 @@ class Journal:
         patiently(lambda: durable.write(self.path, data), str(self.path), self._pause_s)
 
     def add(self, row: Mapping[str, Any]) -> None:
-        durable.make_folder(self.path.parent)
         line = json.dumps(row).encode() + b"\n"
         patiently(lambda: durable.append(self.path, line), f"a line of {self.path}", self._pause_s)
 
