@@ -17,18 +17,18 @@ import ray
 import torch
 from ray.actor import ActorHandle
 
-from actors import exports
 from actors.config import ActorsConfig, JudgeConfig, ProposerConfig, SolverConfig, place
-from actors.events import note_start
-from actors.judge import Judge
-from actors.leases import Receipt, Tell, tell_nobody
-from actors.mapped_weights import MappedWeights
-from actors.meter import Meter
-from actors.pool import Pool
-from actors.proposer import Proposer
-from actors.records import JudgedGroup, Role, Task
-from actors.solver import Drawing, Solver
-from actors.templates import load_templates
+from actors.metrics import catalog
+from actors.metrics.meter import Meter
+from actors.pool.leases import Receipt, Tell, tell_nobody
+from actors.pool.pool import Pool
+from actors.replay.records import JudgedGroup, Role, Task
+from actors.roles.judge import Judge
+from actors.roles.proposer import Proposer
+from actors.roles.solver import Drawing, Solver
+from actors.roles.templates import load_templates
+from actors.storage.events import note_start
+from actors.weights.mapped import MappedWeights
 from policies.config import PolicyConfig
 from policies.interface import Picture
 from policies.registry import load_policy
@@ -86,11 +86,11 @@ class Replica:
         return receipt, payload
 
     def _tell(self, receipt: Receipt, stage: str) -> None:
-        self._meter.add(exports.TASKS, stage=stage)
-        self._meter.add(exports.BUSY, receipt.seconds, stage=stage)
-        self._meter.add(exports.IMAGES, receipt.pictures, stage=stage)
-        self._meter.add(exports.UNPARSABLE, receipt.unparsable, stage=stage)
-        self._meter.set(exports.REPLICA_VERSION, receipt.task.version)
+        self._meter.add(catalog.TASKS, stage=stage)
+        self._meter.add(catalog.BUSY, receipt.seconds, stage=stage)
+        self._meter.add(catalog.IMAGES, receipt.pictures, stage=stage)
+        self._meter.add(catalog.UNPARSABLE, receipt.unparsable, stage=stage)
+        self._meter.set(catalog.REPLICA_VERSION, receipt.task.version)
 
 
 class ProposerReplica(Replica):

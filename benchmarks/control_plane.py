@@ -16,9 +16,9 @@ from typing import Any
 import ray
 
 from actors.config import ActorsConfig
-from actors.leases import Receipt
-from actors.pool import Pool
-from actors.records import Task
+from actors.pool.leases import Receipt
+from actors.pool.pool import Pool
+from actors.replay.records import Task
 from policies.seeds import generator
 from tests.simulated import Fate, World, play
 

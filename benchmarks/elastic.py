@@ -1,7 +1,7 @@
 """How Solvers follow their work over the nodes of a cluster: a timeline, and a picture of it.
 
 Invariant: the cluster is a real Ray of several nodes with the real autoscaler on this machine (see
-tests/cluster/fake_cluster.py), and the run a real one; nothing is added up that was not seen.
+tests/cluster/session/fake_cluster.py), and the run a real one; nothing is added up that was not seen.
 `python -m benchmarks.elastic --out FOLDER` writes timeline.html and prints when nodes came and went.
 """
 
@@ -16,9 +16,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from actors import events
-from cluster import report_charts
-from tests.cluster.fake_cluster import FakeCluster, fake_cluster
+from actors.storage import events
+from cluster.report import charts as report_charts
+from tests.cluster.session.fake_cluster import FakeCluster, fake_cluster
 
 ROOT = Path(__file__).parents[1]
 NODES, GONE_S = 4, 120.0

@@ -102,10 +102,10 @@ def one_side(on: bool, tasks: int) -> None:
 
 async def bursts(tasks: int, folder: str) -> None:
     from actors.config import ActorsConfig, SolverConfig
-    from actors.records import Proposal, Task
+    from actors.replay.records import Proposal, Task
     from actors.replica import Part, role_pool
-    from actors.version_folder import VersionFolder
-    from actors.weight_store import WeightStoreActor
+    from actors.weights.store import WeightStoreActor
+    from actors.weights.version_folder import VersionFolder
     from policies.config import PolicyConfig
 
     policy, solver = PolicyConfig(), SolverConfig(cpus=0.5)

@@ -30,10 +30,10 @@ import ray
 import torch
 from safetensors.numpy import save_file
 
-from actors import durable
-from actors.digests import Arrays
-from actors.mapped_weights import MappedWeights
-from actors.weight_store import WeightStoreActor, publish
+from actors.storage import durable
+from actors.weights.digests import Arrays
+from actors.weights.mapped import MappedWeights
+from actors.weights.store import WeightStoreActor, publish
 
 ARRAYS = 25
 KEPT = 2

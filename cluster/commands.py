@@ -14,11 +14,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from actors.places import BucketPath, place, run_folder
+from actors.storage.paths import BucketPath, place, run_folder
 
 if TYPE_CHECKING:
-    from cluster.gallery.door import Door
-    from cluster.needs import Machine, Need
+    from cluster.gallery.address import Door
+    from cluster.sizing.needs import Machine, Need
     from trainer.config import RunConfig
 
 STOPPED = 130
@@ -26,7 +26,9 @@ DIFFERENT = 1
 
 
 def run(args: argparse.Namespace) -> None:
-    from cluster import dry_run, jobs, recipe
+    from cluster.recipes import recipe
+    from cluster.session import jobs
+    from cluster.sizing import dry_run
     from policies.registry import footprint
 
     config = recipe.load(args.recipe, args.overrides)
@@ -43,8 +45,10 @@ def run(args: argparse.Namespace) -> None:
 
 
 def submit(args: argparse.Namespace) -> None:
-    from cluster import capacity, jobs, recipe
-    from cluster.needs import needs
+    from cluster.recipes import recipe
+    from cluster.session import jobs
+    from cluster.sizing import capacity
+    from cluster.sizing.needs import needs
 
     config = recipe.load(args.recipe, args.overrides)
     jobs.require_reachable(config)
@@ -66,14 +70,14 @@ def submit(args: argparse.Namespace) -> None:
 
 
 def stop(args: argparse.Namespace) -> None:
-    from cluster import jobs
+    from cluster.session import jobs
 
     jobs.stop(jobs.connect(jobs.address(args.address)), args.job)
     print(f"{args.job} is stopped; the same submission again goes on with its run")
 
 
 def resume(args: argparse.Namespace) -> None:
-    from cluster import recipe
+    from cluster.recipes import recipe
 
     config = recipe.load_folder(place(args.folder))
     _preflight(config)
@@ -81,69 +85,71 @@ def resume(args: argparse.Namespace) -> None:
 
 
 def report(args: argparse.Namespace) -> None:
-    from cluster import recipe
+    from cluster.recipes import recipe
 
     folder = place(args.folder)
     recipe.load_folder(folder)  # first: it is quick to say that there is no run
 
-    from actors import bucket
-    from cluster import report
+    from actors.storage import bucket
+    from cluster.report import page
 
     bucket.wait_at_most(0)
-    print(report.write(folder))
+    print(page.write(folder))
 
 
 def gallery(args: argparse.Namespace) -> None:
-    from cluster import recipe
+    from cluster.recipes import recipe
 
     folder = place(args.folder)
     recipe.load_folder(folder)
 
     from cluster.gallery import host
-    from cluster.gallery.door import TOKEN, Door
+    from cluster.gallery.address import TOKEN, Door
 
     door = Door.of(args.host, args.port, os.environ.get(TOKEN, ""))
     host.in_front(folder, door, lambda text: print(text, flush=True))
 
 
 def evaluate(args: argparse.Namespace) -> None:
-    from cluster import own_ray
+    from cluster.session import ray_session
 
-    own_ray.settle()
+    ray_session.settle()
 
-    from cluster import evaluate, preflight
-    from cluster.needs import measuring
-    from cluster.progress import Progress, table
+    from cluster import evaluate
+    from cluster.sizing import preflight
+    from cluster.sizing.needs import measuring
+    from cluster.watch.progress import Progress, table
     from policies.registry import checkpoint_folder
 
     config = evaluate.target(place(args.target), args.overrides)
     preflight.check_measuring(config, _machine(), checkpoint_folder(config.policy))
-    with own_ray.connected():
+    with ray_session.connected():
         _require_capacity("measuring", measuring(config))
         found = evaluate.scores(config, Progress(sys.stdout))
     print("\n".join(table({}, found, "score")))
 
 
 def chaos(args: argparse.Namespace) -> None:
-    from cluster import recipe
+    from cluster.recipes import recipe
 
     config = recipe.load(args.recipe, args.overrides)
     _preflight(config)
 
-    from cluster import chaos, own_ray, verdict
+    from cluster.chaos import storm, verdict
+    from cluster.session import ray_session
 
     if isinstance(run_folder(config), BucketPath):
-        raise chaos.ChaosError(f"folder is {config.folder}: chaos wants one on this machine")
-    if os.environ.get(own_ray.ADDRESS):
-        raise chaos.ChaosError(f"chaos kills only a Ray of its own: unset {own_ray.ADDRESS}")
+        raise storm.ChaosError(f"folder is {config.folder}: chaos wants one on this machine")
+    if os.environ.get(ray_session.ADDRESS):
+        raise storm.ChaosError(f"chaos kills only a Ray of its own: unset {ray_session.ADDRESS}")
 
-    def tell(kill: chaos.Kill) -> None:
+    def tell(kill: storm.Kill) -> None:
         print(f"killed: {kill.kind} ({kill.victim.who}, process {kill.victim.pid})", flush=True)
 
     print(f"the run in peace, into {config.folder}/{config.name}-peace", flush=True)
-    peace = chaos.in_peace(config)
+    peace = storm.in_peace(config)
     print(f"the run in chaos, into {config.folder}/{config.name}-chaos-{args.seed}", flush=True)
-    outcome = chaos.in_chaos(config, args.seed, args.kills, peace.seconds, tell)
+    outcome = storm.in_chaos(config, args.seed, args.kills, peace.seconds, tell)
     found = verdict.compare(config, peace, outcome)
     print("\n".join(verdict.table(found)))
     if not found.same:
@@ -157,11 +163,12 @@ def dashboards(args: argparse.Namespace) -> None:
 
 
 def _preflight(config: RunConfig) -> None:
-    from cluster import own_ray
+    from cluster.session import ray_session
 
-    own_ray.settle()
+    ray_session.settle()
 
-    from cluster import loggers, preflight
+    from cluster.sizing import preflight
+    from cluster.watch import loggers
     from policies.registry import checkpoint_folder
 
     loggers.require(config.loggers, run_folder(config))
@@ -171,8 +178,8 @@ def _preflight(config: RunConfig) -> None:
 
 def _machine() -> Machine:
     """This one; a cluster that is named by its address is judged once it is joined."""
-    from cluster import preflight
-    from cluster.needs import Machine
+    from cluster.sizing import preflight
+    from cluster.sizing.needs import Machine
 
     known = not os.environ.get("RAY_ADDRESS")
     return preflight.this_machine() if known else Machine(math.inf, math.inf)
@@ -183,7 +190,7 @@ def _door(place: str) -> Door | None:
     if place == "off":
         return None
 
-    from cluster.gallery.door import TOKEN, Door, GalleryError
+    from cluster.gallery.address import TOKEN, Door, GalleryError
 
     host, colon, port = place.rpartition(":")
     if not (host and colon and port.isascii() and port.isdigit()):
@@ -201,18 +208,21 @@ def _link(door: Door | None, dashboard: str) -> str:
 
 def _require_capacity(who: str, wanted: list[Need]) -> None:
     """Of the cluster that was joined; this machine was asked before Ray started."""
-    from cluster import capacity, own_ray
+    from cluster.session import ray_session
+    from cluster.sizing import capacity
 
-    if os.environ.get(own_ray.ADDRESS):
+    if os.environ.get(ray_session.ADDRESS):
         capacity.require(who, wanted, capacity.joined())
 
 
 def _selfplay(config: RunConfig, door: Door | None) -> None:
-    from cluster import loggers, own_ray, report
-    from cluster.driver import driving
     from cluster.gallery import host
-    from cluster.needs import needs
-    from cluster.progress import Progress
+    from cluster.report import page
+    from cluster.session import ray_session
+    from cluster.session.driver import driving
+    from cluster.sizing.needs import needs
+    from cluster.watch import loggers
+    from cluster.watch.progress import Progress
     from trainer import selfplay
 
     progress = Progress(sys.stdout)
@@ -222,9 +232,9 @@ def _selfplay(config: RunConfig, door: Door | None) -> None:
     with (
         driving(folder, progress.told),
         loggers.following(folder, config.name, config.loggers),
-        own_ray.connected(),
+        ray_session.connected(),
     ):
         _require_capacity(f"run {config.name}", needs(config))
         with host.beside(folder, door, progress.told):
             selfplay.run(replace(config, folder=str(folder.parent)), progress)
-    progress.finished(run_folder(config) / report.write(folder).name)
+    progress.finished(run_folder(config) / page.write(folder).name)

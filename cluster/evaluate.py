@@ -11,16 +11,16 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 
-from actors.places import BucketPath, Place
-from actors.version_folder import VERSIONS
-from cluster import recipe
-from cluster.progress import Progress
+from actors.storage.paths import BucketPath, Place
+from actors.weights.version_folder import VERSIONS
+from cluster.recipes import recipe
+from cluster.watch.progress import Progress
 from evaluation.measure import measure
 from evaluation.suites import load_suite
 from policies.config import ConfigError
 from policies.registry import is_checkpoint
 from trainer.config import RunConfig
-from trainer.crew import Crew
+from trainer.run_actors import Crew
 
 
 def target(path: Place, overrides: Sequence[str]) -> RunConfig:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from actors.faults import plain
+from actors.pool.faults import plain
 from policies.errors import UserError
 
 REFUSED = 2

@@ -14,12 +14,12 @@ from typing import Protocol
 
 import ray
 
-from actors import durable
 from actors.config import JudgeConfig
-from actors.places import Place, run_folder
-from actors.records import JudgedGroup, reason_kind
-from actors.segments import SegmentName, read_segment, round_folder
-from actors.waiting import within
+from actors.replay.records import JudgedGroup, reason_kind
+from actors.replay.segments import SegmentName, read_segment, round_folder
+from actors.retry import within
+from actors.storage import durable
+from actors.storage.paths import Place, run_folder
 from evaluation.config import RunSettings
 from evaluation.diversity import diversity
 from evaluation.judging import correlation

@@ -17,11 +17,11 @@ from typing import Any, Protocol, TypeVar
 
 import ray
 
-from actors import durable
-from actors.places import Place, run_folder
-from actors.pool import Pool
-from actors.records import Task
-from actors.waiting import made_again, patiently, within
+from actors.pool.pool import Pool
+from actors.replay.records import Task
+from actors.retry import made_again, patiently, within
+from actors.storage import durable
+from actors.storage.paths import Place, run_folder
 from evaluation import grading
 from evaluation.config import EvaluationConfig, RunSettings
 from evaluation.grading import Asked, Drawn, Item, Seen

@@ -13,11 +13,11 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from actors import durable
-from actors.exports import SCORE
-from actors.meter import Meter
-from actors.places import Place, place
-from actors.waiting import patiently
+from actors.metrics.catalog import SCORE
+from actors.metrics.meter import Meter
+from actors.retry import patiently
+from actors.storage import durable
+from actors.storage.paths import Place, place
 from policies.errors import UserError
 
 FILE = "metrics.jsonl"

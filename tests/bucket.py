@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from actors import bucket
+from actors.storage import bucket
 
 NAME = "unicorn"
 ADDRESS = f"s3://{NAME}"

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from actors.places import BucketPath
+from actors.storage.paths import BucketPath
 from tests.bucket import ADDRESS, Line, served
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from ray.exceptions import RayActorError, RayTaskError
 
-from actors.leases import Receipt
-from actors.records import Task
+from actors.pool.leases import Receipt
+from actors.replay.records import Task
 
 
 class Deadlock(AssertionError):

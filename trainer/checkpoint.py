@@ -23,10 +23,10 @@ import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.api import CheckpointException
 
-from actors import durable, sealed
-from actors.bucket import BucketSilent
-from actors.places import BucketPath, Place
-from actors.waiting import FULL, patiently
+from actors.retry import FULL, patiently
+from actors.storage import durable, sealed_folder
+from actors.storage.bucket import BucketSilent
+from actors.storage.paths import BucketPath, Place
 from policies.errors import brief, named, shown
 from policies.interface import CheckpointError
 from trainer import shards
@@ -74,9 +74,9 @@ def save(
     `kept` newest are deleted. The same cursor again is a no-op. A disk that takes no writes is
     waited for, for `pause_s` seconds at most. Raises CheckpointError."""
     path = folder / cursor.name
-    if learner.any_rank(sealed.is_whole(path, MANIFEST)):
+    if learner.any_rank(sealed_folder.is_whole(path, MANIFEST)):
         return path
-    aside = sealed.aside_of(path)
+    aside = sealed_folder.aside_of(path)
     what = f"checkpoint {cursor.name}"
     if learner.rank == 0:
         patiently(lambda: _begin(folder, aside, path), what, pause_s)
@@ -161,13 +161,13 @@ def _dcp_errors(fault: str, fix: str) -> Iterator[None]:
 
 def _begin(folder: Place, aside: Place, path: Place) -> None:
     _remove_leftovers(folder, path)
-    sealed.begin(aside)
+    sealed_folder.begin(aside)
 
 
 def _sealed_meanwhile(path: Place) -> bool:
     """Never raises, for the other ranks wait for the answer."""
     with suppress(BucketSilent):
-        return isinstance(path, BucketPath) and sealed.is_whole(path, MANIFEST, patience_s=0)
+        return isinstance(path, BucketPath) and sealed_folder.is_whole(path, MANIFEST, patience_s=0)
     return False
 
 
@@ -180,13 +180,13 @@ def _write_shards(aside: Place, learner: Learner) -> None:
 
 def _finish(aside: Place, path: Place, cursor: Cursor, settings: Mapping[str, Any]) -> None:
     """Writes the manifest and gives the folder its name."""
-    if sealed.is_whole(path, MANIFEST):
+    if sealed_folder.is_whole(path, MANIFEST):
         return durable.sync(path.parent)  # it got its name before the disk was full
     # Not what lies there: of a writer that is cut off but not dead some may be there, or gone.
     files = {name: _sha256(aside / name) for name in shards.written(aside)}
     body = {"cursor": asdict(cursor), "settings": dict(settings), "files": files}
     text = json.dumps(body | {"sha256": _body_hash(body)}, indent=2) + "\n"
-    sealed.finish(aside, path, MANIFEST, text.encode())
+    sealed_folder.finish(aside, path, MANIFEST, text.encode())
 
 
 def _prune(folder: Place, kept: int) -> None:
@@ -194,14 +194,14 @@ def _prune(folder: Place, kept: int) -> None:
     newest = list(_folders(folder))
     ended = list(finished(folder).values())
     for path in set(newest[kept:]) - set(ended[-KEPT_VERSIONS:]):
-        sealed.discard(path, MANIFEST)
+        sealed_folder.discard(path, MANIFEST)
 
 
 def _remove_leftovers(folder: Place, but: Place) -> None:
     for name in durable.names(folder):
-        left = name.startswith("step-") and not sealed.is_whole(folder / name, MANIFEST)
+        left = name.startswith("step-") and not sealed_folder.is_whole(folder / name, MANIFEST)
         if left and folder / name != but:
-            sealed.remove(folder / name)
+            sealed_folder.remove(folder / name)
 
 
 def _folders(folder: Place) -> Iterator[Place]:
@@ -209,7 +209,7 @@ def _folders(folder: Place) -> Iterator[Place]:
     numbered = []
     for name in durable.names(folder):
         match = NAME.fullmatch(name)
-        if match and sealed.is_whole(folder / name, MANIFEST):
+        if match and sealed_folder.is_whole(folder / name, MANIFEST):
             numbered.append((int(match[1]), int(match[2]), folder / name))
         elif not (match or name.endswith(durable.LEFTOVER)):
             raise CheckpointError(

@@ -11,7 +11,7 @@ from actors.config import (
     SolverConfig,
     require_node,
 )
-from actors.places import place
+from actors.storage.paths import place
 from evaluation.config import EvaluationConfig
 from policies.config import DTYPES, PolicyConfig, require, require_cpus
 from policies.interface import PATTERNS

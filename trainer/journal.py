@@ -10,9 +10,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from actors import durable
-from actors.places import Place
-from actors.waiting import patiently
+from actors.retry import patiently
+from actors.storage import durable
+from actors.storage.paths import Place
 
 JOURNAL = "train.jsonl"
 LONGEST_ROW = 2**16

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from actors.records import JudgedGroup, Rollout
-from actors.templates import Templates
+from actors.replay.records import JudgedGroup, Rollout
+from actors.roles.templates import Templates
 from policies.interface import Example, Pattern
 from policies.seeds import generator
 

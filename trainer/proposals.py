@@ -14,16 +14,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Literal
 
-from actors import durable
-from actors.faults import Poisoned
-from actors.library import Library, demonstrations
-from actors.places import Place
-from actors.proposer import Request
-from actors.records import Proposal, Task
-from actors.templates import load_templates
-from actors.waiting import patiently
+from actors.pool.faults import Poisoned
+from actors.replay.records import Proposal, Task
+from actors.retry import patiently
+from actors.roles.prompt_library import Library, demonstrations
+from actors.roles.proposer import Request
+from actors.roles.templates import load_templates
+from actors.storage import durable
+from actors.storage.paths import Place
 from policies.errors import UserError
-from trainer.crew import Crew
+from trainer.run_actors import Crew
 
 FOLDER = "proposals"
 

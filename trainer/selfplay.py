@@ -12,15 +12,15 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from actors import exports
-from actors.faults import Poisoned, innermost
-from actors.records import Proposal, Task, undone
-from actors.waiting import apart, made_again
+from actors.metrics import catalog
+from actors.pool.faults import Poisoned, innermost
+from actors.replay.records import Proposal, Task, undone
+from actors.retry import apart, made_again
 from evaluation.audit import audit
 from evaluation.measure import measure
 from trainer.config import RunConfig
-from trainer.crew import Crew, Progress
 from trainer.proposals import propose
+from trainer.run_actors import Crew, Progress
 from trainer.watch import WATCH_S
 
 
@@ -85,7 +85,7 @@ async def show_sampling(crew: Crew, round_: int, total: int) -> None:
     stored = await crew.stored(round_)
     done = stored["accepted"] + stored["rejected"]
     images = done * crew.config.solver.rollouts
-    crew.meter.set(exports.ROUND, round_)
+    crew.meter.set(catalog.ROUND, round_)
     crew.progress.sampling(round_, done, total, images, stored["accepted"])
 
 

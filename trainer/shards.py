@@ -15,8 +15,8 @@ from typing import Any
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.filesystem import FileSystemBase
 
-from actors import bucket
-from actors.places import BucketPath, Place
+from actors.storage import bucket
+from actors.storage.paths import BucketPath, Place
 
 METADATA = ".metadata"
 

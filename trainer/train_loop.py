@@ -23,13 +23,13 @@ from ray.train import FailureConfig, ScalingConfig
 from ray.train import RunConfig as RayRunConfig
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
-from actors import durable
 from actors.config import ActorsConfig, place
-from actors.events import note_start
-from actors.places import Place
-from actors.records import JudgedGroup
-from actors.templates import Templates, load_templates
-from actors.waiting import get_within
+from actors.replay.records import JudgedGroup
+from actors.retry import get_within
+from actors.roles.templates import Templates, load_templates
+from actors.storage import durable
+from actors.storage.events import note_start
+from actors.storage.paths import Place
 from policies.interface import CheckpointError
 from policies.registry import load_policy
 from trainer import checkpoint
@@ -38,8 +38,8 @@ from trainer.checkpoint import Cursor
 from trainer.config import RunConfig
 from trainer.journal import JOURNAL, Journal
 from trainer.learner import Learned, Learner, TrainingDiverged
-from trainer.outside import Outside, RayOutside, StopActor, StopRequested
 from trainer.patterns import reconstruct
+from trainer.training_io import Outside, RayOutside, StopActor, StopRequested
 
 CHECKPOINTS = "checkpoints"
 STOP_ANSWER_S = 5.0

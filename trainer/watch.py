@@ -10,10 +10,10 @@ import shutil
 from pathlib import Path
 from typing import Protocol
 
-from actors import exports
-from actors.meter import Meter
-from actors.places import Place
-from actors.pool import Pool
+from actors.metrics import catalog
+from actors.metrics.meter import Meter
+from actors.pool.pool import Pool
+from actors.storage.paths import Place
 
 WATCH_S = 2.0
 
@@ -36,16 +36,16 @@ async def watch(crew: Watched) -> None:
         for pool in crew.pools():
             _tell_pool(crew.meter, pool)
         if isinstance(crew.folder, Path):  # a bucket is never full
-            crew.meter.set(exports.DISK_FREE, shutil.disk_usage(crew.folder).free)
-        crew.meter.set(exports.PAUSED, crew.paused or bool(crew.refused))
+            crew.meter.set(catalog.DISK_FREE, shutil.disk_usage(crew.folder).free)
+        crew.meter.set(catalog.PAUSED, crew.paused or bool(crew.refused))
         await asyncio.sleep(WATCH_S)
 
 
 def _tell_pool(meter: Meter, pool: Pool) -> None:
     stats = pool.stats()
     found = {
-        exports.WANTED: stats.wanted, exports.RUNNING: stats.running, exports.LOST: stats.lost,
-        exports.WAITING: stats.waiting, exports.IN_FLIGHT: stats.in_flight,
+        catalog.WANTED: stats.wanted, catalog.RUNNING: stats.running, catalog.LOST: stats.lost,
+        catalog.WAITING: stats.waiting, catalog.IN_FLIGHT: stats.in_flight,
     }  # fmt: skip
     for metric, value in found.items():
         meter.set(metric, value, role=pool.name)

@@ -17,12 +17,12 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors import bucket
-from actors.events import note_start
-from actors.faults import plain
-from actors.places import Place, place
+from actors.pool.faults import plain
+from actors.storage import bucket
+from actors.storage.events import note_start
+from actors.storage.paths import Place, place
 from cluster.gallery import server
-from cluster.gallery.door import Door, GalleryError
+from cluster.gallery.address import Door, GalleryError
 from cluster.gallery.views import Gallery
 from policies.errors import UserError
 

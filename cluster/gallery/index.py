@@ -12,10 +12,10 @@ from collections import Counter
 from dataclasses import dataclass
 from threading import Lock
 
-from actors import durable
-from actors.places import BucketPath, Place
-from actors.replay_index import CLOSED
-from actors.segments import SegmentError, SegmentName, round_folder
+from actors.replay.index import CLOSED
+from actors.replay.segments import SegmentError, SegmentName, round_folder
+from actors.storage import durable
+from actors.storage.paths import BucketPath, Place
 from cluster.gallery.slices import Slice
 
 REST_S = 1.0

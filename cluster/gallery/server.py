@@ -19,7 +19,7 @@ from typing import Any
 
 from aiohttp import web
 
-from cluster.gallery.door import Door, GalleryError
+from cluster.gallery.address import Door, GalleryError
 from cluster.gallery.views import Gallery
 from policies.errors import UserError
 

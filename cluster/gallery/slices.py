@@ -19,9 +19,9 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from actors import durable
-from actors.records import JudgedGroup
-from actors.segments import SegmentError, SegmentName, groups_of, read_table, read_texts
+from actors.replay.records import JudgedGroup
+from actors.replay.segments import SegmentError, SegmentName, groups_of, read_table, read_texts
+from actors.storage import durable
 from policies.interface import Picture
 
 KEPT_BYTES = 64 * 2**20

@@ -13,18 +13,19 @@ from dataclasses import asdict, replace
 from statistics import fmean
 from typing import Any
 
-from actors import durable
-from actors.places import Place
-from actors.records import JudgedGroup
-from actors.segments import SegmentError
-from actors.templates import load_templates
-from cluster import recipe, report_view
-from cluster import report_charts as charts
+from actors.replay.records import JudgedGroup
+from actors.replay.segments import SegmentError
+from actors.roles.templates import load_templates
+from actors.storage import durable
+from actors.storage.paths import Place
 from cluster.gallery.index import Catalogue, Entry, Index
 from cluster.gallery.slices import Pictures
-from cluster.report_groups import card, ends
-from cluster.report_lessons import Taught, lessons, times_taught
-from cluster.report_view import Plot
+from cluster.recipes import recipe
+from cluster.report import charts
+from cluster.report import view as report_view
+from cluster.report.groups import card, ends
+from cluster.report.lessons import Taught, lessons, times_taught
+from cluster.report.view import Plot
 from evaluation import metrics
 from evaluation.suites import load_suite
 from policies.config import ConfigError

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from actors import exports
+from actors.metrics import catalog
 from cluster.grafana.panels import ROWS, Panel
 from policies.errors import UserError
 
@@ -66,7 +66,7 @@ def dashboard(uid: str) -> dict[str, Any]:
 
 def _variables() -> list[dict[str, Any]]:
     source = {"name": "datasource", "type": "datasource", "query": "prometheus", "label": "Source"}
-    tells = exports.RUNNING.exported
+    tells = catalog.RUNNING.exported
     return [
         source,
         _variable("SessionName", f"label_values({tells}, SessionName)"),

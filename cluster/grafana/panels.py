@@ -2,7 +2,7 @@
 
 Invariant: a query stands series of dead workers. Ray goes on exporting a dead worker's counters,
 whose rates are zero, and drops its gauges; so counters are read as rates, summed, and gauges are
-read as a maximum. Names come from actors.exports, so a metric that is renamed is renamed here.
+read as a maximum. Names come from actors.metrics.catalog, so a metric that is renamed is renamed here.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from actors import exports
-from actors.exports import Metric
+from actors.metrics import catalog
+from actors.metrics.catalog import Metric
 
 WINDOW = "2m"
 """Ray reports every 10 s and Prometheus scrapes as often: a rate over less is mostly noise."""
@@ -65,60 +65,60 @@ def scores(title: str, unit: str, tells: str, which: str, category: str = "all")
     """Numbers of metrics.jsonl; `which` and `category` are regular expressions."""
     chosen = f'score=~"{which}",category=~"{category}"'
     legend = "{{score}}" if category == "all" else "{{category}}"
-    return panel(title, unit, tells, (latest(exports.SCORE, "score, category", chosen), legend))
+    return panel(title, unit, tells, (latest(catalog.SCORE, "score, category", chosen), legend))
 
 
 _ACCEPTED = 'reason="accepted"'
 
 ROWS = (
     Row("The run", (
-        now("Round", "none", "The round that is sampled.", latest(exports.ROUND, "run")),
-        now("Weights", "none", "The newest published version.", latest(exports.VERSION, "run")),
+        now("Round", "none", "The round that is sampled.", latest(catalog.ROUND, "run")),
+        now("Weights", "none", "The newest published version.", latest(catalog.VERSION, "run")),
         now("Images a second", "none", "Drawn, to learn from and to measure.",
-            rate(exports.IMAGES, "run")),
+            rate(catalog.IMAGES, "run")),
         now("Drawings all right", "percent", "Of held-out prompts, by the oracle.",
-            latest(exports.SCORE, "run", 'score="drawing/all_right",category="all"')),
+            latest(catalog.SCORE, "run", 'score="drawing/all_right",category="all"')),
         now("Groups in the log", "none", "Prompts with all their drawings, judged.",
-            latest(exports.REPLAY_GROUPS, "run")),
-        now("Optimizer steps", "none", "Done so far.", latest(exports.STEP, "run")),
+            latest(catalog.REPLAY_GROUPS, "run")),
+        now("Optimizer steps", "none", "Done so far.", latest(catalog.STEP, "run")),
     )),
     Row("Speed", (
         panel("Tasks", "ops", "Done a second, by role and by what was asked of it.",
-              (rate(exports.TASKS, "role, stage"), "{{role}} {{stage}}")),
+              (rate(catalog.TASKS, "role, stage"), "{{role}} {{stage}}")),
         panel("Images", "ops", "Drawn a second, to learn from (draw) and to measure (draw_each).",
-              (rate(exports.IMAGES, "stage"), "{{stage}}")),
+              (rate(catalog.IMAGES, "stage"), "{{stage}}")),
         panel("Time of a task", "s", "Mean seconds, by stage: where a round's time goes.",
-              (f"{rate(exports.BUSY, 'role, stage')} / {rate(exports.TASKS, 'role, stage')}",
+              (f"{rate(catalog.BUSY, 'role, stage')} / {rate(catalog.TASKS, 'role, stage')}",
                "{{role}} {{stage}}")),
         panel("Busy", "percentunit", "The part of its time that a replica works: 1 is all of it. "
               "Roles take turns, so each is idle at times.",
-              (f"{rate(exports.BUSY, 'role')} / {latest(exports.RUNNING, 'role')}", "{{role}}"),
-              (rate(exports.BUSY, "role", 'role="trainer"'), "{{role}}")),
+              (f"{rate(catalog.BUSY, 'role')} / {latest(catalog.RUNNING, 'role')}", "{{role}}"),
+              (rate(catalog.BUSY, "role", 'role="trainer"'), "{{role}}")),
         panel("Replicas", "none", "Wanted and running; fewer run while lost ones are replaced.",
-              (latest(exports.WANTED, "role"), "{{role}} wanted"),
-              (latest(exports.RUNNING, "role"), "{{role}} running")),
+              (latest(catalog.WANTED, "role"), "{{role}} wanted"),
+              (latest(catalog.RUNNING, "role"), "{{role}} running")),
         panel("Replicas lost", "none", "Since the driver began; each was replaced.",
-              (latest(exports.LOST, "role"), "{{role}}")),
+              (latest(catalog.LOST, "role"), "{{role}}")),
         panel("Backlog", "none", "Tasks that wait for a free replica, and those in their hands.",
-              (latest(exports.WAITING, "role"), "{{role}} waiting"),
-              (latest(exports.IN_FLIGHT, "role"), "{{role}} in flight")),
+              (latest(catalog.WAITING, "role"), "{{role}} waiting"),
+              (latest(catalog.IN_FLIGHT, "role"), "{{role}} in flight")),
         panel("Weights of the replicas", "none", "The version of each role's last task.",
-              (latest(exports.REPLICA_VERSION, "role"), "{{role}}")),
+              (latest(catalog.REPLICA_VERSION, "role"), "{{role}}")),
     )),
     Row("Judging", (
         panel("Groups", "ops", "Stored a second, accepted or rejected for a reason.",
-              (rate(exports.GROUPS, "reason"), "{{reason}}")),
+              (rate(catalog.GROUPS, "reason"), "{{reason}}")),
         panel("Accepted", "percentunit", "The part of the groups that is learned from.",
-              (f"{rate(exports.GROUPS, 'category', _ACCEPTED)} / {rate(exports.GROUPS, 'category')}",
+              (f"{rate(catalog.GROUPS, 'category', _ACCEPTED)} / {rate(catalog.GROUPS, 'category')}",
                "{{category}}")),
         Panel("Scores", "none", "How the Judge's scores are distributed.",
-              (Query(f"sum by (le) (increase({series(exports.JUDGE_SCORE, suffix='_bucket')}"
+              (Query(f"sum by (le) (increase({series(catalog.JUDGE_SCORE, suffix='_bucket')}"
                      f"[{WINDOW}]))", "{{le}}"),), "heatmap"),
         panel("Scores by category", "none", "The median of the Judge's scores.",
               ("histogram_quantile(0.5, "
-               f"{rate(exports.JUDGE_SCORE, 'le, category', suffix='_bucket')})", "{{category}}")),
+               f"{rate(catalog.JUDGE_SCORE, 'le, category', suffix='_bucket')})", "{{category}}")),
         panel("Answers given up on", "ops", "That no attempt made readable.",
-              (f"{rate(exports.UNPARSABLE, 'role, stage')} or 0 * {rate(exports.TASKS, 'role, stage')}",
+              (f"{rate(catalog.UNPARSABLE, 'role, stage')} or 0 * {rate(catalog.TASKS, 'role, stage')}",
                "{{role}} {{stage}}")),
     )),
     Row("Collapse", (
@@ -142,10 +142,10 @@ ROWS = (
     )),
     Row("Learning", (
         panel("Loss", "none", "Nats a token, by pattern.",
-              (latest(exports.LOSS, "pattern"), "{{pattern}}")),
+              (latest(catalog.LOSS, "pattern"), "{{pattern}}")),
         panel("Gradient", "none", "Its norm before clipping, and steps given up for one that is no "
-              "number.", (latest(exports.GRAD_NORM, "run"), "norm"),
-              (f"sum by (run) ({series(exports.DIVERGED)}) or 0 * {latest(exports.STEP, 'run')}",
+              "number.", (latest(catalog.GRAD_NORM, "run"), "norm"),
+              (f"sum by (run) ({series(catalog.DIVERGED)}) or 0 * {latest(catalog.STEP, 'run')}",
                "given up")),
         scores("Drawing", "percent", "Held-out prompts, by the oracle and by UniCycle.",
                "drawing/(all_right|soft)|unicycle/.*"),
@@ -154,17 +154,17 @@ ROWS = (
                "drawing/all_right", "[^a].*|a[^l].*"),
     )),
     Row("Stores", (
-        panel("Replay log", "bytes", "Its size.", (latest(exports.REPLAY_BYTES, "run"), "{{run}}")),
+        panel("Replay log", "bytes", "Its size.", (latest(catalog.REPLAY_BYTES, "run"), "{{run}}")),
         panel("Replay lag", "none", "Groups that training has not read yet.",
-              (latest(exports.REPLAY_LAG, "run"), "{{run}}")),
+              (latest(catalog.REPLAY_LAG, "run"), "{{run}}")),
         panel("Publishing weights", "s", "Seconds that it took, and since it was done.",
-              (latest(exports.PUBLISH_SECONDS, "run"), "took"),
-              (f"time() - {latest(exports.PUBLISHED_AT, 'run')}", "ago")),
+              (latest(catalog.PUBLISH_SECONDS, "run"), "took"),
+              (f"time() - {latest(catalog.PUBLISHED_AT, 'run')}", "ago")),
         panel("Object store", "bytes", "Of all nodes, by where Ray keeps it.",
               ('sum by (Location) (ray_object_store_memory{SessionName=~"$SessionName"})',
                "{{Location}}")),
         panel("Disk", "bytes", "Free for the run folder; and 1 while the run waits for room.",
-              (latest(exports.DISK_FREE, "run"), "free"),
-              (latest(exports.PAUSED, "run"), "paused")),
+              (latest(catalog.DISK_FREE, "run"), "free"),
+              (latest(catalog.PAUSED, "run"), "paused")),
     )),
 )  # fmt: skip

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster import recipe
+from cluster.recipes import recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = str(ROOT / "configs" / "tiny.yaml")

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from actors import events
-from actors.digests import digest
-from actors.segments import log_digest
+from actors.replay.segments import log_digest
+from actors.storage import events
+from actors.weights.digests import digest
 from policies.tiny.policy import TinyPolicy
-from tests.cluster.fake_cluster import FakeCluster, fake_cluster, wait_until
+from tests.cluster.session.fake_cluster import FakeCluster, fake_cluster, wait_until
 
 ROOT = Path(__file__).parents[2]
 RECIPE = (

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from actors.places import place
-from cluster import evaluate, recipe
+from actors.storage.paths import place
+from cluster import evaluate
+from cluster.recipes import recipe
 from policies.config import ConfigError
 from trainer.config import RunConfig
 

@@ -12,7 +12,7 @@ import pytest
 import ray
 import yaml
 
-from cluster import recipe
+from cluster.recipes import recipe
 
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "cluster/files"

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from actors.config import ActorsConfig, JudgeConfig
-from actors.records import JudgedGroup, Judgement, Rollout, reason_kind
-from actors.segments import write_segment
+from actors.replay.records import JudgedGroup, Judgement, Rollout, reason_kind
+from actors.replay.segments import write_segment
 from evaluation.audit import audit, audit_groups
 from evaluation.metrics import read_metrics
 from evaluation.suites import load_suite

@@ -12,9 +12,9 @@ import pytest
 import ray
 
 from actors.config import ActorsConfig
-from actors.leases import Receipt
-from actors.pool import Pool
-from actors.records import Task
+from actors.pool.leases import Receipt
+from actors.pool.pool import Pool
+from actors.replay.records import Task
 from evaluation.config import EvaluationConfig
 from evaluation.measure import MeasureError, measure, read_measured
 from evaluation.metrics import read_metrics

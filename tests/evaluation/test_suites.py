@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 import pytest
 
-from actors.pool import Pool
+from actors.pool.pool import Pool
 from evaluation import unicycle
 from evaluation.audit import audit
 from evaluation.config import EvaluationConfig

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from actors.templates import Templates
+from actors.roles.templates import Templates
 from policies.interface import Example, Picture
 from policies.janus.policy import JanusPolicy
 from policies.seeds import generator

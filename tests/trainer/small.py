@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from actors.records import JudgedGroup, Judgement, Rollout
+from actors.replay.records import JudgedGroup, Judgement, Rollout
 from policies.interface import Example, Pattern, Picture
 from policies.seeds import generator
 from policies.tiny.policy import TinyPolicy
@@ -61,7 +61,7 @@ def group(
 
 def small_batch(step: int, size: int = 3) -> dict[Pattern, tuple[Example, ...]]:
     """Examples of all patterns, other ones each step; two captions only, one reflection."""
-    from actors.templates import load_templates
+    from actors.roles.templates import load_templates
     from trainer.patterns import reconstruct
 
     templates = load_templates("tiny")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from actors import durable
+from actors.storage import durable
 from policies.interface import CheckpointError
 from policies.tiny.policy import TinyPolicy
 from tests.trainer.small import SIZES, TRAINER, VISION, WORDS, small_batch, small_policy

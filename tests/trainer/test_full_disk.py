@@ -16,23 +16,23 @@ from typing import Any
 import pytest
 import ray
 
-from actors import waiting
+from actors import retry
 from actors.config import ActorsConfig
-from actors.digests import digest
-from actors.replay_buffer import ReplayBuffer, ReplayBufferActor, ReplayFull
-from actors.version_folder import VersionFolder
-from actors.waiting import patiently
-from actors.weight_store import WeightStoreActor, publish
+from actors.replay.buffer import ReplayBuffer, ReplayBufferActor, ReplayFull
+from actors.retry import patiently
+from actors.weights.digests import digest
+from actors.weights.store import WeightStoreActor, publish
+from actors.weights.version_folder import VersionFolder
 from evaluation.metrics import append_metrics
 from policies.config import PolicyConfig
-from tests.actors.replay_samples import PATIENCE, expected, prompts, slice_of
+from tests.actors.replay.replay_samples import PATIENCE, expected, prompts, slice_of
 from tests.trainer.small import TRAINER, save_small_policy, small_policy
-from trainer import checkpoint, crew
+from trainer import checkpoint, run_actors
 from trainer.checkpoint import Cursor
 from trainer.config import RunConfig
-from trainer.crew import Crew
 from trainer.journal import Journal
 from trainer.learner import Learner
+from trainer.run_actors import Crew
 
 
 def fill(disk: Path, left: int = 0) -> Path:
@@ -60,7 +60,7 @@ def while_full(disk: Path, work: Callable[[], object]) -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "PAUSE_S", 0.05)
+    monkeypatch.setattr(retry, "PAUSE_S", 0.05)
 
 
 @pytest.mark.parametrize("small_disk", ["8m"], indirect=True)
@@ -186,7 +186,7 @@ def test_a_run_tells_of_a_disk_that_takes_no_writes(
 def test_a_run_says_that_it_is_paused_and_goes_on_when_there_is_room(
     ray_cluster: str, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(crew, "WATCH_S", 0.1)
+    monkeypatch.setattr(run_actors, "WATCH_S", 0.1)
     said: list[str] = []
     config = RunConfig(name="full", folder=str(small_disk), actors=ActorsConfig(task_deadline=60))
     own = Crew(config, SimpleNamespace(trouble=said.append))  # type: ignore[arg-type]

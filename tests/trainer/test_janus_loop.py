@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import yaml
 
-from actors.digests import digest
-from actors.records import JudgedGroup
-from actors.segments import read_segment
-from actors.templates import load_templates
+from actors.replay.records import JudgedGroup
+from actors.replay.segments import read_segment
+from actors.roles.templates import load_templates
+from actors.weights.digests import digest
 from policies.interface import PATTERNS, Sampling
 from policies.janus.policy import JanusPolicy
 from tests.policies.janus_taught import TEMPLATES, taught_folder

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.answers import parse_judgement
-from actors.templates import load_templates
+from actors.roles.answers import parse_judgement
+from actors.roles.templates import load_templates
 from policies.interface import Picture
 from tests.trainer.small import group
 from trainer.patterns import reconstruct

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from actors.config import ActorsConfig
-from actors.faults import Poisoned
-from actors.pool import Pool
-from actors.records import Proposal, Task
-from actors.segments import read_segment, write_segment
+from actors.pool.faults import Poisoned
+from actors.pool.pool import Pool
+from actors.replay.records import Proposal, Task
+from actors.replay.segments import read_segment, write_segment
 from policies.seeds import generator
 from tests.simulated import Deadlock, Fate, World, play
 from trainer import selfplay

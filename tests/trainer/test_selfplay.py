@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from actors import durable, sealed
-from actors.digests import digest
-from actors.places import Place, place
-from actors.segments import log_digest
+from actors.replay.segments import log_digest
+from actors.storage import durable, sealed_folder
+from actors.storage.paths import Place, place
+from actors.weights.digests import digest
 from cluster.gallery.views import Gallery
 from evaluation.metrics import read_metrics
 from policies.tiny.policy import TinyPolicy
@@ -120,7 +120,7 @@ def test_a_run_in_a_bucket_that_was_cut_off_and_killed_ends_as_if_it_had_not_bee
     out = finish(start(folder, "killed"))
     assert f"report {killed}/report.html" in out
     assert log_digest(killed / "replay") == log_digest(run / "replay")
-    with sealed.local(killed / f"versions/{ROUNDS:05d}") as version:
+    with sealed_folder.local(killed / f"versions/{ROUNDS:05d}") as version:
         assert digest(TinyPolicy.from_pretrained(version).weights()) == final_weights(run)
     assert not any(b"hidden-from-all" in durable.read(file) for file in durable.files(killed))
     shown = Gallery(killed).groups(None, None, None, 1)

@@ -20,11 +20,11 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from actors.config import ActorsConfig, JudgeConfig
-from actors.digests import digest
-from actors.records import JudgedGroup
-from actors.replay_buffer import ReplayBufferActor
-from actors.templates import load_templates
-from actors.weight_store import WeightStoreActor
+from actors.replay.buffer import ReplayBufferActor
+from actors.replay.records import JudgedGroup
+from actors.roles.templates import load_templates
+from actors.weights.digests import digest
+from actors.weights.store import WeightStoreActor
 from policies.config import PolicyConfig
 from policies.interface import CheckpointError
 from tests.trainer.small import TRAINER, free_port, group, save_small_policy, small_policy
@@ -33,8 +33,8 @@ from trainer.checkpoint import Cursor
 from trainer.config import RunConfig
 from trainer.journal import JOURNAL
 from trainer.learner import Learner, TrainingDiverged
-from trainer.outside import StopRequested
 from trainer.train_loop import CHECKPOINTS, Training, make_trainer, stop_training
+from trainer.training_io import StopRequested
 
 CONFIG = RunConfig(
     name="small", rounds=2, judge=JudgeConfig(accept_at=7.0), trainer=replace(TRAINER, epochs=2)

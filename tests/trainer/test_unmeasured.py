@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from actors.faults import Poisoned
-from cluster.progress import Progress
+from actors.pool.faults import Poisoned
+from cluster.watch.progress import Progress
 from trainer import selfplay
 from trainer.config import RunConfig
 

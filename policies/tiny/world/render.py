@@ -6,8 +6,8 @@ satisfies every fact of it by a clear margin, and a malformed drawing all but th
 
 from __future__ import annotations
 
+from policies.tiny.world.corruptions import sample_malformed
 from policies.tiny.world.layout import sample_scene
 from policies.tiny.world.painting import render
-from policies.tiny.world.spoil import sample_malformed
 
 __all__ = ["render", "sample_malformed", "sample_scene"]

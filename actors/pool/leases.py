@@ -1,0 +1,70 @@
+"""What a pool knows of its replicas and of the work in their hands."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ray.actor import ActorHandle
+
+from actors.replay.records import Task
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a replica says of a finished task: small, and enough for every count."""
+
+    task: Task
+    seconds: float
+    pictures: int = 0
+    unparsable: int = 0
+
+
+@dataclass(eq=False)
+class Lease:
+    """A task in a replica's hands."""
+
+    task: Task
+
+
+@dataclass(eq=False)
+class Member:
+    """One replica from its start to its loss. It does its leases in their order; `culprit` is
+    the one that it had begun when it was lost. One that is `leaving` gets no more of them, and goes
+    when it has none. `revival` is the wait for its start, but for those that a pool starts with."""
+
+    number: int
+    handle: ActorHandle[Any]
+    up: bool = False
+    leases: list[Lease] = field(default_factory=list)
+    lost: bool = False
+    culprit: Lease | None = None
+    leaving: bool = False
+    revival: asyncio.Task[None] | None = None
+
+
+@dataclass
+class Stats:
+    """Since the pool started, but for what is so now: replicas `wanted` and `running`, tasks
+    `waiting` and `in_flight`. `unparsable` answers are those that no attempt made readable."""
+
+    wanted: int
+    running: int = 0
+    waiting: int = 0
+    in_flight: int = 0
+    done: int = 0
+    lost: int = 0
+    busy_seconds: float = 0.0
+    pictures: int = 0
+    unparsable: int = 0
+
+
+class Tell(Protocol):
+    """Hears of what happens to a replica or a task: `tell("solver 1", "died", ...)`."""
+
+    def __call__(self, who: str, what: str, **facts: Any) -> None: ...
+
+
+def tell_nobody(who: str, what: str, **facts: Any) -> None:
+    pass

@@ -1,0 +1,105 @@
+"""What the folder of a replay log holds, found by reading all of it once.
+
+Invariant: what stands in the index was verified byte by byte. A file that was altered is named
+and never taken; all such files are named at once. A torn one, which is the beginning of what was
+written, is never taken either, and is no reason to refuse the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from actors.replay.segments import SegmentError, SegmentName, count, find_problem, is_torn
+from actors.storage import durable
+from actors.storage.paths import Place
+
+CLOSED = "closed.json"
+CLOSED_NAME = re.compile(r"/round-([0-9]{5,9})/closed\.json$")
+CLOSING = re.compile(rb'\{"round": [0-9]+, "slices": ([0-9]{1,18})')
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One slice on the disk."""
+
+    path: Place
+    accepted: int
+    rejected: int
+    size: int
+
+
+class ReplayIndex:
+    """`slices` by round and index, `closed` by round; files that are `torn`, those that were and
+    are `set_aside` already, and others, `ignored`; and the `folders` that files were found in."""
+
+    def __init__(self, folder: Place) -> None:
+        self.slices: dict[int, dict[int, Stored]] = {}
+        self.closed: dict[int, int] = {}
+        self.ignored: list[Place] = []
+        self.torn: list[Place] = []
+        self.set_aside: set[Place] = set()
+        files = durable.files(folder)
+        self.folders = sorted({path.parent for path in files})
+        self._scan(files)
+
+    def _scan(self, files: Sequence[Place]) -> None:
+        """Raises one SegmentError that names every damaged file."""
+        problems = [problem for path in files if (problem := self._take(path))]
+        for round_, end in self.closed.items():
+            beyond = [index for index in self.slices.get(round_, {}) if index >= end]
+            if beyond:
+                problems.append(f"round {round_} is closed with {end} slices and holds {beyond}")
+        if problems:
+            raise SegmentError("; ".join(problems))
+
+    def _take(self, path: Place) -> str:
+        """Takes one file into the index; returns what is wrong with it."""
+        name = SegmentName.parse(path)
+        if name is not None:
+            return self._take_segment(name)
+        round_ = CLOSED_NAME.search(path.as_posix())
+        if round_ is not None:
+            return self._take_closing(path, int(round_[1]))
+        if path.suffix == durable.TORN:
+            self.set_aside.add(path)
+        else:
+            self.ignored.append(path)
+        return ""
+
+    def _take_segment(self, name: SegmentName) -> str:
+        data = durable.read(name.path)
+        if is_torn(data):
+            self.torn.append(name.path)
+            return ""
+        problem = find_problem(data, name.path)
+        if problem:
+            return problem
+        there = self.slices.setdefault(name.round, {})
+        if name.index in there:
+            return f"{name.path} and {there[name.index].path} both hold {name}: delete one of them"
+        there[name.index] = Stored(name.path, *count(data), len(data))
+        return ""
+
+    def _take_closing(self, path: Place, round_: int) -> str:
+        data = durable.read(path)
+        match = CLOSING.match(data)
+        slices = int(match[1]) if match else 0
+        whole = closing(round_, slices)
+        if data == whole:
+            self.closed[round_] = slices
+        elif whole.startswith(data):
+            self.torn.append(path)
+        else:
+            return f"{path}: checksum differs: restore it, or delete it and resume the run"
+        return ""
+
+
+def closing(round_: int, slices: int) -> bytes:
+    """What the file says that ends a round; it carries its own checksum."""
+    facts = {"round": round_, "slices": slices}
+    checksum = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    return (json.dumps({**facts, "sha256": checksum}) + "\n").encode()

@@ -1,0 +1,121 @@
+"""The records that flow between the roles, the replay buffer and the trainer.
+
+Invariant: a record holds nothing but what follows from its task's name, the run's seed,
+the configuration and the weight version: no clock, no host, no process id.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from policies.interface import Picture
+
+_NUMBER = re.compile(r"\s*\b\d+(\.\d+)?\b")
+
+Role = Literal["proposer", "rater", "solver", "judge", "evaluator"]
+
+
+@dataclass(frozen=True, order=True)
+class Task:
+    """The name of a unit of work: a fixed slice of round `round`, done with weights `version`."""
+
+    round: int
+    role: Role
+    index: int
+    version: int
+
+    def __str__(self) -> str:
+        return f"round {self.round} {self.role} task {self.index} (weights v{self.version})"
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A prompt as the Proposer wrote it; `index` counts the kept prompts of its round."""
+
+    index: int
+    category: str
+    subcategory: str
+    prompt: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the Judge wrote of one drawing.
+
+    `score` is 0..10, the mean over votes; None where no answer could be parsed after
+    `attempts` tries (an unparsable answer is never averaged in).
+    """
+
+    analysis: str
+    score: float | None
+    attempts: int
+
+    def text(self) -> str:
+        """The judgement as the model writes it: strict JSON, analysis before score."""
+        from actors.roles.answers import judgement_json
+
+        return judgement_json(self)
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One drawing of a prompt, and how it was sampled."""
+
+    seed: int
+    temperature: float
+    guidance: float
+    picture: Picture
+    judgement: Judgement
+
+
+def undone(
+    solve: Task, judge: Task, proposals: Sequence[Proposal], reason: str
+) -> list[JudgedGroup]:
+    """What the log keeps of prompts whose task was given up: no drawing, and why."""
+    return [
+        JudgedGroup(
+            solve.round, p.index, p.category, p.subcategory, p.prompt, p.seed, solve.version,
+            judge.version, (), f"task given up: {reason}",
+        )
+        for p in proposals
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class JudgedGroup:
+    """All rollouts of one prompt, judged: the unit of the replay buffer.
+
+    `weight_version` drew the rollouts, `judge_version` judged them. `reason` says why a
+    group was not accepted and is empty for an accepted one. `external` names an outside
+    Proposer or Judge that touched the group (the paper's UniCorn* setting), else "".
+    """
+
+    round: int
+    index: int
+    category: str
+    subcategory: str
+    prompt: str
+    prompt_seed: int
+    weight_version: int
+    judge_version: int
+    rollouts: tuple[Rollout, ...]
+    reason: str
+    external: str = ""
+
+    @property
+    def accepted(self) -> bool:
+        return not self.reason
+
+    def ranked(self) -> list[int]:
+        """Rollout numbers with a score, best first; ties go to the earlier rollout."""
+        scored = [i for i, r in enumerate(self.rollouts) if r.judgement.score is not None]
+        return sorted(scored, key=lambda i: (-(self.rollouts[i].judgement.score or 0.0), i))
+
+
+def reason_kind(reason: str) -> str:
+    """The reason without the first number, which is the group's own: what is counted together."""
+    return _NUMBER.sub("", reason.replace("/", " "), count=1).strip()

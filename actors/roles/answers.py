@@ -1,0 +1,143 @@
+"""What the model wrote, read strictly: either a valid record or None, never an exception.
+
+Invariant: an answer is one JSON object with exactly the keys that were asked for, and nothing
+around it. Nothing is repaired: what cannot be read is asked again, and then is recorded as
+unparsable. Scores are numbers from 0 to 10, judged as written and only then rounded to a float.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any, TypeVar
+
+from actors.replay.records import Judgement, Proposal
+from policies.interface import Context, Sampling
+
+Answer = TypeVar("Answer")
+Write = Callable[[Sequence[Context], Sequence[Sampling], Sequence[int]], list[str]]
+
+# Asked again greedily, a model would repeat itself word for word.
+REASKED_TEMPERATURE = 0.7
+
+
+def ask(
+    write: Write,
+    contexts: Sequence[Context],
+    sampling: Sampling,
+    seed: Callable[[int, int], int],
+    parse: Callable[[int, int, str], Answer | None],
+    attempts: int,
+) -> list[tuple[Answer | None, int]]:
+    """Asks every row, and up to `attempts` times those whose answer does not parse.
+
+    `seed(row, attempt)` counts both from 0; `parse(row, seed, text)` is told which seed wrote the
+    text. Gives for each row its answer, None if none could be parsed, and how often it was asked.
+    """
+    found: list[tuple[Answer | None, int]] = [(None, attempts)] * len(contexts)
+    left = list(range(len(contexts)))
+    for attempt in range(attempts):
+        if not left:
+            break
+        how = sampling if attempt == 0 else _warmer(sampling)
+        seeds = [seed(row, attempt) for row in left]
+        texts = write([contexts[row] for row in left], [how] * len(left), seeds)
+        for row, own, text in zip(left, seeds, texts, strict=True):
+            found[row] = (parse(row, own, text), attempt + 1)
+        left = [row for row in left if found[row][0] is None]
+    return found
+
+
+def _warmer(sampling: Sampling) -> Sampling:
+    return replace(sampling, temperature=max(sampling.temperature, REASKED_TEMPERATURE))
+
+
+def parse_judgement(text: str, attempts: int = 1) -> Judgement | None:
+    """`{"analysis": "...", "score": 7}`, in this order: a score that stands before its reasons was
+    not reasoned."""
+    fields = _fields(text)
+    if fields is None or list(fields) != ["analysis", "score"]:
+        return None
+    analysis, score = fields["analysis"], _score(fields["score"])
+    if score is None or not _is_text(analysis):
+        return None
+    return Judgement(analysis, score, attempts)
+
+
+def parse_rating(text: str) -> float | None:
+    """`{"score": 7}`."""
+    fields = _fields(text)
+    if fields is None or set(fields) != {"score"}:
+        return None
+    return _score(fields["score"])
+
+
+def parse_proposal(text: str, category: str, index: int, seed: int) -> Proposal | None:
+    """`{"major_category": "...", "subcategory": "...", "prompt": "..."}` of the asked `category`
+    (small or capital letters are the same; the record holds the asked spelling)."""
+    fields = _fields(text)
+    if fields is None or set(fields) != {"major_category", "subcategory", "prompt"}:
+        return None
+    if not all(_is_text(value) and value.strip() for value in fields.values()):
+        return None
+    if _spelled(fields["major_category"]) != _spelled(category):
+        return None
+    prompt = " ".join(fields["prompt"].split())
+    return Proposal(index, category, fields["subcategory"].strip(), prompt, seed)
+
+
+def judgement_json(judgement: Judgement) -> str:
+    """The judgement as the model writes it, which is what the model learns to write.
+
+    The score is the nearest whole number (halves go up), as judges give "discrete scores 0 to 10"
+    (paper, section 3.3.1); the exact mean over votes stays in the record. Raises ValueError for a
+    judgement that could not be parsed: there is nothing to write.
+    """
+    if judgement.score is None:
+        raise ValueError(
+            f"A judgement that was unparsable after {judgement.attempts} attempts has no text; "
+            "leave it out."
+        )
+    whole = int(judgement.score + 0.5)
+    return json.dumps({"analysis": judgement.analysis, "score": whole}, ensure_ascii=False)
+
+
+def _fields(text: str) -> dict[str, Any] | None:
+    """The one JSON object that `text` is, or None."""
+    try:
+        value = json.loads(
+            text, object_pairs_hook=_no_repeats, parse_constant=_refuse, parse_float=Decimal
+        )
+    # An exponent that is too large for Decimal is an ArithmeticError.
+    except (ValueError, ArithmeticError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise ValueError("a key stands twice")
+    return fields
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _score(value: Any) -> float | None:
+    # A bool is an int in Python. Floats would not tell 10.0000000000000001 from 10.
+    if isinstance(value, bool) or not isinstance(value, int | Decimal) or not 0 <= value <= 10:
+        return None
+    return float(value)
+
+
+def _is_text(value: Any) -> bool:
+    """Half of a surrogate pair is a str that no file can hold."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+def _spelled(name: str) -> str:
+    return " ".join(name.split()).casefold()

@@ -1,0 +1,134 @@
+"""The Judge: says of every drawing what is right and wrong in it, and then gives a score.
+
+Invariant: a score is the mean of votes that were read from what the model wrote. What could not be
+read is None, stays out of every mean, and is recorded with the number of attempts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from actors.config import JudgeConfig
+from actors.replay.records import JudgedGroup, Judgement, Proposal, Rollout, Task
+from actors.roles.answers import Answer, ask, parse_judgement, parse_rating
+from actors.roles.solver import Drawing
+from actors.roles.templates import Templates
+from policies.interface import Context, Picture, Policy, Sampling
+from policies.seeds import derive
+
+
+class Judge:
+    def __init__(self, policy: Policy, config: JudgeConfig, templates: Templates) -> None:
+        self._policy = policy
+        self._config = config
+        self._templates = templates
+
+    def judge(
+        self,
+        task: Task,
+        seed: int,
+        proposals: Sequence[Proposal],
+        drawings: Sequence[Sequence[Drawing]],
+    ) -> list[JudgedGroup]:
+        """Each prompt with its drawings, judged; all votes on all drawings are one batch."""
+        pairs = list(zip(proposals, drawings, strict=True))
+        contexts = [
+            self._templates.judge(proposal.category, proposal.prompt, drawing.picture)
+            for proposal, group in pairs
+            for drawing in group
+        ]
+        votes = self._config.votes
+        repeated = [context for context in contexts for _ in range(votes)]
+        answers = self._ask(task, seed, repeated, parse_judgement)
+        judgements = iter(combine(answers[at : at + votes]) for at in range(0, len(answers), votes))
+        return [
+            self._group(task, proposal, [_judged(d, next(judgements)) for d in group], group)
+            for proposal, group in pairs
+        ]
+
+    def rate(self, task: Task, seed: int, prompts: Sequence[str]) -> list[float | None]:
+        """How good each prompt is, from 0 to 10; None where no answer could be read."""
+        contexts = [self._templates.rate(prompt) for prompt in prompts]
+        return [score for score, _ in self._ask(task, seed, contexts, parse_rating)]
+
+    def score(
+        self, task: Task, seed: int, shown: Sequence[tuple[str, str, Picture]]
+    ) -> list[float | None]:
+        """The likeliest score of each (category, prompt, drawing): to measure the Judge by."""
+        contexts = [self._templates.judge(*each) for each in shown]
+        read = map(parse_judgement, self._say(task, seed, contexts))
+        return [judgement.score if judgement else None for judgement in read]
+
+    def answer(self, task: Task, seed: int, asked: Sequence[tuple[Picture, str]]) -> list[str]:
+        """The likeliest answer to each question about its picture."""
+        contexts = [self._templates.answer(picture, question) for picture, question in asked]
+        return self._say(task, seed, contexts)
+
+    def caption(self, task: Task, seed: int, pictures: Sequence[Picture]) -> list[str]:
+        """The likeliest description of each picture."""
+        return self._say(task, seed, [self._templates.caption(picture) for picture in pictures])
+
+    def _ask(
+        self,
+        task: Task,
+        seed: int,
+        contexts: Sequence[Context],
+        parse: Callable[[str], Answer | None],
+    ) -> list[tuple[Answer | None, int]]:
+        key = (seed, task.round, task.role, task.index)
+        sampling = Sampling(self._config.temperature, max_tokens=self._config.max_tokens)
+        return ask(
+            self._policy.write, contexts, sampling,
+            lambda row, attempt: derive(*key, row, attempt),
+            lambda _, __, text: parse(text), self._config.attempts,
+        )  # fmt: skip
+
+    def _say(self, task: Task, seed: int, contexts: Sequence[Context]) -> list[str]:
+        greedy = Sampling(temperature=0.0, max_tokens=self._config.max_tokens)
+        rows = range(len(contexts))
+        seeds = [derive(seed, task.round, task.role, task.index, row) for row in rows]
+        return self._policy.write(contexts, [greedy] * len(contexts), seeds)
+
+    def _group(
+        self,
+        task: Task,
+        proposal: Proposal,
+        rollouts: Sequence[Rollout],
+        drawings: Sequence[Drawing],
+    ) -> JudgedGroup:
+        return JudgedGroup(
+            round=task.round,
+            index=proposal.index,
+            category=proposal.category,
+            subcategory=proposal.subcategory,
+            prompt=proposal.prompt,
+            prompt_seed=proposal.seed,
+            weight_version=drawings[0].version,
+            judge_version=task.version,
+            rollouts=tuple(rollouts),
+            reason=reason([rollout.judgement for rollout in rollouts], self._config.accept_at),
+        )
+
+
+def combine(votes: Sequence[tuple[Judgement | None, int]]) -> Judgement:
+    """One judgement out of votes, each with its number of attempts: the mean score, and the
+    analysis of the vote nearest to it (the earlier of two)."""
+    attempts = sum(tries for _, tries in votes)
+    parsed = [(vote.analysis, vote.score) for vote, _ in votes if vote and vote.score is not None]
+    if not parsed:
+        return Judgement("", None, attempts)
+    mean = sum(score for _, score in parsed) / len(parsed)
+    analysis, _ = min(parsed, key=lambda vote: abs(vote[1] - mean))
+    return Judgement(analysis, mean, attempts)
+
+
+def reason(judgements: Sequence[Judgement], accept_at: float) -> str:
+    """Why a group with these judgements is not learned from; empty if it is."""
+    best = max((j.score for j in judgements if j.score is not None), default=None)
+    if best is None:
+        return "no judgement could be parsed"
+    return "" if best >= accept_at else f"best score {best:g} is under {accept_at:g}"
+
+
+def _judged(drawing: Drawing, judgement: Judgement) -> Rollout:
+    return Rollout(drawing.seed, drawing.temperature, drawing.guidance, drawing.picture, judgement)

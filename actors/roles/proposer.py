@@ -1,0 +1,55 @@
+"""The Proposer: writes prompts, category by category (paper, section 3.3.1).
+
+Invariant: what is written for a request follows from the task's name, the seed, the weights and
+the demonstrations; a request that gave nothing readable is None, and never made up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from actors.config import ProposerConfig
+from actors.replay.records import Proposal, Task
+from actors.roles.answers import ask, parse_proposal
+from actors.roles.templates import Templates
+from policies.interface import Policy, Sampling
+from policies.seeds import derive
+
+Request = tuple[int, str, str]
+"""The prompt's number in its round, its category and its subcategory (`Templates.request`)."""
+
+
+class Proposer:
+    def __init__(self, policy: Policy, config: ProposerConfig, templates: Templates) -> None:
+        self._policy = policy
+        self._config = config
+        self._templates = templates
+
+    def propose(
+        self,
+        task: Task,
+        seed: int,
+        requests: Sequence[Request],
+        demonstrations: Mapping[str, Sequence[str]],
+    ) -> list[Proposal | None]:
+        """One prompt a request, after the demonstrations of its category; None where none of
+        `attempts` answers could be read. A proposal's index is its request's number."""
+        contexts = [
+            self._templates.propose(category, kind, self._shown(demonstrations, category))
+            for _, category, kind in requests
+        ]
+        sampling = Sampling(self._config.temperature, max_tokens=self._config.max_tokens)
+        key = (seed, task.round, task.role, task.index)
+
+        def parse(row: int, own: int, text: str) -> Proposal | None:
+            number, category, _ = requests[row]
+            return parse_proposal(text, category, number, own)
+
+        answers = ask(
+            self._policy.write, contexts, sampling,
+            lambda row, attempt: derive(*key, row, attempt), parse, self._config.attempts,
+        )  # fmt: skip
+        return [proposal for proposal, _ in answers]
+
+    def _shown(self, demonstrations: Mapping[str, Sequence[str]], category: str) -> Sequence[str]:
+        return demonstrations.get(category, ())[: self._config.demonstrations]

@@ -1,0 +1,74 @@
+"""Where a run is kept: a folder of a disk, or an address in a bucket.
+
+Invariant: an address is a name and nothing else: it has no method that reads or writes, so whoever
+does that goes through `actors.storage.durable`, for both kinds. It never holds a secret.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from policies.config import ConfigError
+from policies.errors import shown
+
+SCHEMES = ("s3", "gs")
+_ADDRESS = re.compile(rf"({'|'.join(SCHEMES)})://[a-z0-9][a-z0-9._-]*(/[^?#@]*)?")
+
+
+class BucketPath(PurePosixPath):
+    """Such as s3://bucket/runs/tiny: joined, split and compared as other paths are."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.key}"
+
+    @property
+    def scheme(self) -> str:
+        return self.parts[0].removesuffix(":")
+
+    @property
+    def key(self) -> str:
+        """The bucket and the way within it, as pyarrow's filesystems want it."""
+        return "/".join(self.parts[1:])
+
+    def absolute(self) -> BucketPath:
+        return self
+
+
+Place = Path | BucketPath
+
+
+class _Run(Protocol):
+    @property
+    def folder(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+
+
+def place(text: str | Place) -> Place:
+    """What `text` names. Raises ConfigError for an address that cannot be."""
+    if isinstance(text, Path | BucketPath):
+        return text
+    if "://" not in text:
+        return Path(text)
+    if not _ADDRESS.fullmatch(text) or ".." in text.split("/"):
+        raise ConfigError(
+            f"the address {shown(_without_secret(text))} of a folder=... cannot be: it must be like s3://BUCKET/runs "
+            "or gs://BUCKET/runs, without keys or options: those and the region come from the "
+            "environment (see docs/cluster.md)"
+        )
+    return BucketPath(text)
+
+
+def run_folder(config: _Run) -> Place:
+    """Of the run that `config` describes. Raises ConfigError."""
+    return place(config.folder) / config.name
+
+
+def _without_secret(address: str) -> str:
+    """Keys can stand before an @ or behind a ?, and must not end up in a log."""
+    scheme, _, rest = address.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"

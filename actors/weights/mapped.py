@@ -1,0 +1,72 @@
+"""The weights that one replica has mapped, and the guard over them.
+
+Invariant: what a replica works with is what was published, mapped and never copied; if something
+wrote to it, that is noticed at the next version change.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from actors.retry import ANSWER_S, despite_loss, get_within
+from actors.weights.digests import Arrays, digest
+from actors.weights.store import merged
+from policies.errors import UserError
+
+
+class WeightsTampered(UserError, RuntimeError):
+    """Mapped weights differ from what was published; the message names version and replica."""
+
+
+class TakesWeights(Protocol):
+    """The one part of a policy that the weight store needs."""
+
+    def load_weights(self, weights: Arrays) -> None: ...
+
+
+class MappedWeights:
+    """The weights that one replica has mapped now, and the guard over them."""
+
+    def __init__(self, store: Any, replica: str, deadline_s: float = ANSWER_S) -> None:
+        self.version: int | None = None
+        self._store = store
+        self._replica = replica
+        self._deadline_s = deadline_s
+        self._arrays: Arrays = {}
+        self._digest = digest({})
+
+    def load(self, policy: TakesWeights, version: int) -> None:
+        """Makes `policy` use `version`, mapped and not copied. Nothing happens if it does already.
+
+        Raises UnknownVersion, or WeightsTampered if the arrays mapped until now or those of
+        `version` are not what was published.
+        """
+        if version == self.version:
+            return
+        self.verify()
+        arrays, stated = self._fetch(version)
+        self._require(arrays, stated, version)
+        policy.load_weights(arrays)
+        self.version, self._arrays, self._digest = version, arrays, stated
+
+    def verify(self) -> None:
+        """Raises WeightsTampered if the arrays mapped now are not what was published."""
+        self._require(self._arrays, self._digest, self.version)
+
+    def _require(self, arrays: Arrays, stated: str, version: int | None) -> None:
+        measured = digest(arrays)
+        if measured != stated:
+            raise WeightsTampered(
+                f"weights v{version} as mapped by replica {self._replica} hash to {measured}, "
+                f"published was {stated}: something wrote to the shared copy in place; "
+                f"publish the version again and restart the replicas of this node"
+            )
+
+    def _fetch(self, version: int) -> tuple[Arrays, str]:
+        what = f"weights v{version} to reach replica {self._replica}"
+
+        def ask() -> tuple[Arrays, str]:
+            refs, stated = get_within(self._store.get.remote(version), self._deadline_s, what)
+            return merged(get_within(refs, self._deadline_s, what)), stated
+
+        return despite_loss(ask, self._deadline_s)

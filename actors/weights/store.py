@@ -1,0 +1,260 @@
+"""Weight versions: published once, with their hash, and mapped by every replica of a node.
+
+Invariant: a version's arrays never change. One copy per node lies in Ray's object store; what
+maps it must not write to it. A version is on the shelf, durable, before it is acknowledged: a
+store that dies comes back with it. Of all versions, 0 and the `kept_versions` that were used last
+are kept in memory; the others are read from the shelf when a task names them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import ray
+
+from actors.retry import ANSWER_S, despite_loss, get_within, patiently
+from actors.storage import bucket
+from actors.weights.digests import Arrays, DigestMismatch, digest
+
+Ref = ray.ObjectRef[dict[str, np.ndarray]]
+
+PART_BYTES = 64 * 2**20
+SLOWEST = 20 * 2**20
+"""Bytes a second of the slowest disk or bucket that a version is stored in."""
+
+
+class UnknownVersion(LookupError):
+    """A version that was never published or is kept no more; the message names those kept."""
+
+
+def publish(
+    weights: Arrays, version: int, store: Any, pause_s: float, deadline_s: float = ANSWER_S
+) -> None:
+    """Makes `weights` known to the actor `store` as `version`, durably. Idempotent, and done again
+    if the store died with what it was given, or while its disk takes no writes, for `pause_s`
+    seconds at most. Raises DigestMismatch, TimeoutError."""
+    stated = digest(weights)
+    stored_s = deadline_s + sum(array.nbytes for array in weights.values()) / SLOWEST
+
+    def hand_over() -> None:
+        taken = store.publish.remote(version, put(weights, store, deadline_s), stated)
+        get_within(taken, stored_s, f"the weight store to take v{version}")
+
+    patiently(lambda: despite_loss(hand_over, deadline_s), f"weights v{version}", pause_s)
+
+
+def put(weights: Arrays, store: Any, deadline_s: float = ANSWER_S) -> list[Ref]:
+    """Hands `weights` to the actor `store`, which puts them into the object store.
+
+    Who puts a copy owns it, and it dies with its owner: so the store puts it and the copy
+    outlives the publisher. It is handed over in parts, so that only two parts are there twice:
+    one that the store copies, and one that is copied for it meanwhile.
+    """
+    what = f"the weight store to take a part of {len(weights)} arrays"
+    handed: list[Any] = []
+    for part in parts(weights):
+        handed.append(store.adopt.remote(part))
+        for before in handed[-2:-1]:
+            get_within(before, deadline_s, what)
+    return [ref for refs in handed for ref in get_within(refs, deadline_s, what)]
+
+
+def parts(weights: Arrays) -> Iterator[dict[str, np.ndarray]]:
+    """The arrays in parts of at most PART_BYTES, or of one array that is larger than that.
+
+    Arrays that are not contiguous would be copied again by every reader, so they are made so.
+    """
+    part: dict[str, np.ndarray] = {}
+    for name, given in weights.items():
+        array = np.asarray(given, order="C")
+        if part and sum(a.nbytes for a in part.values()) + array.nbytes > PART_BYTES:
+            yield part
+            part = {}
+        part[name] = array
+    if part:
+        yield part
+
+
+def merged(found: Sequence[Arrays]) -> dict[str, np.ndarray]:
+    """The whole of some parts."""
+    return {name: array for part in found for name, array in part.items()}
+
+
+@dataclass(frozen=True)
+class Published:
+    refs: list[Ref]
+    digest: str
+
+
+class WeightStore:
+    """Which versions there are. Holds references only; knows nothing of waiting or of Ray."""
+
+    def __init__(self, kept_versions: int) -> None:
+        self.kept_versions = kept_versions
+        self._kept: dict[int, Published] = {}
+        self._digests: dict[int, str] = {}
+
+    def publish(self, version: int, refs: list[Ref], stated: str, measured: str) -> None:
+        """Takes a version whose arrays hash to `measured`; raises DigestMismatch."""
+        self.require_same(version, stated)
+        self.require_true(version, stated, measured)
+        self._digests[version] = stated
+        self._kept[version] = Published(refs, stated)
+        self._use(version)
+
+    def require_same(self, version: int, stated: str) -> None:
+        """Raises DigestMismatch if `version` was published with another digest before."""
+        known = self._digests.get(version, stated)
+        if known != stated:
+            raise DigestMismatch(
+                f"weights v{version} are published with digest {known} and cannot become "
+                f"{stated}: publish other weights under another version"
+            )
+
+    def require_true(self, version: int, stated: str, measured: str) -> None:
+        """Raises DigestMismatch if arrays that were stated to hash to `stated` do not."""
+        if stated != measured:
+            raise DigestMismatch(
+                f"weights v{version} were published with digest {stated} but their arrays hash to "
+                f"{measured}: the copy is damaged, put and publish it again"
+            )
+
+    def get(self, version: int) -> tuple[list[Ref], str]:
+        if version not in self._kept:
+            fate = "were dropped" if version in self._digests else "were never published"
+            raise UnknownVersion(
+                f"weights v{version} {fate}: the store keeps {self.describe()} "
+                f"(v0 and the {self.kept_versions} used last)"
+            )
+        self._use(version)
+        published = self._kept[version]
+        return published.refs, published.digest
+
+    def versions(self) -> list[int]:
+        return sorted(self._kept)
+
+    def _use(self, version: int) -> None:
+        """`version` is the last used; drops those that were not used for longest."""
+        self._kept[version] = self._kept.pop(version)
+        old = [kept for kept in self._kept if kept != 0][: -self.kept_versions]
+        for each in old:
+            del self._kept[each]
+
+    def describe(self) -> str:
+        return ", ".join(f"v{version}" for version in self.versions()) or "no version"
+
+
+class Shelf(Protocol):
+    """Where versions are durable; see `actors.weights.version_folder`."""
+
+    def opened(self) -> None:
+        """A store begins to use it."""
+        ...
+
+    def versions(self) -> list[int]: ...
+
+    def read(self, version: int) -> tuple[Arrays, str]:
+        """Its arrays, and what they hash to."""
+        ...
+
+    def write(self, version: int, weights: Arrays, measured: str) -> None:
+        """Takes arrays that hash to `measured`."""
+        ...
+
+
+class WeightStoreService:
+    """The store as an async actor: fetches and hashes what is published.
+
+    With a `shelf` it begins, and after its death goes on, with what lies there.
+    """
+
+    def __init__(self, kept_versions: int, shelf: Shelf | None = None) -> None:
+        self._kept_versions = kept_versions
+        self._shelf = shelf
+        self._publishing, self._opening = asyncio.Lock(), asyncio.Lock()
+        self._store: WeightStore | None = None
+        # Nobody else writes there, and in a bucket each look would be paid for.
+        self._shelved = set[int]()
+        if shelf is not None:
+            bucket.wait_at_most(ANSWER_S / 2)  # for which others wait for this actor
+            shelf.opened()
+
+    async def alive(self) -> None:
+        """Answers at once, also while versions are read."""
+
+    async def _opened(self) -> WeightStore:
+        """Filled from the shelf by the first question, which hears of what is damaged."""
+        async with self._opening:
+            if self._store is None:
+                self._store = await asyncio.to_thread(self._fill)
+        return self._store
+
+    def _fill(self) -> WeightStore:
+        store, shelf = WeightStore(self._kept_versions), self._shelf
+        if shelf is not None:
+            self._shelved = set(shelf.versions())
+            for version in sorted(self._shelved)[-self._kept_versions :]:
+                _take_from_shelf(store, version, shelf)
+        return store
+
+    async def adopt(self, arrays: dict[str, np.ndarray]) -> list[Ref]:
+        """Puts a part of a version; in a list, because Ray replaces a bare reference by its value
+        when it is passed to an actor."""
+        return [ray.put(arrays)]
+
+    async def publish(self, version: int, refs: list[Ref], stated: str) -> None:
+        """Idempotent: a copy that is still good is kept, one that was damaged or lost with its
+        node is replaced by the copy given now."""
+        store = await self._opened()
+        async with self._publishing:
+            store.require_same(version, stated)
+            if version in store.versions() and await _intact(store, version):
+                return
+            arrays = merged(await asyncio.gather(*refs))
+            await asyncio.to_thread(self._take, store, version, refs, arrays, stated)
+
+    async def get(self, version: int) -> tuple[list[Ref], str]:
+        """Raises UnknownVersion."""
+        store, shelf = await self._opened(), self._shelf
+        if shelf and version not in store.versions() and version in self._shelved:
+            async with self._publishing:
+                await asyncio.to_thread(_take_from_shelf, store, version, shelf)
+        return store.get(version)
+
+    async def versions(self) -> list[int]:
+        """All that a task may name."""
+        return sorted({*(await self._opened()).versions(), *self._shelved})
+
+    def _take(
+        self, store: WeightStore, version: int, refs: list[Ref], arrays: Arrays, stated: str
+    ) -> None:
+        measured = digest(arrays)
+        store.require_true(version, stated, measured)
+        if self._shelf is not None:
+            self._shelf.write(version, arrays, measured)
+            self._shelved.add(version)
+        store.publish(version, refs, stated, measured)
+
+
+async def _intact(store: WeightStore, version: int) -> bool:
+    refs, stated = store.get(version)
+    try:
+        arrays = merged(await asyncio.gather(*refs))
+    except ray.exceptions.ObjectLostError:
+        return False
+    return await asyncio.to_thread(digest, arrays) == stated
+
+
+def _take_from_shelf(store: WeightStore, version: int, shelf: Shelf) -> None:
+    arrays, measured = shelf.read(version)
+    store.publish(version, [ray.put(part) for part in parts(arrays)], measured, measured)
+
+
+# All that it is asked can be asked again, so Ray itself does that when it died.
+WeightStoreActor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(
+    WeightStoreService
+)

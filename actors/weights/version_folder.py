@@ -1,0 +1,106 @@
+"""The published weight versions on the disk: a public checkpoint each, and its digest beside it.
+
+Invariant: a folder such as `00007` is whole and durable, and its weights hash to what its digest
+file says, which is written last. Version 0 is the policy that the run started from, wherever that
+lies.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from functools import cached_property
+
+import numpy as np
+
+from actors.storage import durable, sealed_folder
+from actors.storage.bucket import BucketSilent
+from actors.storage.events import note_start
+from actors.storage.paths import Place
+from actors.weights.digests import DigestMismatch, digest
+from policies.config import PolicyConfig
+from policies.errors import UserError, brief
+from policies.interface import CheckpointError, Policy
+from policies.registry import load_policy
+
+VERSIONS = "versions"
+DIGEST = "digest.txt"
+
+
+class VersionDamaged(UserError, ValueError):
+    """A version on the disk that is not what was published; the message names its folder."""
+
+
+class VersionFolder:
+    """The versions of the run in `run_folder`, which started from `base`."""
+
+    def __init__(self, run_folder: str | Place, base: PolicyConfig) -> None:
+        self.folder = durable.locate(run_folder) / VERSIONS
+        self._base = base
+
+    def opened(self) -> None:
+        """The weight store starts with what is here."""
+        note_start(self.folder.parent, "weight store")
+
+    def path(self, version: int) -> Place:
+        return self.folder / f"{version:05d}"
+
+    def versions(self) -> list[int]:
+        """Those that can be read, in order."""
+        numbers = (int(name) for name in durable.names(self.folder) if name.isdigit())
+        return [0, *sorted(n for n in numbers if sealed_folder.is_whole(self.path(n), DIGEST))]
+
+    def read(self, version: int) -> tuple[dict[str, np.ndarray], str]:
+        """Its weights and their digest. Raises VersionDamaged if they are not what was published."""
+        if version == 0:
+            weights = load_policy(self._base).weights()
+            return weights, digest(weights)
+        try:
+            with sealed_folder.local(self.path(version)) as local:
+                weights = type(self._policy).from_pretrained(local).weights()
+        except CheckpointError as error:
+            fault = f"holds no weights that can be read ({brief(error)})"
+            raise self._damaged(version, fault) from error
+        stated, measured = self._stated(version), digest(weights)
+        if stated != measured:
+            fault = f"holds weights that hash to {measured}, published were {stated}"
+            raise self._damaged(version, fault)
+        return weights, measured
+
+    def write(self, version: int, weights: Mapping[str, np.ndarray], measured: str) -> None:
+        """Durable when it returns; `measured` is their digest. The same weights again are a no-op.
+        Raises DigestMismatch for others than those that are there, and OSError."""
+        if version == 0:
+            return
+        path = self.path(version)
+        if sealed_folder.is_whole(path, DIGEST, patience_s=0):
+            if self._stated(version) != measured:
+                raise DigestMismatch(
+                    f"{path} holds weights v{version} with digest {self._stated(version)}, and "
+                    f"{measured} cannot take their place: publish them under another version"
+                )
+            durable.sync(path.parent)  # who made it may have died before that
+            return
+        token = f".{secrets.token_hex(4)}"  # two writers differ
+        with sealed_folder.making(path, token, DIGEST, f"{measured}\n".encode()) as local:
+            self._policy.load_weights(weights)
+            self._policy.save_pretrained(local)
+
+    @cached_property
+    def _policy(self) -> Policy:
+        return load_policy(self._base)
+
+    def _stated(self, version: int) -> str:
+        try:
+            return durable.read(self.path(version) / DIGEST).decode().strip()
+        except BucketSilent:
+            raise
+        except OSError as error:
+            why = brief(error.strerror or error)
+            raise self._damaged(version, f"has no {DIGEST} ({why})") from error
+
+    def _damaged(self, version: int, fault: str) -> VersionDamaged:
+        return VersionDamaged(
+            f"{self.path(version)} {fault}: restore it from a copy, or delete it and resume the "
+            "run to have it published again from its checkpoint (of the two newest versions)"
+        )

@@ -1,0 +1,97 @@
+"""Whether a run in chaos ended as the same run in peace.
+
+Invariant: everything that a run leaves behind for others is compared by its bytes: the replay log,
+the final weights, and the journal of training, whose steps say what was learned and how often.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from actors.replay.segments import log_digest
+from actors.storage import events
+from actors.weights.version_folder import VersionFolder
+from cluster.chaos.storm import Kill, Outcome
+from evaluation.metrics import read_rows
+from trainer.config import RunConfig
+from trainer.journal import JOURNAL
+
+
+@dataclass(frozen=True)
+class Remains:
+    """What a finished run left: two hashes, and its training steps without their times."""
+
+    log: str
+    weights: str
+    steps: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    peace: Remains
+    chaos: Remains
+    calm: Outcome
+    outcome: Outcome
+
+    @property
+    def same(self) -> bool:
+        return self.peace == self.chaos
+
+
+def compare(config: RunConfig, calm: Outcome, outcome: Outcome) -> Verdict:
+    """Raises SegmentError or VersionDamaged for a run that left something damaged."""
+    return Verdict(remains(config, calm.folder), remains(config, outcome.folder), calm, outcome)
+
+
+def remains(config: RunConfig, folder: Path) -> Remains:
+    _, weights = VersionFolder(folder, config.policy).read(config.rounds)
+    rows = read_rows(folder / JOURNAL)
+    steps = [{name: row[name] for name in row if name != "seconds"} for row in rows]
+    return Remains(log_digest(folder / "replay"), weights, steps)
+
+
+def table(verdict: Verdict) -> Iterator[str]:
+    """Lines for a person: each kill and when its place was filled again, then what is the same."""
+    told = events.read(verdict.outcome.folder)
+    began = min(event["at"] for event in told)
+    yield f"{'killed':<22}{'process':>9}{'at s':>8}{'back after s':>14}"
+    for kill in verdict.outcome.kills:
+        back = _back(kill, told)
+        shown = "not needed again" if back is None else f"{back:.1f}"
+        yield (f"{_name(kill):<22}{kill.victim.pid:>9}{kill.at - began:>8.1f}{shown:>14}")
+    peace, chaos = verdict.peace, verdict.chaos
+    steps = f"{len(chaos.steps)} steps"
+    yield ""
+    yield _compared("replay log", peace.log[:16], chaos.log[:16], peace.log == chaos.log)
+    yield _compared(
+        "final weights", peace.weights[:16], chaos.weights[:16], peace.weights == chaos.weights
+    )
+    yield _compared(
+        "what was learned", f"{len(peace.steps)} steps", steps, peace.steps == chaos.steps
+    )
+    yield (
+        f"{'time':<18}{verdict.calm.seconds:.0f} s in peace, {verdict.outcome.seconds:.0f} s in "
+        f"chaos, started {verdict.outcome.starts} times"
+    )
+    yield "SAME: nothing was lost, nothing was done twice" if verdict.same else "DIFFERENT"
+
+
+def _compared(what: str, peace: str, chaos: str, same: bool) -> str:
+    return f"{what:<18}{peace} in peace, {chaos} in chaos: {'same' if same else 'DIFFERENT'}"
+
+
+def _name(kill: Kill) -> str:
+    return (
+        kill.kind
+        if kill.kind in ("Ray head", "driver")
+        else (kill.victim.who + " (stopped)" * kill.kind.endswith("hangs"))
+    )
+
+
+def _back(kill: Kill, told: list[dict[str, Any]]) -> float | None:
+    """Seconds until an actor of the victim's name told of its start."""
+    later = (e["at"] for e in told if e["who"] == kill.victim.who and e["what"] == events.STARTED)
+    return min((at - kill.at for at in later if at > kill.at), default=None)

@@ -1,0 +1,213 @@
+"""Recipes: YAML files that become a RunConfig, and run folders that hold one.
+
+Invariant: a recipe is read whole or refused with one sentence that names the place (file and
+line, or override), the field, the value and the fix; and `load` of what `dump` wrote gives the
+same configuration.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from actors.storage.paths import BucketPath, Place, place, run_folder
+from cluster.recipes import yaml12
+from cluster.recipes.sections import Setting, Settings, build, flat
+from policies.config import ConfigError
+from policies.errors import UserError, named, shown
+from trainer.config import RunConfig
+
+CONFIG_FILE = "config.yaml"
+RECIPES = Path("configs")
+BASE = "base"
+MOST_BYTES = 64 * 2**10
+
+
+def load(path: str | Place, overrides: Iterable[str] = ()) -> RunConfig:
+    """Reads a recipe and what it is based on, then applies `trainer.lr=2e-4`. Raises ConfigError."""
+    return _build(_read(place(path), ()), overrides)
+
+
+def defaults(overrides: Iterable[str] = ()) -> RunConfig:
+    """The configuration without a recipe. Raises ConfigError."""
+    return _build({}, overrides)
+
+
+def load_folder(folder: Place) -> RunConfig:
+    """The configuration of the run in `folder`, which may have been moved or renamed since it began.
+
+    Raises ConfigError.
+    """
+    if not is_run(folder):
+        runs = ", ".join(_beside(folder))
+        raise ConfigError(
+            f"{folder} is not a run folder: it holds no {CONFIG_FILE}; "
+            + (f"there are: {runs}" if runs else "begin one with `unicorn-ray run RECIPE`")
+        )
+    here = folder.absolute()
+    return dataclasses.replace(load(here / CONFIG_FILE), folder=str(here.parent), name=here.name)
+
+
+def is_run(folder: Place) -> bool:
+    """Also of a path that no disk can hold, and of a folder that is closed to us. Raises
+    BucketSilent."""
+    if isinstance(folder, BucketPath):
+        from actors.storage import bucket
+
+        return bucket.exists(folder / CONFIG_FILE, 0)
+    return os.path.isfile(folder / CONFIG_FILE)  # noqa: PTH113 (never raises)
+
+
+def _beside(folder: Place) -> list[str]:
+    """The runs next to where one was looked for."""
+    if isinstance(folder, BucketPath) or not os.path.isdir(folder.parent):  # noqa: PTH112 (as above)
+        return []
+    return sorted(str(file.parent) for file in folder.parent.glob(f"*/{CONFIG_FILE}"))
+
+
+def dump(config: RunConfig) -> str:
+    """The whole configuration as YAML that `load` reads."""
+    return yaml12.dump(dataclasses.asdict(config))
+
+
+def digest(config: RunConfig) -> str:
+    """sha256 of everything but `folder`: where a run is kept is no part of what it is."""
+    return hashlib.sha256(dump(dataclasses.replace(config, folder="")).encode()).hexdigest()
+
+
+def claim_folder(config: RunConfig) -> Place:
+    """Makes the run's folder with its config.yaml, or finds that it is this run's already.
+
+    Raises ConfigError where the folder is another run's, or none's but not empty.
+    """
+    from actors.storage import durable  # brings pyarrow, which a dry run can do without
+
+    folder = run_folder(config)
+    file = folder / CONFIG_FILE
+    if is_run(folder):
+        _refuse_another(folder, config, load(file))
+        return folder
+    try:
+        durable.make_folder(folder.absolute())
+        if others := [n for n in durable.names(folder) if not n.endswith(durable.LEFTOVER)]:
+            raise ConfigError(
+                f"{folder} exists and is not a run: it holds {others[0]} but no {CONFIG_FILE}; "
+                "give another name=... or move it away"
+            )
+        durable.write(file.absolute(), dump(config).encode())
+    except UserError:
+        raise
+    except OSError as error:
+        raise ConfigError(
+            f"the run folder {folder} cannot be made ({error.strerror or error}); "
+            "give a folder=... that can be written to"
+        ) from error
+    return folder
+
+
+def _build(settings: Settings, overrides: Iterable[str]) -> RunConfig:
+    for override in overrides:
+        settings |= _override(override)
+    return build(RunConfig, settings)
+
+
+def _read(path: Place, seen: tuple[Place, ...]) -> Settings:
+    """The settings of `path` over those of its base."""
+    if (real := _real(path)) in seen:
+        raise ConfigError(f"{path} is based on itself, by way of others; remove one `{BASE}:`")
+    try:
+        found = yaml12.leaves(_text(path))
+    except yaml12.YamlError as error:
+        raise ConfigError(f"{path}, line {error.line}: not YAML: {error}") from error
+    settings = _settings((name, Setting(value, f"{path}, line {at}")) for name, value, at in found)
+    base = settings.pop(BASE, None)
+    if base is None:
+        return settings
+    if not isinstance(base.value, str) or not base.value.isprintable():
+        raise ConfigError(
+            f"{base.origin}: {BASE} is {shown(base.value)}: it must be a recipe's file"
+        )
+    return _read(path.parent / base.value, (*seen, real)) | settings
+
+
+def _real(path: Place) -> Place:
+    return path if isinstance(path, BucketPath) else Path(os.path.realpath(path))
+
+
+def _settings(found: Iterable[tuple[str, Setting]]) -> Settings:
+    """Each name once."""
+    settings: Settings = {}
+    for name, setting in found:
+        if name in settings:
+            raise ConfigError(
+                f"{setting.origin}: {named(name)} is set again, first in {settings[name].origin}"
+            )
+        settings[name] = setting
+    return settings
+
+
+def _text(path: Place) -> str:
+    try:
+        data = _bytes(path)
+        if len(data) > MOST_BYTES:
+            raise ConfigError(f"{path} is larger than {MOST_BYTES} bytes; give a recipe")
+        return data.decode()
+    except (FileNotFoundError, NotADirectoryError):
+        raise ConfigError(f"there is no recipe {path}; {_existing(path.parent)}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not a text in UTF-8 ({error.reason})") from error
+    except UserError:
+        raise
+    except OSError as error:
+        folder = path if os.path.isdir(path) else path.parent  # noqa: PTH112 (never raises)
+        raise ConfigError(
+            f"{path} cannot be read as a recipe ({error.strerror}); {_existing(folder)}"
+        ) from error
+
+
+def _bytes(path: Place) -> bytes:
+    """Those of a recipe, and one more where there are too many."""
+    if isinstance(path, BucketPath):
+        from actors.storage import bucket
+
+        return bucket.read(path, 0)[: MOST_BYTES + 1]
+    with path.open("rb") as file:
+        return file.read(MOST_BYTES + 1)
+
+
+def _existing(folder: Place) -> str:
+    for there in (folder, RECIPES):
+        if isinstance(there, BucketPath):
+            continue
+        names = sorted(map(str, there.glob("*.yaml"))) if os.path.isdir(there) else []  # noqa: PTH112
+        if names:
+            return f"there are: {', '.join(names)}"
+    return f"give the path of a YAML file, such as {RECIPES}/tiny.yaml of a clone"
+
+
+def _override(text: str) -> Settings:
+    name, equals, value = text.partition("=")
+    origin = f"override {named(text)}"
+    if not equals or not name:
+        raise ConfigError(
+            f"override {shown(text)} sets nothing; write name=value, such as trainer.lr=2e-4"
+        )
+    try:
+        found = yaml12.leaves(value, under=name) or [(name, None, 1)]
+    except yaml12.YamlError as error:
+        raise ConfigError(f"{origin}: the value is not YAML: {error}; quote it") from error
+    return _settings((leaf, Setting(leaf_value, origin)) for leaf, leaf_value, _ in found)
+
+
+def _refuse_another(folder: Place, config: RunConfig, other: RunConfig) -> None:
+    there = flat(other)
+    for name, value in flat(config).items():
+        if name not in ("folder", "name") and value != there[name]:
+            raise ConfigError(
+                f"{folder} holds another run: {name} is {yaml12.scalar(there[name])} there and "
+                f"{yaml12.scalar(value)} here; give another name=..., or delete the folder to "
+                "start anew"
+            )

@@ -1,0 +1,163 @@
+"""Everything the report shows, read from the run folder and from nowhere else.
+
+Invariant: what is read is bounded: segments pass one at a time and only the chosen groups are
+kept, so that a long run makes the same small page. What a run in progress has not made yet is
+empty here, and never an error.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from actors.replay.index import CLOSED
+from actors.replay.records import JudgedGroup
+from actors.replay.segments import SegmentName, read_segment
+from actors.roles.templates import load_templates
+from actors.storage import durable
+from actors.storage.paths import Place
+from cluster.recipes import recipe
+from cluster.report.lessons import Taught, lessons, times_taught
+from evaluation.audit import reason_kind
+from evaluation.measure import read_measured
+from evaluation.metrics import Row, read_metrics, read_rows
+from policies.interface import Example, Pattern
+from policies.seeds import derive
+from trainer.config import RunConfig
+from trainer.journal import JOURNAL
+
+ROUNDS_SHOWN = 6
+GROUPS_A_ROUND = 4
+REFUSED_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A group to be shown, and what it can teach."""
+
+    group: JudgedGroup
+    examples: dict[Pattern, Example]
+
+
+@dataclass
+class Round:
+    """One round of the replay buffer. `taught` is None until the round is complete; `helpers` are
+    the outside models that touched it."""
+
+    number: int
+    accepted: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    shown: list[Shown] = field(default_factory=list)
+    refused: dict[str, JudgedGroup] = field(default_factory=dict)
+    taught: Taught | None = None
+    helpers: set[str] = field(default_factory=set)
+
+    @property
+    def groups(self) -> int:
+        return self.accepted + self.rejected.total()
+
+
+@dataclass
+class Run:
+    """`evaluations` by version, `audits` by round, `training` by step, each in order. `fates` are
+    what became of a round's proposals, with their numbers."""
+
+    folder: Place
+    config: RunConfig
+    evaluations: dict[int, dict[str, Any]]
+    audits: list[Row]
+    fates: dict[int, dict[str, float]]
+    training: list[Row]
+    rounds: list[Round]
+
+
+def read_run(folder: Place) -> Run:
+    """Raises ConfigError for a folder without a run."""
+    config = recipe.load_folder(folder)
+    training = folder / JOURNAL
+    rows = read_metrics(folder)
+    audits = [row for row in rows if row["kind"] == "round"]
+    return Run(
+        folder=folder,
+        config=config,
+        evaluations=read_measured(folder),
+        audits=sorted(audits, key=lambda row: int(row["round"])),
+        fates={row["round"]: _fates(row) for row in rows if row["kind"] == "proposals"},
+        training=_by_step(read_rows(training) if durable.exists(training) else []),
+        rounds=_rounds(folder / "replay", config),
+    )
+
+
+def spread(count: int, most: int) -> list[int]:
+    """Up to `most` places of `count`, the first and the last among them."""
+    if count <= most:
+        return list(range(count))
+    return [round(i * (count - 1) / (most - 1)) for i in range(most)]
+
+
+def _fates(row: Row) -> dict[str, float]:
+    return {
+        name.removeprefix("proposals/"): count
+        for name, count in row.items()
+        if name.startswith("proposals/")
+    }
+
+
+def _by_step(rows: list[Row]) -> list[Row]:
+    """A step that was done again after a crash counts once, as it was done last."""
+    latest = {row["step"]: row for row in rows}
+    return [latest[step] for step in sorted(latest)]
+
+
+def _rounds(replay: Place, config: RunConfig) -> list[Round]:
+    folders = [replay / name for name in durable.names(replay) if name.startswith("round-")]
+    shown = {folders[i] for i in spread(len(folders), ROUNDS_SHOWN)}
+    return [_Reader(folder, config).read(GROUPS_A_ROUND if folder in shown else 0)
+            for folder in folders]  # fmt: skip
+
+
+class _Reader:
+    """Reads one round, one segment at a time."""
+
+    def __init__(self, folder: Place, config: RunConfig) -> None:
+        self.folder, self.config = folder, config
+        self.templates = load_templates(config.actors.templates)
+        self.round = Round(int(folder.name.removeprefix("round-")))
+        self.able: list[tuple[int, list[Pattern]]] = []
+        self.chosen: dict[str, tuple[int, Shown]] = {}
+
+    def read(self, most: int) -> Round:
+        for group in self._groups():
+            self.round.helpers |= {group.external} - {""}
+            if group.accepted:
+                self._accept(group)
+            else:
+                self._refuse(group)
+        first = heapq.nsmallest(most, self.chosen.values(), key=lambda item: item[0])
+        self.round.shown = sorted((shown for _, shown in first), key=lambda s: s.group.index)
+        if durable.exists(self.folder / CLOSED):
+            self.round.taught = times_taught(self.config, self.round.number, self.able)
+        return self.round
+
+    def _groups(self) -> Iterator[JudgedGroup]:
+        names = filter(None, map(SegmentName.parse, durable.files(self.folder)))
+        for name in sorted(names, key=lambda name: name.index):
+            yield from read_segment(name.path)
+
+    def _accept(self, group: JudgedGroup) -> None:
+        """Keeps one group a category: the one with most to teach that a keyed draw puts first."""
+        examples = dict(lessons(group, self.config, self.templates))
+        self.round.accepted += 1
+        self.able.append((group.index, list(examples)))
+        place = derive(self.config.seed, "report", group.round, group.index)
+        place += (4 - len(examples)) << 64
+        if group.category not in self.chosen or place < self.chosen[group.category][0]:
+            self.chosen[group.category] = (place, Shown(group, examples))
+
+    def _refuse(self, group: JudgedGroup) -> None:
+        kind = reason_kind(group.reason)
+        self.round.rejected[kind] += 1
+        self.round.refused.setdefault(kind, group)

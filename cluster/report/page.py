@@ -1,0 +1,172 @@
+"""The report of a run: one page that shows what happened, made from the run folder alone.
+
+Invariant: the page is self-contained (no outside script, style, font or picture), every text on
+it is escaped, and it can be made at any time of a run, again and again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup
+
+from actors.storage import durable
+from actors.storage.paths import Place, place
+from cluster.recipes import recipe
+from cluster.report import charts
+from cluster.report import view as report_view
+from cluster.report.data import REFUSED_SHOWN, Round, Run, read_run
+from cluster.report.groups import Card, card
+from cluster.report.troubles import troubles
+from evaluation.suites import Suite, load_suite
+
+FILE = "report.html"
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class RoundView:
+    number: int
+    summary: str
+    groups: list[Card]
+
+
+def write(folder: str | Place) -> Place:
+    """Makes `report.html` in the run folder. Raises ConfigError for a folder without a run."""
+    run = read_run(place(folder))
+    suite = load_suite(run.config.evaluation.suite)
+    path = place(folder) / FILE
+    durable.write(path, render(run, suite).encode())
+    return path
+
+
+def render(run: Run, suite: Suite) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"score": _score, "tick": _tick}
+    css = Markup((HERE / "report.css").read_text())
+    return environment.get_template(FILE).render(page=_page(run, suite), css=css).strip() + "\n"
+
+
+def _page(run: Run, suite: Suite) -> dict[str, Any]:
+    strips, more_strips = report_view.strips(run)
+    lost = troubles(run.folder)
+    measured = [(version, each["values"]) for version, each in run.evaluations.items()]
+    audited = [(row["round"], row) for row in run.audits]
+    rejected = sum((each.rejected for each in run.rounds), Counter[str]())
+    return {
+        "title": run.config.name,
+        "lead": _lead(run, suite),
+        "facts": _facts(run, suite),
+        "numbers": report_view.numbers(run),
+        "plots": report_view.plots(measured, audited),
+        "categories": report_view.categories(run),
+        "span": report_view.span(run),
+        "losses": report_view.losses(run),
+        "strips": strips,
+        "more_strips": more_strips,
+        "rounds": [
+            _round(each, run.fates.get(each.number, {}), suite) for each in run.rounds if each.shown
+        ],
+        "reasons": charts.bars(rejected.most_common(12)) if rejected else None,
+        "refused": _refused(run, suite),
+        "troubles": lost,
+        "trouble_bars": charts.bars(lost.counts) if lost.counts else None,
+        "glossary": GLOSSARY,
+        "config": recipe.dump(run.config),
+    }
+
+
+def _lead(run: Run, suite: Suite) -> str:
+    """The whole run in two sentences."""
+    if not suite.categories:
+        return "No evaluation suite was set for this run: nothing of it is measured."
+    if not run.evaluations:
+        return "This run has just begun: nothing has been measured yet."
+    first, *_, last = [*run.evaluations.values()] * 2
+    right = "drawing/all_right"
+    who = f"Weights v{first['version']}" if first["version"] else "The base model"
+    sentence = f"{who} drew {first['values'][right]:.1f}\u00a0% of the held-out prompts all right."
+    if first is last or first["version"] == last["version"]:
+        return f"{sentence} No later version has been measured yet."
+    rounds = [each for each in run.rounds if each.number <= last["version"]]
+    groups = sum(each.groups for each in rounds)
+    helpers = sorted({name for each in rounds for name in each.helpers})
+    help_ = f"the outside help of {', '.join(helpers)}" if helpers else "no outside help"
+    return (
+        f"{sentence} After {last['version']} {_plural(last['version'], 'round')} of teaching "
+        f"itself, from {groups} prompts of its own and {help_}, it is "
+        f"{last['values'][right]:.1f}\u00a0%."
+    )
+
+
+def _facts(run: Run, suite: Suite) -> list[tuple[str, str]]:
+    config, newest = run.config, max(run.evaluations, default=0)
+    own = config.evaluation
+    measured_by = f"{own.suite}, {own.prompts} prompts, seed {own.seed}"
+    return [
+        ("measured", f"v{newest} of v{config.rounds}" if run.evaluations else "nothing yet"),
+        ("policy", f"{config.policy.family}, {config.policy.path}"),
+        ("seed", str(config.seed)),
+        ("lag", str(config.lag)),
+        ("rollouts a prompt", str(config.solver.rollouts)),
+        ("accepted at", f"{config.judge.accept_at:g} of 10"),
+        ("suite", measured_by if suite.categories else own.suite),
+    ]  # fmt: skip
+
+
+def _round(each: Round, fates: Mapping[str, float], suite: Suite) -> RoundView:
+    facts = [f"{each.accepted} of {each.groups} groups accepted"]
+    if fates:
+        told = ", ".join(f"{count:g} {fate}" for fate, count in sorted(fates.items()))
+        facts.insert(0, f"{sum(fates.values()):g} prompts written ({told})")
+    if each.taught is None:
+        facts.append("in progress")
+    else:
+        facts.append(f"{each.taught.total()} examples learned")
+    cards = [card(shown.group, shown.examples, each.taught, suite) for shown in each.shown]
+    return RoundView(each.number, " · ".join(facts), cards)
+
+
+def _refused(run: Run, suite: Suite) -> list[Card]:
+    """One group a reason, from the latest round that has it."""
+    latest = {kind: group for each in run.rounds for kind, group in each.refused.items()}
+    return [card(group, {}, None, suite) for group in list(latest.values())[:REFUSED_SHOWN]]
+
+
+def _score(value: float | None) -> str:
+    return "?" if value is None else f"{value:.1f}".removesuffix(".0")
+
+
+def _tick(right: bool) -> Markup:
+    return Markup('<span class="{}">{}</span>').format(
+        "yes" if right else "no", "✓" if right else "·"
+    )
+
+
+def _plural(count: int, noun: str) -> str:
+    return noun if count == 1 else f"{noun}s"
+
+
+GLOSSARY = (
+    ("all right", "everything that the prompt asks for is in the drawing, by the oracle"),
+    ("soft", "the share of what the prompt asks for that is in the drawing"),
+    ("UniCycle", "the model draws a prompt, then answers questions about its own drawing: Soft is "
+                 "the mean mark of a prompt's questions, Hard is 1 where all marks are 1"),
+    ("captions, questions right", "the model reads scenes that are right by construction"),
+    ("agreement", "drawings on which the Judge (score at or above the bar) and the oracle (all "
+                  "right) say the same, of all that were scored"),
+    ("accepted winners right", "best drawings of accepted groups that the oracle finds all right: "
+                               "the quality of what is learned from"),
+    ("distinct-n", "different n-grams over all n-grams of a round's prompts"),
+    ("self-similarity", "mean overlap of the words of two prompts of a round"),
+    ("held-out prompts", "proposals that the base model's pretraining never showed"),
+    ("± after a change", "95 % interval of the paired difference on the same prompts and seeds"),
+    ("oracle", "a program that reads the pixels alone; it measures, and nothing learns from it"),
+)  # fmt: skip

@@ -1,0 +1,201 @@
+"""What the report says in numbers: headline, curves and film strips, ready for the template.
+
+Invariant: everything here follows from a `Run` alone, and what was not measured is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from cluster.report import charts
+from cluster.report.data import Run, spread
+from evaluation.metrics import Row
+from evaluation.paired import gain
+from policies.interface import PATTERNS
+
+Measured = Sequence[tuple[int, Row]]
+"""What was measured, by version or by round."""
+FRAMES = 6
+HEADLINE = {
+    "drawing/all_right": "drawings all right",
+    "drawing/soft": "facts drawn right",
+    "unicycle/hard": "UniCycle Hard",
+    "unicycle/soft": "UniCycle Soft",
+    "understanding/captions": "captions right",
+    "understanding/questions": "questions right",
+}
+
+
+@dataclass(frozen=True)
+class Number:
+    """One headline number. `change` is empty where there is nothing to compare with."""
+
+    name: str
+    now: str
+    was: str
+    change: str
+    within: str
+    way: str
+    spark: Markup
+    unit: str = "\u00a0%"
+
+
+@dataclass(frozen=True)
+class Plot:
+    title: str
+    how: str
+    names: tuple[str, ...]
+    chart: Markup
+
+
+@dataclass(frozen=True)
+class Frame:
+    version: int
+    picture: str
+    score: float
+    right: bool
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One held-out prompt, drawn by several versions with one seed."""
+
+    category: str
+    prompt: str
+    origin: str
+    frames: tuple[Frame, ...]
+
+
+def numbers(run: Run) -> list[Number]:
+    if not run.evaluations:
+        return []
+    return [_number(run, key, name) for key, name in HEADLINE.items()]
+
+
+def _number(run: Run, key: str, name: str) -> Number:
+    versions = list(run.evaluations.values())
+    first, last = versions[0], versions[-1]
+    curve = charts.spark([each["values"][key] for each in versions])
+    now = f"{last['values'][key]:.1f}"
+    if len(versions) == 1:
+        return Number(name, now, f"weights v{last['version']}, nothing to compare yet", "", "", "",
+                      curve)  # fmt: skip
+    change, half = gain(first["outcomes"][key], last["outcomes"][key])
+    return Number(
+        name=name,
+        now=now,
+        was=f"{first['values'][key]:.1f}\u00a0%",
+        change=f"{100 * change:+.1f}",
+        within=f" ± {100 * half:.1f}",
+        way="level" if abs(change) <= half else "up" if change > 0 else "down",
+        spark=curve,
+    )
+
+
+def plots(measured: Measured, audited: Measured) -> list[Plot]:
+    """The curves over weight versions and over rounds."""
+    return [
+        _plot("Drawing", "The oracle's view of drawings of held-out prompts.", measured,
+              {"all right": "drawing/all_right", "soft": "drawing/soft"}, "weight version"),
+        _plot("UniCycle", "Draw, then answer questions about one's own drawing.", measured,
+              {"hard": "unicycle/hard", "soft": "unicycle/soft"}, "weight version"),
+        _plot("Understanding", "Reading the oracle's own scenes: is the old skill kept?", measured,
+              {"captions": "understanding/captions", "questions": "understanding/questions"},
+              "weight version"),
+        _plot("The Judge against the oracle", "Of what the Judge says, how much is true.", audited,
+              {"agreement": "audit/agreement", "accepted winners right": "audit/precision",
+               "grammatical prompts": "audit/grammatical"}, "round"),
+        _plot("Yield", "How much of a round is learned from.", audited,
+              {"groups accepted": "audit/accepted", "judgements unparsable": "audit/unparsable"},
+              "round"),
+        _plot("Variety of the proposals", "Distinct n-grams, token overlap of pairs, new prompts.",
+              audited, {"distinct-2": "diversity/distinct_2", "distinct-3": "diversity/distinct_3",
+                        "self-similarity": "diversity/self_similarity",
+                        "held-out prompts": "diversity/held_out"}, "round", "share"),
+    ]  # fmt: skip
+
+
+def losses(run: Run) -> list[Plot]:
+    found = []
+    for pattern in PATTERNS:
+        points = [(row["step"], row["losses"][pattern]) for row in run.training
+                  if pattern in row["losses"]]  # fmt: skip
+        if points:
+            chart = charts.lines({pattern: charts.thinned(points)}, "step", "nats a token")
+            found.append(Plot(pattern, _LEARNS[pattern], (pattern,), chart))
+    return found
+
+
+_LEARNS = {
+    "generation": "prompt → the best drawing",
+    "caption": "the best drawing → its prompt",
+    "judgement": "prompt and drawing → analysis and score",
+    "reflection": "a losing drawing and its judgement → the best drawing",
+}
+
+
+def categories(run: Run) -> Markup | None:
+    """Per category the share of drawings all right, from the first version to the last."""
+    if len(run.evaluations) < 2:
+        return None
+    was, now = _ends(run)
+    prefix = "drawing/all_right/"
+    names = [key.removeprefix(prefix) for key in now["values"] if key.startswith(prefix)]
+    return charts.slopes([
+        (name, was["values"][prefix + name], now["values"][prefix + name])
+        for name in names if prefix + name in was["values"]
+    ])  # fmt: skip
+
+
+def span(run: Run) -> str:
+    if len(run.evaluations) < 2:
+        return ""
+    was, now = _ends(run)
+    return f"from v{was['version']} (grey) to v{now['version']}"
+
+
+def strips(run: Run) -> tuple[list[Strip], list[Strip]]:
+    """Every sampled prompt through the versions: one of each category, and then the others."""
+    versions = list(run.evaluations.values())
+    shown = [versions[i] for i in spread(len(versions), FRAMES)]
+    if not shown:
+        return [], []
+    by_version = [(each["version"], {s["index"]: s for s in each["samples"]}) for each in shown]
+    first: dict[str, Strip] = {}
+    others = []
+    for sample in shown[-1]["samples"]:
+        strip = _strip(sample, by_version)
+        if first.setdefault(strip.category, strip) is not strip:
+            others.append(strip)
+    return list(first.values()), others
+
+
+def _strip(sample: Mapping[str, Any], by_version: Iterable[tuple[int, dict[int, Any]]]) -> Strip:
+    frames = tuple(
+        Frame(version, same["picture"], same["score"], same["right"])
+        for version, samples in by_version
+        if (same := samples.get(sample["index"])) is not None
+    )
+    origin = f"held-out prompt {sample['index']} · seed {sample['seed']}"
+    return Strip(sample["category"], sample["prompt"], origin, frames)
+
+
+def _ends(run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
+    versions = list(run.evaluations.values())
+    return versions[0], versions[-1]
+
+
+def _plot(
+    title: str, how: str, rows: Measured, keys: Mapping[str, str], x_label: str,
+    y_label: str = "%",
+) -> Plot:  # fmt: skip
+    series = {
+        name: [(at, float(row[key])) for at, row in rows if row.get(key) is not None]
+        for name, key in keys.items()
+    }
+    most = 100.0 if y_label == "%" else 1.0
+    return Plot(title, how, tuple(keys), charts.lines(series, x_label, y_label, most))

@@ -1,0 +1,177 @@
+"""Runs as jobs of a Ray cluster: submit, follow, stop.
+
+Invariant: a job gets this program and one resolved recipe, and nothing else of the machine that
+submits it, no environment and no secret. Whoever follows it may go: it goes on, and the same
+submission again goes on with the run where it ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import shutil
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from actors.storage.paths import BucketPath, place
+from cluster.recipes import recipe
+from cluster.session.ray_session import ADDRESS, ANSWER_S
+from policies.config import ConfigError
+from policies.errors import UserError, brief
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobSubmissionClient
+
+    from trainer.config import RunConfig
+
+API_ADDRESS = "RAY_API_SERVER_ADDRESS"
+INSIDE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Ray sets it for what a job runs."""
+PACKAGES = ("policies", "actors", "evaluation", "trainer", "cluster")
+RECIPE = "recipe.yaml"
+STOP_S = 120
+"""How long a job that is told to stop may take for its checkpoint; Ray would give it 3 s."""
+STOPPED, FAILED = 130, 1
+
+
+class JobRefused(UserError):
+    """What the cluster's job server does not do; the message says why."""
+
+
+def require_shared(config: RunConfig) -> None:
+    """Raises ConfigError where the folder of a run would go with its job."""
+    folder = place(config.folder)
+    if isinstance(folder, BucketPath):
+        return
+    if not folder.is_absolute() or ".." in folder.parts:
+        raise ConfigError(
+            f"folder is {config.folder!r}: a job works in a directory that goes with it; give an "
+            "absolute path without .. on a disk that all nodes mount, such as folder=/shared/runs, or the "
+            "address of a bucket, such as folder=s3://BUCKET/runs"
+        )
+
+
+def require_reachable(config: RunConfig) -> None:
+    """Raises ConfigError where the job would look for files that stay here."""
+    require_shared(config)
+    path = config.policy.path
+    if path != "base" and not Path(path).is_absolute():
+        raise ConfigError(
+            f"policy.path is {path!r}: a job finds no files of this machine; give the absolute path "
+            "of a checkpoint on a disk that all nodes mount"
+        )
+
+
+def address(given: str) -> str:
+    """Of the job server. Raises JobRefused where none is named."""
+    named = (given, os.environ.get(API_ADDRESS, ""), os.environ.get(ADDRESS, ""))
+    for found in named:
+        if found.startswith(("http://", "https://")):
+            return found.rstrip("/")
+    raise JobRefused(
+        f"no job server is named (--address is {given!r}): give --address=http://HEAD:8265, the "
+        f"cluster's dashboard, or set {API_ADDRESS}"
+    )
+
+
+def connect(address: str) -> JobSubmissionClient:
+    """Raises JobRefused where none answers, or not to us."""
+    _require_answer(address)
+    os.environ[API_ADDRESS] = address  # Ray prefers what these variables name to what it is given
+
+    from ray.exceptions import AuthenticationError
+    from ray.job_submission import JobSubmissionClient
+
+    try:
+        return JobSubmissionClient(address)
+    except AuthenticationError as error:
+        raise JobRefused(
+            f"the cluster at {address} wants its token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN "
+            "or RAY_AUTH_TOKEN_PATH (or put it into the file .ray/auth_token of your home folder)"
+        ) from error
+    except (RuntimeError, OSError, LookupError, ValueError) as error:
+        raise JobRefused(f"what answers at {address} takes no Ray jobs ({brief(error)})") from error
+
+
+def submit(client: JobSubmissionClient, config: RunConfig, gallery: str, link: str) -> str:
+    """The name of the job. Its run gets `--gallery`, and its metadata the link, "" for none. Raises
+    JobRefused."""
+    metadata = {"run": config.name, "folder": config.folder, "gallery": link}
+    with tempfile.TemporaryDirectory() as made:
+        root, program = Path(__file__).parents[2], Path(made)
+        for package in PACKAGES:
+            shutil.copytree(
+                root / package, program / package, ignore=shutil.ignore_patterns("__pycache__")
+            )
+        (program / RECIPE).write_text(recipe.dump(config))
+        try:
+            return client.submit_job(
+                entrypoint=f"python -m cluster run {RECIPE} --gallery {shlex.quote(gallery)}",
+                runtime_env={
+                    "working_dir": made,
+                    "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S)},
+                },
+                metadata={name: value for name, value in metadata.items() if value},
+            )
+        except (RuntimeError, OSError) as error:
+            raise JobRefused(f"the cluster did not take the job ({brief(error)})") from error
+
+
+def follow(client: JobSubmissionClient, job: str) -> int:
+    """Prints the log of the job until its end; gives the exit code of its program."""
+    try:
+        asyncio.run(_print_log(client, job))
+    except (RuntimeError, OSError) as error:
+        raise JobRefused(
+            f"the log of {job} broke off ({brief(error)}); the job may go on: `ray job logs "
+            f"--follow {job}` follows it again"
+        ) from error
+    info = _ended(client, job, STOP_S)
+    if info.status != "FAILED":
+        return STOPPED if info.status == "STOPPED" else 0
+    if info.driver_exit_code is None:
+        raise JobRefused(f"{job} failed before its program ran ({brief(info.message)})")
+    return int(info.driver_exit_code) or FAILED
+
+
+def stop(client: JobSubmissionClient, job: str) -> None:
+    """Returns when it has stopped. Raises JobRefused where there is none that runs."""
+    try:
+        runs = client.stop_job(job)
+    except (RuntimeError, OSError) as error:
+        raise JobRefused(f"{job} cannot be stopped ({brief(error)})") from error
+    if not runs:
+        raise JobRefused(f"{job} does not run: it is {client.get_job_status(job)} already")
+    _ended(client, job, STOP_S + ANSWER_S)
+
+
+async def _print_log(client: JobSubmissionClient, job: str) -> None:
+    async for text in client.tail_job_logs(job):
+        print(text, end="", flush=True)
+
+
+def _ended(client: JobSubmissionClient, job: str, seconds: float) -> Any:
+    end = time.monotonic() + seconds
+    while not (info := client.get_job_info(job)).status.is_terminal():
+        if time.monotonic() > end:
+            raise JobRefused(f"waited {seconds:g} s for {job} to end, and it is {info.status}")
+        time.sleep(0.5)
+    return info
+
+
+def _require_answer(address: str) -> None:
+    """Ray's client itself has no deadline."""
+    try:
+        urllib.request.urlopen(f"{address}/api/version", timeout=ANSWER_S).close()
+    except urllib.error.HTTPError:
+        return  # such as one that wants a token
+    except (OSError, ValueError) as error:
+        raise JobRefused(
+            f"no job server answers at {address} ({brief(error)}); start that cluster, or give the "
+            "--address=http://HEAD:8265 of its dashboard"
+        ) from error

@@ -1,0 +1,57 @@
+"""One driver at a time for a run folder on a disk.
+
+Invariant: who holds the lock is alive: it is the kernel's, and goes with the process however that
+ends. What the file says is only for who is refused.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from actors.storage.paths import Place
+from policies.errors import UserError
+
+FILE = "driver.lock"
+
+
+class RunBusy(UserError):
+    """Another driver does this run; the message says which."""
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Raises RunBusy."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / FILE).open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise busy(folder, Path(file.name).read_bytes()) from None
+        file.truncate(0)
+        file.write(json.dumps(myself()) + "\n")
+        file.flush()
+        yield
+
+
+def myself() -> dict[str, object]:
+    return {"pid": os.getpid(), "host": socket.gethostname(), "since": time.ctime()}
+
+
+def busy(folder: Place, told: bytes) -> RunBusy:
+    """`told` is what the other one wrote of itself."""
+    try:
+        other = json.loads(told)
+        who = f"process {other['pid']} on {other['host']} since {other['since']}"
+    except (ValueError, KeyError, TypeError):
+        who = "another process"  # which is writing down who it is
+    return RunBusy(
+        f"the run in {folder} is being done by {who}: wait for its end, stop it, or give another "
+        "name=..."
+    )

@@ -1,0 +1,135 @@
+"""What the nodes of a cluster offer, or may offer at most, compared with what a run asks of them.
+
+Invariant: only what can never start is refused. A cluster that may grow, and does not tell how far,
+is not judged: there, who finds no node says after actors.start_deadline what it waits for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from cluster.session.ray_session import RayUnavailable
+from cluster.sizing.needs import Machine, Need, require_room
+from policies.config import ConfigError
+from policies.errors import brief
+
+GROUP = "ray.io/node-group"
+"""Ray's label of nodes that nobody started by hand: an autoscaler or an operator may make more."""
+LAUNCHED = Path("~/ray_bootstrap_config.yaml")
+"""What Ray's launcher leaves on the head, where jobs run: all that its autoscaler goes by."""
+
+
+class Node(NamedTuple):
+    offers: Mapping[str, float]
+    group: str = ""
+    copies: int = 1
+
+
+class Cluster(NamedTuple):
+    alive: Sequence[Node]
+    to_come: Sequence[Node] | None = ()
+    """That may be started beside those; None where nobody tells."""
+
+
+def joined() -> Cluster:
+    """The Ray that this process is connected to."""
+    import ray
+
+    alive = [_node(n["Resources"], n.get("Labels")) for n in ray.nodes() if n["Alive"]]
+    return Cluster(alive, _to_come(alive, LAUNCHED.expanduser()))
+
+
+def behind(address: str) -> Cluster:
+    """The Ray whose dashboard answers at `address`. Raises RayUnavailable."""
+    from ray.util.state import list_nodes
+    from ray.util.state.exception import RayStateApiException
+
+    try:
+        found: list[Any] = list_nodes(address, filters=[("state", "=", "ALIVE")], detail=True)
+    except RayStateApiException as error:
+        raise RayUnavailable(f"{address} does not tell its nodes ({brief(error)})") from error
+    if not found:
+        raise RayUnavailable(f"{address} has no node yet: its cluster is starting, try again")
+    alive = [_node(node.resources_total, node.labels) for node in found]
+    return Cluster(alive, None if _may_grow(alive) else ())
+
+
+def require(who: str, wanted: Sequence[Need], cluster: Cluster) -> None:
+    """Raises ConfigError."""
+    if cluster.to_come is None:
+        return
+    nodes, at_most = [*cluster.alive, *cluster.to_come], " at most" if cluster.to_come else ""
+    for need in wanted:
+        _require_node(need, _that_offer(need.node, nodes), at_most)
+    for place in dict.fromkeys(["", *(need.node for need in wanted)]):
+        there = _that_offer(place, nodes)
+        machine = Machine(_sum("CPU", there), _sum("GPU", there))
+        has = f"the nodes that offer {place} have" if place else "this cluster has"
+        those = [need for need in wanted if not place or need.node == place]
+        require_room(who, those, machine, has + at_most)
+
+
+def _to_come(alive: Sequence[Node], launched: Path) -> list[Node] | None:
+    """Ray itself tells nobody what its autoscaler may start (it has a place for that, and up to 2.60
+    its autoscaler writes nothing there); the launcher's file does."""
+    told = yaml.safe_load(launched.read_text()) if launched.is_file() else None
+    if not isinstance(told, dict) or "available_node_types" not in told:
+        return None if _may_grow(alive) else []
+    groups, most = told["available_node_types"], told.get("max_workers", 0)
+    head = told.get("head_node_type")  # of whose type there may be one more
+    if not all("CPU" in group.get("resources", {}) for group in groups.values()):
+        return None  # a node of such a group finds out what it has when it starts
+    there, found = Counter(node.group for node in alive), []
+    for name, group in groups.items():
+        free = min(group.get("max_workers", most), most) + (name == head) - there[name]
+        found += [Node(group["resources"], name, free)] if free > 0 else []
+    return found
+
+
+def _require_node(need: Need, nodes: Sequence[Node], at_most: str) -> None:
+    field = need.actor.split()[0]
+    if not nodes:
+        by_hand = f"start one with `ray start --resources='{{\"{need.node}\": 1}}'`"
+        fix = "give it to a node type of its autoscaler" if at_most else by_hand
+        raise ConfigError(
+            f"{field}.node is {need.node!r}: no node of this cluster offers that resource; {fix}, or "
+            "leave the field empty"
+        )
+    if any(_fits(need, node) for node in nodes):
+        return
+    several = f"{at_most or ' the'} {sum(node.copies for node in nodes)} nodes"
+    largest = ", ".join(f"{_most(kind, nodes):g} {kind}s" for kind in ("CPU", "GPU"))
+    raise ConfigError(
+        f"each {need.actor} asks for {need.cpus:g} CPUs and {need.gpus:g} GPUs of one node, which "
+        f"none of{several} has (at most {largest}): lower {field}.cpus or {field}.gpus"
+    )
+
+
+def _node(offers: Mapping[str, float] | None, labels: Mapping[str, str] | None) -> Node:
+    return Node(offers or {}, (labels or {}).get(GROUP, ""))
+
+
+def _may_grow(alive: Iterable[Node]) -> bool:
+    return any(node.group for node in alive)
+
+
+def _that_offer(place: str, nodes: Iterable[Node]) -> list[Node]:
+    return [node for node in nodes if not place or node.offers.get(place)]
+
+
+def _fits(need: Need, node: Node) -> bool:
+    asked = (("CPU", need.cpus), ("GPU", need.gpus))
+    return all(node.offers.get(kind, 0.0) >= amount for kind, amount in asked)
+
+
+def _sum(kind: str, nodes: Iterable[Node]) -> float:
+    return sum(node.offers.get(kind, 0.0) * node.copies for node in nodes)
+
+
+def _most(kind: str, nodes: Iterable[Node]) -> float:
+    return max(node.offers.get(kind, 0.0) for node in nodes)

@@ -1,0 +1,151 @@
+"""What a run needs, compared with what is there, before anything starts.
+
+Invariant: a run that would wait for ever, or die of a full disk after hours, is refused at once
+with one sentence that names every part of the need and a way out. So is one that names templates
+or a suite that there are not.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import os
+import shutil
+from pathlib import Path
+
+import torch
+
+from actors.roles.templates import load_templates
+from actors.storage.paths import BucketPath, Place, run_folder
+from cluster.sizing import memory
+from cluster.sizing.needs import Machine, Need, measuring, needs, require_room
+from evaluation.suites import load_suite
+from policies.config import ConfigError
+from policies.footprint import Footprint
+from policies.registry import WEIGHTS, footprint, is_checkpoint
+from trainer.config import RunConfig
+
+MIB = 2**20
+SAMPLING = ("proposer", "solver", "judge")
+
+
+def check(config: RunConfig, machine: Machine, free_bytes: float, checkpoint: Path) -> None:
+    """Raises ConfigError for a run that cannot come to its end here, CheckpointError for a model
+    that does not say how large it is."""
+    _check_names(config)
+    _check_checkpoint(config, checkpoint)
+    size = footprint(config.policy)
+    _check_family(config, size)
+    _check_nodes(needs(config), machine)
+    require_room(f"run {config.name}", needs(config), machine)
+    _check_disk(config, free_bytes, size)
+
+
+def check_measuring(config: RunConfig, machine: Machine, checkpoint: Path) -> None:
+    """Raises ConfigError where a checkpoint cannot be measured on its own; nothing is trained."""
+    _check_names(config)
+    _check_checkpoint(config, checkpoint)
+    _check_family(config, footprint(config.policy))
+    roles = measuring(config)
+    _check_nodes(roles, machine)
+    require_room("measuring", roles, machine)
+
+
+def this_machine() -> Machine:
+    """What Ray will count here."""
+    return Machine(machine_cpus(), float(torch.cuda.device_count()))
+
+
+def machine_cpus() -> float:
+    """The processors, or fewer where a container is held to fewer."""
+    cpus = float(os.cpu_count() or 1)
+    limit = Path("/sys/fs/cgroup/cpu.max")
+    if limit.exists():
+        quota, period = limit.read_text().split()
+        if quota != "max":
+            cpus = min(cpus, max(1.0, int(quota) // int(period)))
+    return cpus
+
+
+def room(folder: Place) -> float:
+    """Bytes that the run in `folder` has already or may still take of its disk; a bucket is never
+    full. Raises ConfigError where that cannot be told."""
+    if isinstance(folder, BucketPath):
+        return math.inf
+    try:
+        place = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.is_dir())
+        held = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        return shutil.disk_usage(place).free + held
+    except OSError as error:
+        raise ConfigError(
+            f"the run folder {folder} cannot be looked at ({error.strerror}); give a folder=... "
+            "that can be written to"
+        ) from error
+
+
+def _check_names(config: RunConfig) -> None:
+    load_templates(config.actors.templates)
+    load_suite(config.evaluation.suite)
+
+
+def _check_checkpoint(config: RunConfig, checkpoint: Path) -> None:
+    if not is_checkpoint(checkpoint):
+        raise ConfigError(
+            f"policy.path is {config.policy.path!r} of family {config.policy.family!r}: there is no "
+            f'checkpoint in {checkpoint} (no {WEIGHTS[0]}); give the folder of one, or "base" in '
+            "a complete clone"
+        )
+
+
+def _check_family(config: RunConfig, size: Footprint) -> None:
+    family, dtype = config.policy.family, config.policy.dtype
+    if dtype not in size.dtypes:
+        raise ConfigError(
+            f"policy.dtype is {dtype!r}: family {family} samples in {' or '.join(size.dtypes)} only"
+        )
+    rank = config.trainer.lora_rank
+    if rank and not size.adapter:
+        raise ConfigError(
+            f"trainer.lora_rank is {rank}: family {family} has no adapters: set it to 0"
+        )
+    if rank and not importlib.util.find_spec("peft"):
+        raise ConfigError(
+            f"trainer.lora_rank is {rank}, which needs peft: pip install 'unicorn-ray[lora]', or "
+            "set it to 0 to learn all weights"
+        )
+    for need in needs(config):
+        if need.actor in SAMPLING and need.gpus and "cuda" not in size.devices:
+            raise ConfigError(
+                f"{need.actor}.gpus is {need.gpus:g}: family {family} samples on CPU only: set "
+                f"{need.actor}.gpus to 0"
+            )
+
+
+def _check_nodes(those: list[Need], machine: Machine) -> None:
+    for need in those:
+        if need.node and math.isfinite(machine.cpus):
+            field = f"{need.actor.split()[0]}.node"
+            raise ConfigError(
+                f"{field} is {need.node!r}: Ray on this machine alone offers no such resource; leave "
+                "the field empty, or name a cluster with RAY_ADDRESS"
+            )
+
+
+def _check_disk(config: RunConfig, free: float, size: Footprint) -> None:
+    need = memory.disk(config, size)
+    if need.total <= free:
+        return
+    rounds, prompts, rollouts = config.rounds, config.proposer.prompts, config.solver.rollouts
+    raise ConfigError(
+        f"{run_folder(config)} needs up to {_mib(need.total)} and its disk has "
+        f"{_mib(free)} for it: replay {_mib(need.replay)} ({rounds} rounds x {prompts} prompts x "
+        f"{rollouts} drawings x {size.drawing_bytes // 1024} KiB), versions {_mib(need.versions)} "
+        f"({rounds} x {_mib(need.versions // rounds)} of weights), checkpoints "
+        f"{_mib(need.checkpoints)} ({need.kept} x {memory.COPIES_A_CHECKPOINT} x what is trained), "
+        f"report {_mib(memory.REPORT_BYTES)}; free some, or give folder=... on another disk, or "
+        "lower rounds or proposer.prompts"
+    )
+
+
+def _mib(size: float) -> str:
+    return f"{size / MIB:,.0f} MiB"

@@ -1,0 +1,194 @@
+"""TensorBoard and Weights & Biases, for whoever watches runs there.
+
+Invariant: a logger is told only what the run folder holds already, each row once, also over
+resumes; it can neither hold up a run nor end one that has begun. Keys and addresses come from the
+environment alone, as these libraries read them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from actors.storage import durable
+from actors.storage.paths import BucketPath, Place
+from evaluation.metrics import read_metrics
+from policies.config import ConfigError
+from trainer.journal import JOURNAL
+
+STATE = "logged.json"
+WATCH_S = 5.0
+FINISH_S = 60.0
+"""For the last rows, at the end of a run; who is not done then is left behind."""
+LOCAL = ("tensorboard",)
+"""Those whose library writes to disks alone."""
+NEEDS = {"tensorboard": "tensorboard", "wandb": "wandb"}
+
+
+class Logger(Protocol):
+    def log(self, values: Mapping[str, float], step: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class TensorBoard:
+    """Writes beside the run: `tensorboard --logdir RUNS`."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder / "tensorboard"))
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class WeightsAndBiases:
+    """WANDB_API_KEY, WANDB_PROJECT, WANDB_MODE=offline and so on are the environment's."""
+
+    def __init__(self, folder: Place, name: str) -> None:
+        import wandb
+
+        place = folder / "wandb" if isinstance(folder, Path) else Path(tempfile.mkdtemp())
+        place.mkdir(exist_ok=True)
+        # The same id each time: a resumed run goes on with its curves.
+        self._run = wandb.init(id=_id(folder), name=name, dir=str(place), resume="allow")
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        # Training goes by its steps and measuring by its rounds, which one x axis cannot both be.
+        by = "train/step" if any(name.startswith("train/") for name in values) else "round"
+        self._run.log({**values, by: step})
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+KINDS: dict[str, Any] = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases}
+
+
+def require(names: tuple[str, ...], folder: Place) -> None:
+    """Raises ConfigError for a logger that is not known, whose library is not there, or that cannot
+    write into `folder`."""
+    for name in names:
+        if name not in KINDS:
+            raise ConfigError(f"loggers has {name!r}: it must be one of {', '.join(KINDS)}")
+        if name in LOCAL and isinstance(folder, BucketPath):
+            raise ConfigError(
+                f"loggers has {name!r}, which writes into the run folder, and that is {folder}: "
+                "leave it out, or give a folder=... on a disk"
+            )
+        if importlib.util.find_spec(NEEDS[name]) is None:
+            raise ConfigError(
+                f"loggers has {name!r}, which needs its library: pip install {NEEDS[name]}, or leave "
+                "it out"
+            )
+
+
+@contextmanager
+def following(folder: Place, name: str, kinds: tuple[str, ...]) -> Iterator[None]:
+    """Tells these loggers of the run in `folder` until it is left, and then of the rest."""
+    if not kinds:
+        yield
+        return
+    follower = Follower(folder, [partial(KINDS[kind], folder, name) for kind in kinds])
+    follower.start()
+    try:
+        yield
+    finally:
+        follower.finish()
+
+
+class Follower(threading.Thread):
+    """The loggers are made in its thread, for one may wait for its network."""
+
+    def __init__(self, folder: Place, make: Sequence[Callable[[], Logger]]) -> None:
+        super().__init__(daemon=True, name="loggers")
+        self._folder, self._make = folder, list(make)
+        self._loggers: list[Logger] = []
+        self._over = threading.Event()
+        self._told = _state(folder)
+
+    def run(self) -> None:
+        over = False
+        while not over:
+            over = self._over.wait(WATCH_S)
+            self._guarded(self.follow)
+        for logger in self._loggers:
+            self._guarded(logger.close)
+
+    def finish(self) -> None:
+        self._over.set()
+        self.join(FINISH_S)
+
+    def _guarded(self, act: Callable[[], None]) -> None:
+        """A border: what a library or its network does wrong is its own, and is tried again."""
+        try:
+            act()
+        except Exception as error:
+            warnings.warn(f"a logger failed: {error}", stacklevel=2)
+
+    def follow(self) -> None:
+        """Tells of all rows that were not told yet."""
+        while self._make:
+            self._loggers.append(self._make[0]())
+            del self._make[0]
+        for row in self._steps():
+            self._tell(_training(row), row["step"])
+            self._told["step"] = row["step"]
+        rows = read_metrics(self._folder)
+        for row in rows[self._told["rows"] :]:
+            self._tell(_measured(row), row.get("version", row.get("round", 0)))
+            self._told["rows"] += 1
+        durable.write(self._folder / STATE, json.dumps(self._told).encode())
+
+    def _steps(self) -> Iterator[dict[str, Any]]:
+        """Of the journal; after a crash it has some of the steps again, which are the same."""
+        file = self._folder / JOURNAL
+        if not durable.exists(file):
+            return
+        *whole, _torn = durable.read(file).split(b"\n")
+        for line in whole:
+            row = json.loads(line)
+            if row["step"] > self._told["step"]:
+                yield row
+
+    def _tell(self, values: Mapping[str, float], step: int) -> None:
+        for logger in self._loggers:
+            logger.log(values, step)
+
+
+def _training(row: Mapping[str, Any]) -> dict[str, float]:
+    losses = {f"train/loss/{pattern}": loss for pattern, loss in row["losses"].items()}
+    return {**losses, "train/grad_norm": row["grad_norm"], "train/lr": row["lr"]}
+
+
+def _measured(row: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        name: float(value)
+        for name, value in row.items()
+        if isinstance(value, int | float) and name not in ("round", "version")
+    }
+
+
+def _state(folder: Place) -> dict[str, int]:
+    file = folder / STATE
+    return json.loads(durable.read(file)) if durable.exists(file) else {"step": 0, "rows": 0}
+
+
+def _id(folder: Place) -> str:
+    """Of the run's folder, wherever it is resumed from."""
+    return hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:16]
