@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from policies.config import require, require_cpus, require_gpus, require_heat
+from policies.config import require, require_cpus, require_gpus, require_temperature
 
 
 def require_most(role: str, replicas: int, most: int) -> None:
@@ -29,7 +29,7 @@ def require_node(field: str, value: str) -> None:
             "empty, or the name of a custom resource (letters, digits, _ and -)")  # fmt: skip
 
 
-def place(node: str) -> dict[str, float]:
+def node_resources(node: str) -> dict[str, float]:
     """What an actor asks Ray for so that it comes to such a node."""
     return {node: LEAST} if node else {}
 
@@ -58,7 +58,7 @@ class ProposerConfig:
             require(getattr(self, name) >= 1, f"proposer.{name}", getattr(self, name), "1 or more")
         for name in ("demonstrations", "reseed_candidates"):
             require(getattr(self, name) >= 0, f"proposer.{name}", getattr(self, name), "0 or more")
-        require_heat("proposer.temperature", self.temperature)
+        require_temperature("proposer.temperature", self.temperature)
         require(1 <= self.attempts <= 1000, "proposer.attempts", self.attempts, "from 1 to 1000")
         require_cpus("proposer.cpus", self.cpus)
         require_gpus("proposer.gpus", self.gpus)
@@ -93,7 +93,7 @@ class SolverConfig:
             self.temperatures != (), "solver.temperatures", self.temperatures, "one number or more"
         )
         for temperature in self.temperatures:
-            require_heat("solver.temperatures", temperature)
+            require_temperature("solver.temperatures", temperature)
         require(len(self.guidance) > 0 and min(self.guidance) >= 0,
                 "solver.guidance", self.guidance, "a list of numbers from 0")  # fmt: skip
 
@@ -127,7 +127,7 @@ class JudgeConfig:
         require_cpus("judge.cpus", self.cpus)
         require_gpus("judge.gpus", self.gpus)
         require_node("judge.node", self.node)
-        require_heat("judge.temperature", self.temperature)
+        require_temperature("judge.temperature", self.temperature)
         require(self.weights in ("current", "base"), "judge.weights", self.weights,
                 '"current" or "base"')  # fmt: skip
         require(0 <= self.accept_at <= 10, "judge.accept_at", self.accept_at, "from 0 to 10")

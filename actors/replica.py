@@ -17,10 +17,10 @@ import ray
 import torch
 from ray.actor import ActorHandle
 
-from actors.config import ActorsConfig, JudgeConfig, ProposerConfig, SolverConfig, place
+from actors.config import ActorsConfig, JudgeConfig, ProposerConfig, SolverConfig, node_resources
 from actors.metrics import catalog
 from actors.metrics.meter import Meter
-from actors.pool.leases import Receipt, Tell, tell_nobody
+from actors.pool.leases import OnEvent, Receipt, ignore_event
 from actors.pool.pool import Pool
 from actors.replay.records import JudgedGroup, Role, Task
 from actors.roles.judge import Judge
@@ -37,7 +37,7 @@ ROLES: dict[Role, Callable[..., Any]] = {"proposer": Proposer, "solver": Solver,
 
 
 @dataclass(frozen=True)
-class Part:
+class ReplicaSpec:
     """What a replica plays: everything that it must know to do any task of its role.
 
     The weight store is the actor "weight_store" of `namespace`; `seed` is the run's, and so is
@@ -54,20 +54,20 @@ class Part:
 
 
 class Replica:
-    def __init__(self, part: Part, number: int) -> None:
+    def __init__(self, spec: ReplicaSpec, number: int) -> None:
         torch.set_num_threads(1)
-        note_start(part.folder, f"{part.role} {number}")
-        self._part = part
+        note_start(spec.folder, f"{spec.role} {number}")
+        self._spec = spec
         self._number = number
-        self._policy = load_policy(part.policy)
-        self._policy.sample_on("cuda" if part.config.gpus else "cpu", part.policy.dtype)
-        self._role = ROLES[part.role](self._policy, part.config, load_templates(part.templates))
-        store = ray.get_actor("weight_store", namespace=part.namespace)
+        self._policy = load_policy(spec.policy)
+        self._policy.sample_on("cuda" if spec.config.gpus else "cpu", spec.policy.dtype)
+        self._role = ROLES[spec.role](self._policy, spec.config, load_templates(spec.templates))
+        store = ray.get_actor("weight_store", namespace=spec.namespace)
         self._weights = MappedWeights(store, repr(self))
-        self._meter = Meter(Path(part.folder).name, role=part.role)
+        self._meter = Meter(Path(spec.folder).name, role=spec.role)
 
     def __repr__(self) -> str:
-        return f"{self._part.role} {self._number}"
+        return f"{self._spec.role} {self._number}"
 
     def ready(self) -> bool:
         """Answers once the replica is up."""
@@ -79,7 +79,7 @@ class Replica:
         started = time.perf_counter()
         self._weights.load(self._policy, task.version)
         with torch.inference_mode():
-            payload = getattr(self._role, method)(task, self._part.seed, *args)
+            payload = getattr(self._role, method)(task, self._spec.seed, *args)
         seconds = time.perf_counter() - started
         receipt = Receipt(task, seconds, pictures(payload), unparsable(payload))
         self._tell(receipt, method)
@@ -126,15 +126,15 @@ def unparsable(payload: Any) -> int:
     return int(payload is None)
 
 
-def role_pool(part: Part, config: ActorsConfig, tell: Tell = tell_nobody) -> Pool:
+def role_pool(spec: ReplicaSpec, config: ActorsConfig, tell: OnEvent = ignore_event) -> Pool:
     """The pool of all replicas of one role, not started yet."""
-    cpus, gpus = part.config.cpus, part.config.gpus
-    on = place(part.config.node)
-    actor: Any = ray.remote(num_cpus=cpus, num_gpus=gpus, resources=on)(CLASSES[part.role])
+    cpus, gpus = spec.config.cpus, spec.config.gpus
+    on = node_resources(spec.config.node)
+    actor: Any = ray.remote(num_cpus=cpus, num_gpus=gpus, resources=on)(CLASSES[spec.role])
     resources = {"CPU": cpus} | ({"GPU": gpus} if gpus else {}) | on
 
     def make(number: int) -> ActorHandle[Any]:
-        return actor.remote(part, number)
+        return actor.remote(spec, number)
 
-    most = 0 if isinstance(part.config, ProposerConfig) else part.config.max_replicas
-    return Pool(part.role, make, part.config.replicas, resources, config, tell, most=most)
+    most = 0 if isinstance(spec.config, ProposerConfig) else spec.config.max_replicas
+    return Pool(spec.role, make, spec.config.replicas, resources, config, tell, most=most)

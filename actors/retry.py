@@ -19,7 +19,7 @@ import ray
 
 from actors.pool.faults import InputsLost
 from actors.storage import bucket
-from actors.storage.paths import BucketPath, Place
+from actors.storage.paths import BucketPath, StoragePath
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, bucket.BucketSilent.errno)
 """What a person mends while the run waits: a disk that takes no writes, a bucket that is silent."""
@@ -66,7 +66,7 @@ async def within(wait: Awaitable[T], seconds: float, what: str) -> T:
         raise TimeoutError(f"waited {seconds:g} s for {what} (actors.task_deadline)") from None
 
 
-async def apart(work: Callable[[], T]) -> T:
+async def run_in_thread(work: Callable[[], T]) -> T:
     """What `work` gives, done in a thread that the end of the program does not wait for: on a Ray
     that is gone it may wait for a minute."""
     loop = asyncio.get_running_loop()
@@ -120,7 +120,7 @@ def despite_loss(ask: Callable[[], T], seconds: float) -> T:
         time.sleep(0.2)
 
 
-def refused(folder: Place, size: int) -> str:
+def refused(folder: StoragePath, size: int) -> str:
     """Why the disk of `folder` takes no `size` bytes more; empty if it does. Only trying tells of a
     quota, or of a disk that is closed to all writing. Of a bucket, why it does not answer."""
     if isinstance(folder, BucketPath):

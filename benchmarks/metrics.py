@@ -103,7 +103,7 @@ def one_side(on: bool, tasks: int) -> None:
 async def bursts(tasks: int, folder: str) -> None:
     from actors.config import ActorsConfig, SolverConfig
     from actors.replay.records import Proposal, Task
-    from actors.replica import Part, role_pool
+    from actors.replica import ReplicaSpec, role_pool
     from actors.weights.store import WeightStoreActor
     from actors.weights.version_folder import VersionFolder
     from policies.config import PolicyConfig
@@ -111,7 +111,7 @@ async def bursts(tasks: int, folder: str) -> None:
     policy, solver = PolicyConfig(), SolverConfig(cpus=0.5)
     named: Any = {"name": "weight_store", "namespace": "benchmark"}
     store = WeightStoreActor.options(**named).remote(2, VersionFolder(Path(folder), policy))
-    part = Part("solver", solver, policy, "tiny", 0, "benchmark", folder)
+    part = ReplicaSpec("solver", solver, policy, "tiny", 0, "benchmark", folder)
     pool = role_pool(part, ActorsConfig())
     await pool.start(600)
     await store.versions.remote()

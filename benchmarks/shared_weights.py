@@ -107,7 +107,7 @@ ReplicaActor: Any = ray.remote(num_cpus=0)(Replica)
 
 
 class Disk:
-    """A shelf that writes the arrays and syncs them as VersionFolder does, but no checkpoint."""
+    """A storage that writes the arrays and syncs them as VersionFolder does, but no checkpoint."""
 
     def __init__(self, folder: str) -> None:
         self.file = Path(folder) / "model.safetensors"

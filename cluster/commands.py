@@ -14,10 +14,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from actors.storage.paths import BucketPath, place, run_folder
+from actors.storage.paths import BucketPath, parse_path, run_folder
 
 if TYPE_CHECKING:
-    from cluster.gallery.address import Door
+    from cluster.gallery.address import GalleryAddress
     from cluster.sizing.needs import Machine, Need
     from trainer.config import RunConfig
 
@@ -39,9 +39,9 @@ def run(args: argparse.Namespace) -> None:
         print(f"{recipe.dump(config)}\n{table}")
         return
     _preflight(config)
-    door = _door(args.gallery)
+    address = _parse_gallery(args.gallery)
     recipe.claim_folder(config)
-    _selfplay(config, door)
+    _selfplay(config, address)
 
 
 def submit(args: argparse.Namespace) -> None:
@@ -52,10 +52,10 @@ def submit(args: argparse.Namespace) -> None:
 
     config = recipe.load(args.recipe, args.overrides)
     jobs.require_reachable(config)
-    door = _door(args.gallery)
+    address = _parse_gallery(args.gallery)
     client = jobs.connect(where := jobs.address(args.address))
     capacity.require(f"run {config.name}", needs(config), capacity.behind(where))
-    job = jobs.submit(client, config, args.gallery, _link(door, where))
+    job = jobs.submit(client, config, args.gallery, _link(address, where))
     print(f"{job} does run {config.name} in {config.folder}/{config.name}", flush=True)
     if args.no_wait:
         return
@@ -79,15 +79,15 @@ def stop(args: argparse.Namespace) -> None:
 def resume(args: argparse.Namespace) -> None:
     from cluster.recipes import recipe
 
-    config = recipe.load_folder(place(args.folder))
+    config = recipe.load_folder(parse_path(args.folder))
     _preflight(config)
-    _selfplay(config, _door(args.gallery))
+    _selfplay(config, _parse_gallery(args.gallery))
 
 
 def report(args: argparse.Namespace) -> None:
     from cluster.recipes import recipe
 
-    folder = place(args.folder)
+    folder = parse_path(args.folder)
     recipe.load_folder(folder)  # first: it is quick to say that there is no run
 
     from actors.storage import bucket
@@ -100,14 +100,14 @@ def report(args: argparse.Namespace) -> None:
 def gallery(args: argparse.Namespace) -> None:
     from cluster.recipes import recipe
 
-    folder = place(args.folder)
+    folder = parse_path(args.folder)
     recipe.load_folder(folder)
 
     from cluster.gallery import host
-    from cluster.gallery.address import TOKEN, Door
+    from cluster.gallery.address import TOKEN, GalleryAddress
 
-    door = Door.of(args.host, args.port, os.environ.get(TOKEN, ""))
-    host.in_front(folder, door, lambda text: print(text, flush=True))
+    address = GalleryAddress.of(args.host, args.port, os.environ.get(TOKEN, ""))
+    host.in_front(folder, address, lambda text: print(text, flush=True))
 
 
 def evaluate(args: argparse.Namespace) -> None:
@@ -121,7 +121,7 @@ def evaluate(args: argparse.Namespace) -> None:
     from cluster.watch.progress import Progress, table
     from policies.registry import checkpoint_folder
 
-    config = evaluate.target(place(args.target), args.overrides)
+    config = evaluate.target(parse_path(args.target), args.overrides)
     preflight.check_measuring(config, _machine(), checkpoint_folder(config.policy))
     with ray_session.connected():
         _require_capacity("measuring", measuring(config))
@@ -185,25 +185,25 @@ def _machine() -> Machine:
     return preflight.this_machine() if known else Machine(math.inf, math.inf)
 
 
-def _door(place: str) -> Door | None:
+def _parse_gallery(place: str) -> GalleryAddress | None:
     """Where the gallery of a run listens; None for none."""
     if place == "off":
         return None
 
-    from cluster.gallery.address import TOKEN, Door, GalleryError
+    from cluster.gallery.address import TOKEN, GalleryAddress, GalleryError
 
     host, colon, port = place.rpartition(":")
     if not (host and colon and port.isascii() and port.isdigit()):
         raise GalleryError(
             f"--gallery is {place!r}: it must be HOST:PORT, such as 127.0.0.1:8270, or off"
         )
-    return Door.of(host.strip("[]"), int(port[:9]), os.environ.get(TOKEN, ""))
+    return GalleryAddress.of(host.strip("[]"), int(port[:9]), os.environ.get(TOKEN, ""))
 
 
-def _link(door: Door | None, dashboard: str) -> str:
+def _link(address: GalleryAddress | None, dashboard: str) -> str:
     """Of a gallery on the head, to the dashboard's users; empty if nobody can tell it yet."""
     head = urlsplit(dashboard).hostname or ""
-    return door.link_at(head) if door and door.port else ""
+    return address.link_at(head) if address and address.port else ""
 
 
 def _require_capacity(who: str, wanted: list[Need]) -> None:
@@ -215,7 +215,7 @@ def _require_capacity(who: str, wanted: list[Need]) -> None:
         capacity.require(who, wanted, capacity.joined())
 
 
-def _selfplay(config: RunConfig, door: Door | None) -> None:
+def _selfplay(config: RunConfig, address: GalleryAddress | None) -> None:
     from cluster.gallery import host
     from cluster.report import page
     from cluster.session import ray_session
@@ -235,6 +235,6 @@ def _selfplay(config: RunConfig, door: Door | None) -> None:
         ray_session.connected(),
     ):
         _require_capacity(f"run {config.name}", needs(config))
-        with host.beside(folder, door, progress.told):
+        with host.beside(folder, address, progress.told):
             selfplay.run(replace(config, folder=str(folder.parent)), progress)
     progress.finished(run_folder(config) / page.write(folder).name)

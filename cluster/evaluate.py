@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 
-from actors.storage.paths import BucketPath, Place
+from actors.storage.paths import BucketPath, StoragePath
 from actors.weights.version_folder import VERSIONS
 from cluster.recipes import recipe
 from cluster.watch.progress import Progress
@@ -20,10 +20,10 @@ from evaluation.suites import load_suite
 from policies.config import ConfigError
 from policies.registry import is_checkpoint
 from trainer.config import RunConfig
-from trainer.run_actors import Crew
+from trainer.run_actors import RunActors
 
 
-def target(path: Place, overrides: Sequence[str]) -> RunConfig:
+def target(path: StoragePath, overrides: Sequence[str]) -> RunConfig:
     """What to measure: a checkpoint folder, or the newest weights of a run. Raises ConfigError."""
     if isinstance(path, BucketPath):
         raise ConfigError(
@@ -56,5 +56,5 @@ def scores(config: RunConfig, progress: Progress) -> dict[str, float]:
 
 
 async def _measure(config: RunConfig, progress: Progress) -> dict[str, float]:
-    async with Crew(config, progress) as crew:
+    async with RunActors(config, progress) as crew:
         return await measure(0, crew.config, crew.suite, crew.solvers, crew.judges)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from actors.pool.faults import plain
+from actors.pool.faults import message_of
 from policies.errors import UserError
 
 REFUSED = 2
@@ -25,7 +25,7 @@ def sentences(error: BaseException) -> list[str]:
     if failures := _of_workers(error):
         # What one rank says explains why the others lost it.
         return _once([sentences(each) for each in failures])
-    return [plain(error)] if _mendable(error) else []
+    return [message_of(error)] if _mendable(error) else []
 
 
 def _mendable(error: BaseException | None) -> bool:

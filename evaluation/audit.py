@@ -19,7 +19,7 @@ from actors.replay.records import JudgedGroup, reason_kind
 from actors.replay.segments import SegmentName, read_segment, round_folder
 from actors.retry import within
 from actors.storage import durable
-from actors.storage.paths import Place, run_folder
+from actors.storage.paths import StoragePath, run_folder
 from evaluation.config import RunSettings
 from evaluation.diversity import diversity
 from evaluation.judging import correlation
@@ -124,19 +124,19 @@ async def audit(round_: int, config: Settings, suite: Suite) -> dict[str, float]
     return values
 
 
-def _kept(folder: Place, round_: int) -> dict[str, float] | None:
+def _kept(folder: StoragePath, round_: int) -> dict[str, float] | None:
     for row in read_metrics(folder):
         if row["kind"] == "round" and row["round"] == round_:
             return {name: value for name, value in row.items() if "/" in name}
     return None
 
 
-async def _count(folder: Place, round_: int, config: Settings, suite: Suite) -> Tally:
+async def _count(folder: StoragePath, round_: int, config: Settings, suite: Suite) -> Tally:
     there = await asyncio.to_thread(durable.files, round_folder(folder / "replay", round_))
     files = [path for path in there if SegmentName.parse(path)]
     held, places = ray.put(suite), asyncio.Semaphore(TASKS)
 
-    async def count(part: list[Place]) -> Tally:
+    async def count(part: list[StoragePath]) -> Tally:
         async with places:
             wait = _tally.remote(part, held, config.judge.accept_at)
             return await within(
@@ -160,7 +160,7 @@ def audit_groups(groups: Sequence[JudgedGroup], suite: Suite, accept_at: float) 
 
 
 @ray.remote(num_cpus=0)
-def _tally(files: Sequence[Place], suite: Suite, accept_at: float) -> Tally:
+def _tally(files: Sequence[StoragePath], suite: Suite, accept_at: float) -> Tally:
     tally = Tally()
     for file in files:
         tally.merge(audit_groups(read_segment(file), suite, accept_at))

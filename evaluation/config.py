@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from actors.config import ActorsConfig
-from policies.config import require, require_heat
+from policies.config import require, require_temperature
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class EvaluationConfig:
         for name in ("prompts", "scenes", "prompts_per_task"):
             value = getattr(self, name)
             require(1 <= value <= 100_000, f"evaluation.{name}", value, "from 1 to 100000")
-        require_heat("evaluation.temperature", self.temperature)
+        require_temperature("evaluation.temperature", self.temperature)
 
 
 class RunSettings(Protocol):

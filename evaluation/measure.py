@@ -21,7 +21,7 @@ from actors.pool.pool import Pool
 from actors.replay.records import Task
 from actors.retry import made_again, patiently, within
 from actors.storage import durable
-from actors.storage.paths import Place, run_folder
+from actors.storage.paths import StoragePath, run_folder
 from evaluation import grading
 from evaluation.config import EvaluationConfig, RunSettings
 from evaluation.grading import Asked, Drawn, Item, Seen
@@ -85,14 +85,14 @@ async def measure(
     return values
 
 
-def read_measured(folder: Place) -> dict[int, dict[str, Any]]:
+def read_measured(folder: StoragePath) -> dict[int, dict[str, Any]]:
     """Everything kept of a run's versions, by version: its values, outcomes and samples."""
     there = folder / FOLDER
     found = [_read(there / name) for name in durable.names(there) if MEASURED.fullmatch(name)]
     return {each["version"]: each for each in sorted(found, key=lambda each: int(each["version"]))}
 
 
-def version_file(folder: Place, version: int) -> Place:
+def version_file(folder: StoragePath, version: int) -> StoragePath:
     return folder / FOLDER / f"version-{version:05d}.json"
 
 
@@ -136,8 +136,8 @@ class _Bench:
     async def _draw(self, index: int, items: list[Item]) -> list[Drawn]:
         """Draws a slice, asks the Judge about its own drawings, and lets the oracle mark them."""
         task, prompts = self._task(index), [item.prompt for item in items]
-        heat = self.settings.temperature
-        pictures = await self.solvers.run(task, "draw_each", prompts, heat)
+        temperature = self.settings.temperature
+        pictures = await self.solvers.run(task, "draw_each", prompts, temperature)
         asked = _ask.remote(self.suite, prompts, pictures)
         answers = await self.judges.run(task, "answer", asked)
         judged: Any = ()
@@ -236,7 +236,7 @@ def summary(drawn: list[Drawn], seen: list[Seen]) -> dict[str, Any]:
     }
 
 
-def _drift(folder: Place, version: int, judged: list[Score]) -> dict[str, float]:
+def _drift(folder: StoragePath, version: int, judged: list[Score]) -> dict[str, float]:
     """Of this version as a Judge from the base; of the base itself nothing."""
     base = version_file(folder, 0)
     if version == 0 or not durable.exists(base) or "judged" not in (found := _read(base)):
@@ -245,7 +245,7 @@ def _drift(folder: Place, version: int, judged: list[Score]) -> dict[str, float]
     return {} if distance is None else {"judge/drift": distance}
 
 
-def _read(file: Place) -> dict[str, Any]:
+def _read(file: StoragePath) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(durable.read(file))
         missing = {"version", "settings", "values", "outcomes", "samples"} - set(found)
@@ -259,7 +259,7 @@ def _read(file: Place) -> dict[str, Any]:
     return found
 
 
-def _require_same(file: Place, then: dict[str, Any], now: dict[str, Any]) -> None:
+def _require_same(file: StoragePath, then: dict[str, Any], now: dict[str, Any]) -> None:
     for name in sorted({*then, *now}):
         if then.get(name) != now.get(name):
             raise MeasureError(

@@ -17,7 +17,7 @@ from actors.metrics.catalog import SCORE
 from actors.metrics.meter import Meter
 from actors.retry import patiently
 from actors.storage import durable
-from actors.storage.paths import Place, place
+from actors.storage.paths import StoragePath, parse_path
 from policies.errors import UserError
 
 FILE = "metrics.jsonl"
@@ -29,7 +29,7 @@ class MetricsError(UserError):
     """A metrics file that cannot be read; the message names the file and the line."""
 
 
-def append_metrics(folder: str | Place, row: Mapping[str, Any], pause_s: float) -> bool:
+def append_metrics(folder: str | StoragePath, row: Mapping[str, Any], pause_s: float) -> bool:
     """Adds `row` unless its name is there already; says whether it was added. A disk that takes no
     writes is waited for, for `pause_s` seconds at most.
 
@@ -42,17 +42,17 @@ def append_metrics(folder: str | Place, row: Mapping[str, Any], pause_s: float) 
             return False
         lines = [json.dumps(each, allow_nan=False) + "\n" for each in [*rows, _finite(row)]]
         data = "".join(lines).encode()
-        patiently(lambda: durable.write(place(folder) / FILE, data), FILE, pause_s)
+        patiently(lambda: durable.write(parse_path(folder) / FILE, data), FILE, pause_s)
     return True
 
 
-def read_metrics(folder: str | Place) -> list[Row]:
+def read_metrics(folder: str | StoragePath) -> list[Row]:
     """All rows in the order in which they were added; none for a run that has measured nothing."""
-    file = place(folder) / FILE
+    file = parse_path(folder) / FILE
     return read_rows(file) if durable.exists(file) else []
 
 
-def read_rows(file: Place) -> list[Row]:
+def read_rows(file: StoragePath) -> list[Row]:
     """The rows of a JSONL file; a last line that is still being written is left out.
 
     Raises MetricsError.

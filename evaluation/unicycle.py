@@ -38,7 +38,7 @@ def mark(question: Question, answer: str | None) -> float:
     """
     if question.kind == "text":
         return recovered(question.keywords or words(question.answer), answer or "")
-    found = normalised(answer or "")
+    found = normalise_answer(answer or "")
     if question.keywords and sorted(words(answer or "")) == sorted(words(question.answer)):
         return 1.0
     return float(found != "" and found in accepted(question))
@@ -47,8 +47,8 @@ def mark(question: Question, answer: str | None) -> float:
 def accepted(question: Question) -> set[str]:
     """The normalised answers that are right. A multiple choice may also be answered by its letter,
     with or without the option's text, unless letters are themselves among the options."""
-    options = [normalised(option) for option in question.options]
-    right = normalised(question.answer)
+    options = [normalise_answer(option) for option in question.options]
+    right = normalise_answer(question.answer)
     if not options or any(len(option) == 1 for option in options):
         return {right}
     place = options.index(right) if right in options else LETTERS.find(right)
@@ -97,7 +97,7 @@ def _known(values: Sequence[float]) -> Sequence[float]:
     return values
 
 
-def normalised(text: str) -> str:
+def normalise_answer(text: str) -> str:
     """Without case, white space and punctuation."""
     return "".join(words(text))
 

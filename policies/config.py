@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from policies.errors import UserError, shown
+from policies.errors import UserError, describe
 
 
 class ConfigError(UserError, ValueError):
@@ -18,7 +18,7 @@ class ConfigError(UserError, ValueError):
 def require(condition: bool, field: str, value: object, rule: str) -> None:
     """Raises ConfigError unless `condition`: `require(lr > 0, "trainer.lr", lr, "above 0")`."""
     if not condition:
-        raise ConfigError(f"{field} is {shown(value)}: it must be {rule}")
+        raise ConfigError(f"{field} is {describe(value)}: it must be {rule}")
 
 
 def require_cpus(field: str, value: float) -> None:
@@ -31,7 +31,7 @@ def require_gpus(field: str, value: float) -> None:
             "0, a fraction below 1 (from 0.0001 on), or a whole number, as Ray counts GPUs")  # fmt: skip
 
 
-def require_heat(field: str, value: float) -> None:
+def require_temperature(field: str, value: float) -> None:
     """A temperature that is all but 0 would make infinities of logits."""
     require(value == 0 or value >= 0.001, field, value, "0, or from 0.001 on")
 

@@ -18,17 +18,17 @@ class UserError(Exception):
     """Mendable from outside the program: a setting, a file, a full disk, a busy machine."""
 
 
-def shown(value: object) -> str:
+def describe(value: object) -> str:
     """`value` as a message tells it: in one line, and cut where it is long."""
     return _SHORT.repr(value)
 
 
-def named(name: str) -> str:
+def printable(name: str) -> str:
     """A name or a path as a message tells it: as it is, unless that would break the line."""
-    return name if name.isprintable() and len(name) <= 1000 else shown(name)
+    return name if name.isprintable() and len(name) <= 1000 else describe(name)
 
 
-def brief(error: object) -> str:
+def one_line(error: object) -> str:
     """What a library says of an error, in one line, and cut where it is long."""
     text = " ".join(str(error).split())
     return text if len(text) <= 300 else f"{text[:300]}..."

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from policies.errors import named
+from policies.errors import printable
 from policies.interface import CheckpointError
 
 VERY_MODEL = "use the weights of this very model"
@@ -23,7 +23,7 @@ def require_names(
     ):
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise CheckpointError(f"{where} {problem} tensor {named(min(names))}{more}; {fix}.")
+            raise CheckpointError(f"{where} {problem} tensor {printable(min(names))}{more}; {fix}.")
 
 
 def require_tensors(where: str, found: Mapping[str, object], wanted: Mapping[str, object]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from policies.errors import UserError, brief, named
+from policies.errors import UserError, one_line, printable
 from policies.interface import Picture
 
 DEEP = ("I", "F")
@@ -26,7 +26,7 @@ def read(file: str | Path) -> Picture:
     """The picture in `file`, of any mode of eight bits or fewer a channel, as RGB: transparency is
     dropped and of an animation the first frame is taken, as by the references' processors. Raises
     PictureError."""
-    shown = named(str(file))
+    shown = printable(str(file))
     try:
         with Image.open(file) as opened:
             if opened.mode.startswith(DEEP):
@@ -38,10 +38,10 @@ def read(file: str | Path) -> Picture:
     except UnidentifiedImageError as error:
         raise PictureError(f"{shown} is not a picture that Pillow reads") from error
     except Image.DecompressionBombError as error:
-        raise PictureError(f"{shown} is too large ({brief(error)}): scale it down") from error
+        raise PictureError(f"{shown} is too large ({one_line(error)}): scale it down") from error
     except (OSError, SyntaxError, ValueError) as error:
         if isinstance(error, PictureError):
             raise
         raise PictureError(
-            f"{shown} cannot be read ({brief(error)}): it is missing or damaged; get it again"
+            f"{shown} cannot be read ({one_line(error)}): it is missing or damaged; get it again"
         ) from error

@@ -69,16 +69,16 @@ class Chooser:
         guided = [i for i, row in enumerate(rows) if row.guidance != 1]
         self.guided = torch.tensor(guided, dtype=torch.int64, device=device)
         self.guidance = torch.tensor([[rows[i].guidance] for i in guided], device=device)
-        heat = torch.tensor([[row.temperature] for row in rows], device=device)
-        self.greedy = heat[:, 0] == 0
+        temperature = torch.tensor([[row.temperature] for row in rows], device=device)
+        self.greedy = temperature[:, 0] == 0
         self.any_greedy = bool(self.greedy.any())
-        self.heat = torch.where(heat == 0, 1.0, heat)
+        self.temperature = torch.where(temperature == 0, 1.0, temperature)
         drawn = [generator(int(row.seed)).random(steps, dtype=np.float32) for row in rows]
         self.uniforms = torch.from_numpy(np.stack(drawn)).to(device)
 
     def keep(self, rows: Tensor) -> None:
         """Forgets all rows but these (int64)."""
-        self.greedy, self.heat = self.greedy[rows], self.heat[rows]
+        self.greedy, self.temperature = self.greedy[rows], self.temperature[rows]
         self.uniforms = self.uniforms[rows]
 
     def guide(self, logits: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ class Chooser:
     def choose(self, logits: Tensor, at: int) -> Tensor:
         """logits [rows, allowed], spent -> their choices int64 [rows]."""
         best = logits.argmax(-1) if self.any_greedy else None
-        heights = torch.softmax(logits.div_(self.heat), -1).cumsum_(-1)
+        heights = torch.softmax(logits.div_(self.temperature), -1).cumsum_(-1)
         aim = self.uniforms[:, at : at + 1] * heights[:, -1:]
         drawn = torch.searchsorted(heights, aim, right=True)[:, 0].clamp_(max=logits.shape[1] - 1)
         return drawn if best is None else torch.where(self.greedy, best, drawn)

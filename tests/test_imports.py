@@ -21,7 +21,7 @@ ONE_FAMILY = "policies.janus"  # it alone needs transformers, and is imported wh
 
 
 def imports(path: Path) -> Iterator[tuple[int, str]]:
-    """Line and full name of everything that a file imports, also inside functions."""
+    """TaskQueue and full name of everything that a file imports, also inside functions."""
     package = ".".join(path.relative_to(ROOT).parent.parts)
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):

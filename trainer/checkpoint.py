@@ -26,8 +26,8 @@ from torch.distributed.checkpoint.api import CheckpointException
 from actors.retry import FULL, patiently
 from actors.storage import durable, sealed_folder
 from actors.storage.bucket import BucketSilent
-from actors.storage.paths import BucketPath, Place
-from policies.errors import brief, named, shown
+from actors.storage.paths import BucketPath, StoragePath
+from policies.errors import describe, one_line, printable
 from policies.interface import CheckpointError
 from trainer import shards
 from trainer.learner import Kind, Learner
@@ -61,15 +61,15 @@ class Cursor:
 class Checkpoint:
     """One verified folder. `settings` are those that its weights depend on."""
 
-    path: Place
+    path: StoragePath
     cursor: Cursor
     settings: dict[str, Any]
 
 
 def save(
-    folder: Place, learner: Learner, cursor: Cursor, settings: Mapping[str, Any], kept: int,
+    folder: StoragePath, learner: Learner, cursor: Cursor, settings: Mapping[str, Any], kept: int,
     pause_s: float,
-) -> Place:  # fmt: skip
+) -> StoragePath:  # fmt: skip
     """Durable on all ranks when it returns; all ranks call it together. Older ones beyond the
     `kept` newest are deleted. The same cursor again is a no-op. A disk that takes no writes is
     waited for, for `pause_s` seconds at most. Raises CheckpointError."""
@@ -95,21 +95,21 @@ def save(
     return path
 
 
-def latest(folder: Place) -> Checkpoint | None:
+def latest(folder: StoragePath) -> Checkpoint | None:
     """The newest checkpoint, verified; None if there is none. Raises CheckpointError for a
     damaged one: to go on from an older one is a person's decision."""
     newest = next(iter(_folders(folder)), None)
     return None if newest is None else verify(newest)
 
 
-def finished(folder: Place) -> dict[int, Place]:
+def finished(folder: StoragePath) -> dict[int, StoragePath]:
     """The kept checkpoints that ended a round, by the version whose weights they hold, in order."""
     cursors = {path: _manifest(path)[0].cursor for path in _folders(folder)}
     ended = {c.version: path for path, c in cursors.items() if c.between_rounds and c.version}
     return dict(sorted(ended.items()))
 
 
-def verify(path: Place) -> Checkpoint:
+def verify(path: StoragePath) -> Checkpoint:
     """Raises CheckpointError naming the first file that is missing, added or altered."""
     found, stated = _manifest(path)
     # In a bucket some may lie there of a writer that died, which nothing reads.
@@ -118,7 +118,7 @@ def verify(path: Place) -> Checkpoint:
         fault = _fault(path / name, stated.get(name))
         if fault:
             raise CheckpointError(
-                f"{named(str(path / name))} {fault}: restore the folder {path} from a copy, or "
+                f"{printable(str(path / name))} {fault}: restore the folder {path} from a copy, or "
                 "delete it to go on from the checkpoint before it."
             )
     return found
@@ -138,7 +138,7 @@ def read_weights(checkpoint: Checkpoint, learner: Learner, kind: Kind) -> dict[s
     return {name: tensor.to(torch.float32).numpy() for name, tensor in whole.items()}
 
 
-def _load(path: Place, state: dict[str, Any], no_dist: bool = False) -> None:
+def _load(path: StoragePath, state: dict[str, Any], no_dist: bool = False) -> None:
     with _dcp_errors(f"{path} does not fit this policy",
                      "resume with the policy that the run was started with"):  # fmt: skip
         dcp.load(state, storage_reader=shards.reader(path), no_dist=no_dist)
@@ -159,26 +159,28 @@ def _dcp_errors(fault: str, fix: str) -> Iterator[None]:
         raise CheckpointError(f"{fault} ({causes}): {fix}.") from error
 
 
-def _begin(folder: Place, aside: Place, path: Place) -> None:
+def _begin(folder: StoragePath, aside: StoragePath, path: StoragePath) -> None:
     _remove_leftovers(folder, path)
     sealed_folder.begin(aside)
 
 
-def _sealed_meanwhile(path: Place) -> bool:
+def _sealed_meanwhile(path: StoragePath) -> bool:
     """Never raises, for the other ranks wait for the answer."""
     with suppress(BucketSilent):
         return isinstance(path, BucketPath) and sealed_folder.is_whole(path, MANIFEST, patience_s=0)
     return False
 
 
-def _write_shards(aside: Place, learner: Learner) -> None:
+def _write_shards(aside: StoragePath, learner: Learner) -> None:
     """All ranks together; what fails on one of them, a full disk too, all of them raise."""
     with _dcp_errors(f"{aside} could not be written",
                      "make room or allow writing there, then resume the run"):  # fmt: skip
         dcp.save(learner.state(), storage_writer=shards.writer(aside))
 
 
-def _finish(aside: Place, path: Place, cursor: Cursor, settings: Mapping[str, Any]) -> None:
+def _finish(
+    aside: StoragePath, path: StoragePath, cursor: Cursor, settings: Mapping[str, Any]
+) -> None:
     """Writes the manifest and gives the folder its name."""
     if sealed_folder.is_whole(path, MANIFEST):
         return durable.sync(path.parent)  # it got its name before the disk was full
@@ -189,7 +191,7 @@ def _finish(aside: Place, path: Place, cursor: Cursor, settings: Mapping[str, An
     sealed_folder.finish(aside, path, MANIFEST, text.encode())
 
 
-def _prune(folder: Place, kept: int) -> None:
+def _prune(folder: StoragePath, kept: int) -> None:
     """Deletes what is neither among the `kept` newest nor ended one of the newest rounds."""
     newest = list(_folders(folder))
     ended = list(finished(folder).values())
@@ -197,14 +199,14 @@ def _prune(folder: Place, kept: int) -> None:
         sealed_folder.discard(path, MANIFEST)
 
 
-def _remove_leftovers(folder: Place, but: Place) -> None:
+def _remove_leftovers(folder: StoragePath, but: StoragePath) -> None:
     for name in durable.names(folder):
         left = name.startswith("step-") and not sealed_folder.is_whole(folder / name, MANIFEST)
         if left and folder / name != but:
             sealed_folder.remove(folder / name)
 
 
-def _folders(folder: Place) -> Iterator[Place]:
+def _folders(folder: StoragePath) -> Iterator[StoragePath]:
     """The checkpoints in `folder`, newest first; what else lies there must be a leftover."""
     numbered = []
     for name in durable.names(folder):
@@ -213,12 +215,12 @@ def _folders(folder: Place) -> Iterator[Place]:
             numbered.append((int(match[1]), int(match[2]), folder / name))
         elif not (match or name.endswith(durable.LEFTOVER)):
             raise CheckpointError(
-                f"{named(str(folder / name))} is not a checkpoint: move it out of {folder}, which holds nothing else."
+                f"{printable(str(folder / name))} is not a checkpoint: move it out of {folder}, which holds nothing else."
             )
     return (path for *_, path in sorted(numbered, reverse=True))
 
 
-def _manifest(path: Place) -> tuple[Checkpoint, dict[str, str]]:
+def _manifest(path: StoragePath) -> tuple[Checkpoint, dict[str, str]]:
     """The checkpoint as its manifest states it, and the sha256 of each of its other files."""
     file = path / MANIFEST
     try:
@@ -233,17 +235,17 @@ def _manifest(path: Place) -> tuple[Checkpoint, dict[str, str]]:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
-            f"{file} cannot be read ({brief(error)}): restore the folder {path} from a copy, or delete it "
+            f"{file} cannot be read ({one_line(error)}): restore the folder {path} from a copy, or delete it "
             "to go on from the checkpoint before it."
         ) from error
 
 
 def _cursor(numbers: Mapping[str, Any]) -> Cursor:
     if numbers.keys() != vars(Cursor()).keys():
-        raise ValueError(f"the cursor has {shown(sorted(numbers))}")
+        raise ValueError(f"the cursor has {describe(sorted(numbers))}")
     for name, value in numbers.items():
         if type(value) is not int or value < 0:
-            raise ValueError(f"cursor.{name} is {shown(value)}, not a whole number from 0")
+            raise ValueError(f"cursor.{name} is {describe(value)}, not a whole number from 0")
     return Cursor(**numbers)
 
 
@@ -251,7 +253,7 @@ def _body_hash(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
-def _fault(file: Place, stated: str | None) -> str:
+def _fault(file: StoragePath, stated: str | None) -> str:
     if stated is None:
         return "is not part of the checkpoint"
     try:
@@ -261,10 +263,10 @@ def _fault(file: Place, stated: str | None) -> str:
     except BucketSilent:
         raise
     except OSError as error:
-        return f"cannot be read ({brief(error.strerror or error)})"
+        return f"cannot be read ({one_line(error.strerror or error)})"
 
 
-def _sha256(file: Place) -> str:
+def _sha256(file: StoragePath) -> str:
     with durable.open_file(file) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -11,7 +11,7 @@ from actors.config import (
     SolverConfig,
     require_node,
 )
-from actors.storage.paths import place
+from actors.storage.paths import parse_path
 from evaluation.config import EvaluationConfig
 from policies.config import DTYPES, PolicyConfig, require, require_cpus
 from policies.interface import PATTERNS
@@ -134,7 +134,7 @@ class RunConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
-        place(self.folder)  # refuses an address that cannot be
+        parse_path(self.folder)  # refuses an address that cannot be
         no_name = "/@?#" if "://" in self.folder else "/"
         plain = self.name.isprintable() and not set(no_name) & set(self.name)
         require(plain and self.name not in ("", ".", ".."), "name", self.name,

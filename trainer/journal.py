@@ -12,7 +12,7 @@ from typing import Any
 
 from actors.retry import patiently
 from actors.storage import durable
-from actors.storage.paths import Place
+from actors.storage.paths import StoragePath
 
 JOURNAL = "train.jsonl"
 LONGEST_ROW = 2**16
@@ -21,7 +21,7 @@ LONGEST_ROW = 2**16
 class Journal:
     """A disk that takes no writes is waited for, for `pause_s` seconds at most."""
 
-    def __init__(self, path: Place, pause_s: float) -> None:
+    def __init__(self, path: StoragePath, pause_s: float) -> None:
         self.path, self._pause_s = path, pause_s
 
     def rewind(self, step: int) -> None:

@@ -17,13 +17,13 @@ from typing import Literal
 from actors.pool.faults import Poisoned
 from actors.replay.records import Proposal, Task
 from actors.retry import patiently
-from actors.roles.prompt_library import Library, demonstrations
+from actors.roles.prompt_library import PromptLibrary, demonstrations
 from actors.roles.proposer import Request
 from actors.roles.templates import load_templates
 from actors.storage import durable
-from actors.storage.paths import Place
+from actors.storage.paths import StoragePath
 from policies.errors import UserError
-from trainer.run_actors import Crew
+from trainer.run_actors import RunActors
 
 FOLDER = "proposals"
 
@@ -35,7 +35,7 @@ class ProposalsDamaged(UserError, ValueError):
     """A file of prompts that is not what was written; the message names it."""
 
 
-async def propose(crew: Crew, round_: int, version: int) -> list[list[Proposal]]:
+async def propose(crew: RunActors, round_: int, version: int) -> list[list[Proposal]]:
     """The kept prompts in the fixed slices that Solver and Judge work on."""
     file = crew.folder / FOLDER / f"round-{round_:05d}.json"
     if not await asyncio.to_thread(durable.exists, file):
@@ -48,7 +48,7 @@ async def propose(crew: Crew, round_: int, version: int) -> list[list[Proposal]]
     return [kept[at : at + size] for at in range(0, len(kept), size)]
 
 
-def _read(file: Place) -> list[Proposal]:
+def _read(file: StoragePath) -> list[Proposal]:
     try:
         return [Proposal(**each) for each in json.loads(durable.read(file))]
     except (ValueError, TypeError) as error:
@@ -58,9 +58,9 @@ def _read(file: Place) -> list[Proposal]:
         ) from error
 
 
-async def _propose(crew: Crew, round_: int, version: int) -> list[Proposal]:
+async def _propose(crew: RunActors, round_: int, version: int) -> list[Proposal]:
     settings = crew.config.proposer
-    library, fates = Library(settings.similarity), Counter[str]()
+    library, fates = PromptLibrary(settings.similarity), Counter[str]()
     shown: dict[str, list[str]] = {}
     requests = _requests(crew, settings.prompts)
     for block, at in enumerate(range(0, len(requests), settings.reseed_every)):
@@ -75,14 +75,14 @@ async def _propose(crew: Crew, round_: int, version: int) -> list[Proposal]:
     return library.kept
 
 
-def _requests(crew: Crew, count: int) -> list[Request]:
+def _requests(crew: RunActors, count: int) -> list[Request]:
     """Prompt j is of category j, and each category goes through its subcategories in turn."""
     templates = load_templates(crew.config.actors.templates)
     return [templates.request(number) for number in range(count)]
 
 
 async def _write(
-    crew: Crew,
+    crew: RunActors,
     round_: int,
     version: int,
     first: int,
@@ -104,7 +104,7 @@ async def _write(
     return [proposal for part in parts for proposal in part]
 
 
-def _fate(proposal: Written, library: Library, measured_by: frozenset[str]) -> str:
+def _fate(proposal: Written, library: PromptLibrary, measured_by: frozenset[str]) -> str:
     """What becomes of a proposal, after keeping it in the library if it is to be kept."""
     if proposal is None:
         return "unparsable"
@@ -116,11 +116,11 @@ def _fate(proposal: Written, library: Library, measured_by: frozenset[str]) -> s
 
 
 async def _reseed(
-    crew: Crew,
+    crew: RunActors,
     round_: int,
     version: int,
     block: int,
-    library: Library,
+    library: PromptLibrary,
     shown: dict[str, list[str]],
 ) -> dict[str, list[str]]:
     """The next block's demonstrations: the best of some candidates, by the Judge's rating."""

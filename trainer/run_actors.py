@@ -20,12 +20,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.config import JudgeConfig, ProposerConfig, SolverConfig
 from actors.metrics.meter import Meter
-from actors.pool.faults import Poisoned, plain
+from actors.pool.faults import Poisoned, message_of
 from actors.pool.pool import Pool
 from actors.replay.buffer import ReplayBufferActor, ReplayUnwritable
 from actors.replay.records import Role
-from actors.replica import Part, role_pool
-from actors.retry import ANSWER_S, apart, refused, within
+from actors.replica import ReplicaSpec, role_pool
+from actors.retry import ANSWER_S, refused, run_in_thread, within
 from actors.storage import bucket, durable, events
 from actors.storage.paths import run_folder
 from actors.weights.store import WeightStoreActor
@@ -52,8 +52,8 @@ class Progress(Protocol):
     def trouble(self, text: str) -> None: ...
 
 
-class Crew:
-    """`async with Crew(config, progress) as crew`: up when it is entered, gone when it is left."""
+class RunActors:
+    """`async with RunActors(config, progress) as crew`: up when it is entered, gone when it is left."""
 
     def __init__(self, config: RunConfig, progress: Progress) -> None:
         self.config, self.progress = config, progress
@@ -178,7 +178,7 @@ class Crew:
                 self.paused = True
                 if time.monotonic() > until:
                     raise
-                self.progress.trouble(f"paused: {plain(error)}")
+                self.progress.trouble(f"paused: {message_of(error)}")
             await asyncio.sleep(WATCH_S)
 
     def poisoned(self, error: Poisoned) -> None:
@@ -222,7 +222,7 @@ class Crew:
     async def end_training(self, fit: asyncio.Task[Any]) -> None:
         """Lets training end with a checkpoint; without its Ray it cannot, and nobody waits for it."""
         with suppress(TimeoutError, ray.exceptions.RayError):
-            await apart(lambda: stop_training(self.trainer, "the run ends early"))
+            await run_in_thread(lambda: stop_training(self.trainer, "the run ends early"))
             await asyncio.wait([fit], timeout=self.config.actors.task_deadline)
 
     @cached_property
@@ -255,7 +255,7 @@ class Crew:
 
     def _pool(self, role: Role, own: ProposerConfig | SolverConfig | JudgeConfig) -> Pool:
         config = self.config
-        part = Part(
+        part = ReplicaSpec(
             role, own, config.policy, config.actors.templates, config.seed, self.namespace,
             str(self.folder),
         )  # fmt: skip

@@ -15,12 +15,12 @@ from typing import Any
 from actors.metrics import catalog
 from actors.pool.faults import Poisoned, innermost
 from actors.replay.records import Proposal, Task, undone
-from actors.retry import apart, made_again
+from actors.retry import made_again, run_in_thread
 from evaluation.audit import audit
 from evaluation.measure import measure
 from trainer.config import RunConfig
 from trainer.proposals import propose
-from trainer.run_actors import Crew, Progress
+from trainer.run_actors import Progress, RunActors
 from trainer.watch import WATCH_S
 
 
@@ -30,13 +30,13 @@ def run(config: RunConfig, progress: Progress) -> None:
 
 
 async def selfplay(config: RunConfig, progress: Progress) -> None:
-    async with Crew(config, progress) as crew, asyncio.TaskGroup() as flows:
+    async with RunActors(config, progress) as crew, asyncio.TaskGroup() as flows:
         flows.create_task(sample(crew))
         flows.create_task(train(crew))
         flows.create_task(evaluate(crew))
 
 
-async def sample(crew: Crew) -> None:
+async def sample(crew: RunActors) -> None:
     """Fills the replay buffer, each round with the weight version that it pins."""
     for round_ in crew.rounds:
         if not await crew.closed(round_):
@@ -48,7 +48,7 @@ async def sample(crew: Crew) -> None:
 
 
 async def roll_out(
-    crew: Crew, round_: int, version: int, slices: Sequence[Sequence[Proposal]]
+    crew: RunActors, round_: int, version: int, slices: Sequence[Sequence[Proposal]]
 ) -> None:
     """Draws and judges the slices that the log does not hold yet."""
     missing = await crew.missing(round_, len(slices))
@@ -60,7 +60,12 @@ async def roll_out(
 
 
 async def solve_and_judge(
-    crew: Crew, round_: int, version: int, index: int, proposals: Sequence[Proposal], total: int
+    crew: RunActors,
+    round_: int,
+    version: int,
+    index: int,
+    proposals: Sequence[Proposal],
+    total: int,
 ) -> None:
     """One slice, from its prompts to the durable log; pictures never pass through the driver, and
     are drawn again if they are lost with a node."""
@@ -81,7 +86,7 @@ async def solve_and_judge(
     await show_sampling(crew, round_, total)
 
 
-async def show_sampling(crew: Crew, round_: int, total: int) -> None:
+async def show_sampling(crew: RunActors, round_: int, total: int) -> None:
     stored = await crew.stored(round_)
     done = stored["accepted"] + stored["rejected"]
     images = done * crew.config.solver.rollouts
@@ -89,9 +94,9 @@ async def show_sampling(crew: Crew, round_: int, total: int) -> None:
     crew.progress.sampling(round_, done, total, images, stored["accepted"])
 
 
-async def train(crew: Crew) -> None:
+async def train(crew: RunActors) -> None:
     """One long-lived Ray Train run drains the buffer and publishes a version for each round."""
-    fit = asyncio.create_task(apart(crew.trainer.fit))
+    fit = asyncio.create_task(run_in_thread(crew.trainer.fit))
     try:
         while not fit.done():
             await asyncio.wait([fit], timeout=WATCH_S)
@@ -103,7 +108,7 @@ async def train(crew: Crew) -> None:
     crew.trained = True
 
 
-async def evaluate(crew: Crew) -> None:
+async def evaluate(crew: RunActors) -> None:
     """Measures every version, and every round's judgements, on what nothing learns from."""
     for version in (0, *crew.rounds):
         await crew.version_ready(version)
@@ -115,7 +120,7 @@ async def evaluate(crew: Crew) -> None:
             crew.progress.measured(version, values)
 
 
-async def scores(crew: Crew, version: int) -> dict[str, float]:
+async def scores(crew: RunActors, version: int) -> dict[str, float]:
     """Empty where a task of the measurement was given up: nothing of it is kept, so the version is
     measured when the run is resumed."""
     try:

@@ -16,26 +16,26 @@ import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.filesystem import FileSystemBase
 
 from actors.storage import bucket
-from actors.storage.paths import BucketPath, Place
+from actors.storage.paths import BucketPath, StoragePath
 
 METADATA = ".metadata"
 
 
-def writer(folder: Place) -> dcp.FileSystemWriter:
+def writer(folder: StoragePath) -> dcp.FileSystemWriter:
     return _placed(dcp.FileSystemWriter(str(folder), sync_files=isinstance(folder, Path)), folder)
 
 
-def reader(folder: Place) -> dcp.FileSystemReader:
+def reader(folder: StoragePath) -> dcp.FileSystemReader:
     return _placed(dcp.FileSystemReader(str(folder)), folder)
 
 
-def written(folder: Place) -> list[str]:
+def written(folder: StoragePath) -> list[str]:
     """The names of the files that a checkpoint in `folder` consists of, by what it says itself."""
     metadata = reader(folder).read_metadata()
     return sorted({METADATA, *(info.relative_path for info in metadata.storage_data.values())})
 
 
-def _placed(either: Any, folder: Place) -> Any:
+def _placed(either: Any, folder: StoragePath) -> Any:
     if isinstance(folder, BucketPath):
         either.fs, either.path = BucketFiles(), folder
     return either

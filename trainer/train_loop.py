@@ -23,13 +23,13 @@ from ray.train import FailureConfig, ScalingConfig
 from ray.train import RunConfig as RayRunConfig
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
-from actors.config import ActorsConfig, place
+from actors.config import ActorsConfig, node_resources
 from actors.replay.records import JudgedGroup
 from actors.retry import get_within
 from actors.roles.templates import Templates, load_templates
 from actors.storage import durable
 from actors.storage.events import note_start
-from actors.storage.paths import Place
+from actors.storage.paths import StoragePath
 from policies.interface import CheckpointError
 from policies.registry import load_policy
 from trainer import checkpoint
@@ -39,7 +39,7 @@ from trainer.config import RunConfig
 from trainer.journal import JOURNAL, Journal
 from trainer.learner import Learned, Learner, TrainingDiverged
 from trainer.patterns import reconstruct
-from trainer.training_io import Outside, RayOutside, StopActor, StopRequested
+from trainer.training_io import RayTrainingIO, StopActor, StopRequested, TrainingIO
 
 CHECKPOINTS = "checkpoints"
 STOP_ANSWER_S = 5.0
@@ -52,7 +52,7 @@ LEARNING = (
 
 
 def make_trainer(
-    config: RunConfig, run_folder: Place, namespace: str, data_deadline: float | None = None
+    config: RunConfig, run_folder: StoragePath, namespace: str, data_deadline: float | None = None
 ) -> TorchTrainer:
     """The Ray Train run of all rounds; `fit()` returns after the last one, or once
     `stop_training` was called. `data_deadline` is how many seconds training waits for the next
@@ -80,7 +80,7 @@ def make_trainer(
         scaling_config=ScalingConfig(
             num_workers=config.trainer.workers,
             use_gpu=bool(config.trainer.gpus),
-            resources_per_worker={"CPU": config.trainer.cpus} | place(config.trainer.node),
+            resources_per_worker={"CPU": config.trainer.cpus} | node_resources(config.trainer.node),
         ),
         run_config=RayRunConfig(
             name="train",
@@ -92,7 +92,7 @@ def make_trainer(
     )
 
 
-def _rays_own(folder: Place) -> Path:
+def _rays_own(folder: StoragePath) -> Path:
     """What Ray Train writes there nobody reads: checkpoints are our own. In a bucket it would only
     be one thing more to wait for."""
     return (
@@ -121,7 +121,7 @@ def train_loop(settings: dict[str, Any]) -> None:
     device = get_device()
     if device.type == "cpu":
         torch.set_num_threads(1)  # more were 3 to 15 times slower beside busy neighbours
-    outside = RayOutside(
+    io = RayTrainingIO(
         config.name, settings["namespace"], settings["stop"], settings["data_deadline"],
         config.actors.pause_deadline,
     )  # fmt: skip
@@ -130,7 +130,7 @@ def train_loop(settings: dict[str, Any]) -> None:
         policy.adapt(how.lora_rank, how.lora_alpha)
     learner = Learner(policy, how, device)
     templates = load_templates(config.actors.templates)
-    Training(config, durable.locate(settings["folder"]), learner, templates, outside).run()
+    Training(config, durable.locate(settings["folder"]), learner, templates, io).run()
 
 
 class Training:
@@ -139,12 +139,12 @@ class Training:
     def __init__(
         self,
         config: RunConfig,
-        folder: Place,
+        folder: StoragePath,
         learner: Learner,
         templates: Templates,
-        outside: Outside,
+        io: TrainingIO,
     ) -> None:
-        self.config, self.learner, self.outside = config, learner, outside
+        self.config, self.learner, self.io = config, learner, io
         self._pause_s = config.actors.pause_deadline
         self.templates = templates
         self.settings = learning_settings(config)
@@ -181,7 +181,7 @@ class Training:
 
     def _publish_again(self) -> None:
         """The store may have died with versions that were only in its memory."""
-        there = self.outside.versions()
+        there = self.io.versions()
         for version, path in checkpoint.finished(self.checkpoints).items():
             if version not in there:
                 ended = checkpoint.verify(path)
@@ -189,7 +189,7 @@ class Training:
                 self._publish(version, weights)
 
     def _publish(self, version: int, weights: Mapping[str, np.ndarray]) -> None:
-        self.outside.publish(version, self.learner.policy.published(weights))
+        self.io.publish(version, self.learner.policy.published(weights))
 
     def _train_round(self) -> None:
         row: Mapping[str, Any] = {}
@@ -208,7 +208,7 @@ class Training:
             learned = self.learner.step(shares)
         except TrainingDiverged:
             if rank == 0:
-                self.outside.diverged()
+                self.io.diverged()
             raise
         self.cursor = replace(
             self.cursor, epoch=step.epoch, step=step.index, global_step=self.learner.steps
@@ -222,7 +222,7 @@ class Training:
         weights = self.learner.weights(self._published, here=self.learner.rank == 0)
         if self.learner.rank == 0:
             self._publish(version, weights)
-        self.outside.finished(version, row)
+        self.io.finished(version, row)
 
     def _steps(self) -> Iterator[Step]:
         """The steps of the round that are not done yet."""
@@ -241,7 +241,7 @@ class Training:
         and stop together."""
         step, reason = None, ""
         try:
-            self.outside.check_stop()
+            self.io.check_stop()
             step = next(steps, None)
         except StopRequested as request:
             reason = str(request) or "no reason given"
@@ -250,7 +250,7 @@ class Training:
         return step
 
     def _examples(self, round_: int) -> Iterator[GroupExamples]:
-        accepted: Iterator[JudgedGroup] = (g for g in self.outside.groups(round_) if g.accepted)
+        accepted: Iterator[JudgedGroup] = (g for g in self.io.groups(round_) if g.accepted)
         accept_at = self.config.judge.accept_at
         return (reconstruct(g, self.config.seed, self.templates, accept_at) for g in accepted)
 
@@ -261,7 +261,7 @@ class Training:
         }  # fmt: skip
         if self.journal is not None:
             self.journal.add(row)
-            self.outside.show(row)
+            self.io.show(row)
         return row
 
     def _save(self) -> None:

@@ -31,7 +31,7 @@ class StopRequested(Exception):
     """Somebody asked for the end of training; the message says why."""
 
 
-class Outside(Protocol):
+class TrainingIO(Protocol):
     """What training needs; every rank has its own, and only rank 0 publishes and shows."""
 
     def groups(self, round_: int) -> Iterator[JudgedGroup]:
@@ -80,7 +80,7 @@ class StopService:
 StopActor = ray.remote(num_cpus=0)(StopService)
 
 
-class RayOutside:
+class RayTrainingIO:
     """The named actors of the run in `namespace`."""
 
     def __init__(

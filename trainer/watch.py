@@ -13,7 +13,7 @@ from typing import Protocol
 from actors.metrics import catalog
 from actors.metrics.meter import Meter
 from actors.pool.pool import Pool
-from actors.storage.paths import Place
+from actors.storage.paths import StoragePath
 
 WATCH_S = 2.0
 
@@ -22,7 +22,7 @@ class Watched(Protocol):
     """What of a crew is looked at. `paused`: the log waits for its disk; `refused` says why that
     takes nothing."""
 
-    folder: Place
+    folder: StoragePath
     meter: Meter
     paused: bool
     refused: str

@@ -17,7 +17,7 @@ class Metric:
 
     kind: Literal["counter", "gauge", "histogram"]
     name: str
-    tells: str
+    help: str
     tags: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
 

@@ -50,8 +50,8 @@ class Meter:
 def _made(metric: Metric) -> Any:
     name, keys = f"unicorn_{metric.name}", ("run", *metric.tags)
     if metric.kind == "histogram":
-        return Histogram(name, metric.tells, list(metric.buckets), keys)
-    return {"counter": Counter, "gauge": Gauge}[metric.kind](name, metric.tells, keys)
+        return Histogram(name, metric.help, list(metric.buckets), keys)
+    return {"counter": Counter, "gauge": Gauge}[metric.kind](name, metric.help, keys)
 
 
 @cache

@@ -37,7 +37,7 @@ class Poisoned(UserError, RuntimeError):
         self.reason = reason
 
 
-def plain(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
     """What an error says. Ray gives one that crossed its border a subclass whose text is also the
     remote traceback."""
     return str(getattr(error, "cause", None) or error)
@@ -49,15 +49,15 @@ def innermost(group: BaseExceptionGroup[Poisoned]) -> Poisoned:
     return innermost(error) if isinstance(error, BaseExceptionGroup) else error
 
 
-def told(error: BaseException) -> str:
+def last_line(error: BaseException) -> str:
     """The last line of Ray's report, which is the error itself; the rest is its traceback."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
 
 
-def reason(fault: Exception) -> str:
+def failure_reason(fault: Exception) -> str:
     if isinstance(fault, TaskFailed):
-        return told(fault.__cause__ or fault)
+        return last_line(fault.__cause__ or fault)
     return "no answer in time" if isinstance(fault, TaskTimeout) else "every replica died of it"
 
 

@@ -29,7 +29,7 @@ class Lease:
 
 
 @dataclass(eq=False)
-class Member:
+class ReplicaHandle:
     """One replica from its start to its loss. It does its leases in their order; `culprit` is
     the one that it had begun when it was lost. One that is `leaving` gets no more of them, and goes
     when it has none. `revival` is the wait for its start, but for those that a pool starts with."""
@@ -60,11 +60,11 @@ class Stats:
     unparsable: int = 0
 
 
-class Tell(Protocol):
+class OnEvent(Protocol):
     """Hears of what happens to a replica or a task: `tell("solver 1", "died", ...)`."""
 
     def __call__(self, who: str, what: str, **facts: Any) -> None: ...
 
 
-def tell_nobody(who: str, what: str, **facts: Any) -> None:
+def ignore_event(who: str, what: str, **facts: Any) -> None:
     pass

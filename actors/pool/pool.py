@@ -28,13 +28,13 @@ from actors.pool.faults import (
     StartTimeout,
     TaskFailed,
     TaskTimeout,
+    failure_reason,
+    last_line,
     late_start,
-    reason,
-    told,
 )
-from actors.pool.leases import Lease, Member, Receipt, Stats, Tell, tell_nobody
+from actors.pool.leases import Lease, OnEvent, Receipt, ReplicaHandle, Stats, ignore_event
 from actors.pool.scaling import Demand
-from actors.pool.task_queue import Line
+from actors.pool.task_queue import TaskQueue
 from actors.replay.records import Task
 from policies.errors import UserError
 from policies.interface import PromptError
@@ -62,12 +62,12 @@ class Pool:
     replicas: int
     resources: Mapping[str, float]
     config: ActorsConfig
-    tell: Tell = tell_nobody
+    tell: OnEvent = ignore_event
     kill: Callable[[ActorHandle[Any]], None] = ray.kill
     most: int = 0
-    _members: list[Member] = field(default_factory=list, init=False)
+    _replicas: list[ReplicaHandle] = field(default_factory=list, init=False)
     _stats: Stats = field(init=False)
-    _line: Line = field(init=False)
+    _queue: TaskQueue = field(init=False)
     _demand: Demand = field(init=False)
     _scaling: asyncio.Task[None] | None = field(default=None, init=False)
     _task_s: float | None = field(default=None, init=False)
@@ -76,14 +76,14 @@ class Pool:
         actors, most = self.config, max(self.replicas, self.most)
         self._demand = Demand(self.replicas, most, actors.backlog_seconds, actors.cool_down)
         self._stats = Stats(self.replicas)
-        self._line = Line(self._freest)
+        self._queue = TaskQueue(self._freest)
 
     async def start(self, deadline: float | None = None) -> None:
         """Returns when every replica is up; raises StartTimeout after `deadline` seconds (by
         default the configured one), ReplicaDied as soon as one cannot start."""
         seconds = self.config.start_deadline if deadline is None else deadline
-        self._members = [Member(n, self.make_replica(n)) for n in range(self.replicas)]
-        waits = {asyncio.ensure_future(self._ready(member)): member for member in self._members}
+        self._replicas = [ReplicaHandle(n, self.make_replica(n)) for n in range(self.replicas)]
+        waits = {asyncio.ensure_future(self._ready(replica)): replica for replica in self._replicas}
         done, late = await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
         failed = next((error for wait in done if (error := wait.exception())), None)
         if failed is None and not late:
@@ -104,120 +104,120 @@ class Pool:
         TaskFailed where a person must mend something, and what keeps the last replica from coming
         back.
         """
-        if not self._members:
+        if not self._replicas:
             raise RuntimeError(f"The {self.name} pool was given {task} but is not started.")
         failures = 0
         while True:
             lease = Lease(task)
-            member = await self._line.member_for(lease)
+            replica = await self._queue.replica_for(lease)
             try:
-                return await self._attempt(member, lease, method, args)
+                return await self._attempt(replica, lease, method, args)
             except (TaskFailed, ReplicaDied, TaskTimeout) as fault:
                 # A prompt that cannot be read is the run's own; the rest a person must mend.
                 cause = fault.__cause__
                 if isinstance(cause, UserError) and not isinstance(cause, PromptError):
                     raise
                 # Who only stood in line when its replica was lost is not to blame.
-                failures += not member.lost or member.culprit is lease
-                self.tell(_who(self.name, member), "failed", task=str(task), why=str(fault))
+                failures += not replica.lost or replica.culprit is lease
+                self.tell(_who(self.name, replica), "failed", task=str(task), why=str(fault))
                 if failures >= self.config.task_attempts:
                     raise Poisoned(
                         f"{task} failed {failures} times (actors.task_attempts); at last {fault}",
-                        reason(fault),
+                        failure_reason(fault),
                     ) from fault
             await asyncio.sleep(min(BACK_OFF_S * 2**failures, LONGEST_S))
 
     def stats(self) -> Stats:
         """A copy."""
         return replace(
-            self._stats, wanted=self._demand.wanted, running=sum(m.up for m in self._members),
-            waiting=len(self._line), in_flight=self._in_flight(),
+            self._stats, wanted=self._demand.wanted, running=sum(m.up for m in self._replicas),
+            waiting=len(self._queue), in_flight=self._in_flight(),
         )  # fmt: skip
 
     def stop(self) -> None:
         """Ends the replicas, whatever they do."""
         if self._scaling:
             self._scaling.cancel()
-        for member in self._members:
-            self._end(member)
-        self._members = []
+        for replica in self._replicas:
+            self._end(replica)
+        self._replicas = []
 
-    def _freest(self) -> Member | None:
-        free = (member for member in self._members if self._is_free(member))
+    def _freest(self) -> ReplicaHandle | None:
+        free = (replica for replica in self._replicas if self._is_free(replica))
         return min(free, key=lambda m: (len(m.leases), m.number), default=None)
 
-    def _is_free(self, member: Member) -> bool:
-        held = len(member.leases)
-        return member.up and not member.leaving and held < self.config.tasks_in_flight
+    def _is_free(self, replica: ReplicaHandle) -> bool:
+        held = len(replica.leases)
+        return replica.up and not replica.leaving and held < self.config.tasks_in_flight
 
     def _in_flight(self) -> int:
-        return sum(len(member.leases) for member in self._members)
+        return sum(len(replica.leases) for replica in self._replicas)
 
     async def _attempt(
-        self, member: Member, lease: Lease, method: str, args: tuple[Any, ...]
+        self, replica: ReplicaHandle, lease: Lease, method: str, args: tuple[Any, ...]
     ) -> ray.ObjectRef[Any]:
         try:
-            refs: list[Any] = member.handle.perform.remote(lease.task, method, *args)
+            refs: list[Any] = replica.handle.perform.remote(lease.task, method, *args)
             receipt, payload = refs
-            self._count(await self._receipt(member, lease.task, receipt))
+            self._count(await self._receipt(replica, lease.task, receipt))
             return payload
         finally:
-            self._line.give_back(member, lease)
+            self._queue.give_back(replica, lease)
 
     async def _receipt(
-        self, member: Member, task: Task, receipt: ray.ObjectRef[Receipt]
+        self, replica: ReplicaHandle, task: Task, receipt: ray.ObjectRef[Receipt]
     ) -> Receipt:
         # The replica does one task after the other, and each of them has the deadline.
-        seconds = self.config.task_deadline * len(member.leases)
-        who = f"{self.name} replica {member.number}"
+        seconds = self.config.task_deadline * len(replica.leases)
+        who = f"{self.name} replica {replica.number}"
         try:
             async with asyncio.timeout(seconds):
                 return await receipt
         # What the task itself raised comes first: Ray gives it the class of its cause as well.
         except RayTaskError as error:
             if isinstance(error, ObjectLostError):
-                raise InputsLost(f"{task} cannot be done: {told(error)}") from error
-            raise TaskFailed(f"{who} failed at {task}: {told(error)}") from error
+                raise InputsLost(f"{task} cannot be done: {last_line(error)}") from error
+            raise TaskFailed(f"{who} failed at {task}: {last_line(error)}") from error
         except RayActorError as error:
-            self._lose(member, "died")
-            raise ReplicaDied(f"{who} died while it had {task}: {told(error)}") from error
+            self._lose(replica, "died")
+            raise ReplicaDied(f"{who} died while it had {task}: {last_line(error)}") from error
         except RayError as error:
-            raise TaskFailed(f"{who} failed at {task}: {told(error)}") from error
+            raise TaskFailed(f"{who} failed at {task}: {last_line(error)}") from error
         except TimeoutError:
-            self._lose(member, "silent")
+            self._lose(replica, "silent")
             raise TaskTimeout(
                 f"{who} did not finish {task} within {seconds:g} s "
                 "(actors.task_deadline for it and each task before it)"
             ) from None
 
-    def _lose(self, member: Member, what: str) -> None:
-        """Ends `member`, whatever it still does, and starts another in its place; once."""
-        if member.lost:
+    def _lose(self, replica: ReplicaHandle, what: str) -> None:
+        """Ends `replica`, whatever it still does, and starts another in its place; once."""
+        if replica.lost:
             return
-        member.lost, member.up, member.culprit = True, False, member.leases[0]
+        replica.lost, replica.up, replica.culprit = True, False, replica.leases[0]
         self._stats.lost += 1
-        self.tell(_who(self.name, member), what, task=str(member.culprit.task))
-        self._end(member)
-        self._members.remove(member)
-        if not member.leaving:
-            self._add(member.number, "replaced")
+        self.tell(_who(self.name, replica), what, task=str(replica.culprit.task))
+        self._end(replica)
+        self._replicas.remove(replica)
+        if not replica.leaving:
+            self._add(replica.number, "replaced")
 
-    def _end(self, member: Member) -> None:
-        if member.revival:
-            member.revival.cancel()
-        self.kill(member.handle)
+    def _end(self, replica: ReplicaHandle) -> None:
+        if replica.revival:
+            replica.revival.cancel()
+        self.kill(replica.handle)
 
     def _add(self, number: int, how: str) -> None:
-        fresh = Member(number, self.make_replica(number))
+        fresh = ReplicaHandle(number, self.make_replica(number))
         fresh.revival = asyncio.create_task(self._revive(fresh, how))
-        self._members.append(fresh)
+        self._replicas.append(fresh)
 
     async def _scale(self) -> None:
         """Follows the demand until the pool is stopped."""
         clock = asyncio.get_running_loop().time
         while True:
             await asyncio.sleep(SCALE_S)
-            before, tasks = self._demand.wanted, len(self._line) + self._in_flight()
+            before, tasks = self._demand.wanted, len(self._queue) + self._in_flight()
             wanted = self._demand.follow(tasks, self._task_s, clock())
             if wanted != before:
                 self.tell(self.name, "scales", to=f"{wanted} replicas, for {tasks} tasks")
@@ -225,60 +225,60 @@ class Pool:
 
     def _resize(self, wanted: int) -> None:
         """Keeps whoever is up before whoever only comes, and lets nobody go who has a task."""
-        kept = sorted(self._members, key=lambda m: (not m.up, m.leaving, m.number))
-        for place, member in enumerate(kept):
-            member.leaving = place >= wanted
-        taken = {member.number for member in kept}
+        kept = sorted(self._replicas, key=lambda m: (not m.up, m.leaving, m.number))
+        for place, replica in enumerate(kept):
+            replica.leaving = place >= wanted
+        taken = {replica.number for replica in kept}
         free = (number for number in range(wanted) if number not in taken)
         for number in itertools.islice(free, max(0, wanted - len(kept))):
             self._add(number, "joined")
-        for member in [m for m in kept if m.leaving and not m.leases]:
-            self.tell(_who(self.name, member), "left", why="there is no work for it")
-            self._end(member)
-            self._members.remove(member)
-        self._line.hand_out()
+        for replica in [m for m in kept if m.leaving and not m.leases]:
+            self.tell(_who(self.name, replica), "left", why="there is no work for it")
+            self._end(replica)
+            self._replicas.remove(replica)
+        self._queue.hand_out()
 
-    async def _revive(self, member: Member, how: str) -> None:
-        """Waits until `member` is up, starting it again where that fails. While others are up it
+    async def _revive(self, replica: ReplicaHandle, how: str) -> None:
+        """Waits until `replica` is up, starting it again where that fails. While others are up it
         may take for ever; when none is, the pool is broken."""
         began, wait = time.monotonic(), BACK_OFF_S
         while True:
             try:
                 async with asyncio.timeout(self.config.start_deadline):
-                    await self._ready(member)
+                    await self._ready(replica)
                 seconds = round(time.monotonic() - began, 2)
-                self.tell(_who(self.name, member), how, seconds=seconds)
+                self.tell(_who(self.name, replica), how, seconds=seconds)
                 return
             except TimeoutError:
-                fault: Exception = self._late([member.number], self.config.start_deadline)
+                fault: Exception = self._late([replica.number], self.config.start_deadline)
             except ReplicaDied as error:
                 fault = error
-            self.tell(_who(self.name, member), f"not {how}", why=str(fault))
+            self.tell(_who(self.name, replica), f"not {how}", why=str(fault))
             # Not while others work, or may yet come up.
-            if not any(m.up or (m.revival and m is not member) for m in self._members):
-                self._line.broken, member.revival = fault, None
-                self._line.hand_out()
+            if not any(m.up or (m.revival and m is not replica) for m in self._replicas):
+                self._queue.broken, replica.revival = fault, None
+                self._queue.hand_out()
                 return
-            self.kill(member.handle)
+            self.kill(replica.handle)
             await asyncio.sleep(wait := min(2 * wait, LONGEST_S))
-            member.handle = self.make_replica(member.number)
+            replica.handle = self.make_replica(replica.number)
 
-    async def _ready(self, member: Member) -> None:
-        """Waits until `member` is up, starting it again if it is killed before."""
+    async def _ready(self, replica: ReplicaHandle) -> None:
+        """Waits until `replica` is up, starting it again if it is killed before."""
         tries = 0
-        while not member.up:
+        while not replica.up:
             try:
-                member.up = await member.handle.ready.remote()
+                replica.up = await replica.handle.ready.remote()
             except RayError as error:
                 tries += 1
                 own_fault = isinstance(error, RayActorError) and error.actor_init_failed
                 if own_fault or tries == self.config.task_attempts:
                     raise ReplicaDied(
-                        f"{self.name} replica {member.number} could not start: {told(error)}"
+                        f"{self.name} replica {replica.number} could not start: {last_line(error)}"
                     ) from error
-                member.handle = self.make_replica(member.number)
-        self._line.broken, member.revival = None, None
-        self._line.hand_out()
+                replica.handle = self.make_replica(replica.number)
+        self._queue.broken, replica.revival = None, None
+        self._queue.hand_out()
 
     def _count(self, receipt: Receipt) -> None:
         self._stats.done += 1
@@ -292,5 +292,5 @@ class Pool:
         return late_start(self.name, numbers, self._demand.wanted, self.resources, seconds)
 
 
-def _who(name: str, member: Member) -> str:
-    return f"{name} {member.number}"
+def _who(name: str, replica: ReplicaHandle) -> str:
+    return f"{name} {replica.number}"

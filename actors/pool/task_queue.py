@@ -10,53 +10,53 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from actors.pool.leases import Lease, Member
+from actors.pool.leases import Lease, ReplicaHandle
 
 
-class Line:
+class TaskQueue:
     """`freest` names the replica that is to have the next lease, if one may. While there is none
     and `broken` says why there will be none, that is raised in those who wait."""
 
-    def __init__(self, freest: Callable[[], Member | None]) -> None:
+    def __init__(self, freest: Callable[[], ReplicaHandle | None]) -> None:
         self.broken: Exception | None = None
         self._freest = freest
-        self._turns: deque[tuple[asyncio.Future[Member], Lease]] = deque()
+        self._turns: deque[tuple[asyncio.Future[ReplicaHandle], Lease]] = deque()
 
     def __len__(self) -> int:
         return len(self._turns)
 
-    async def member_for(self, lease: Lease) -> Member:
+    async def replica_for(self, lease: Lease) -> ReplicaHandle:
         """The replica that has `lease` now. It comes: every lease has a deadline, and so has every
         start."""
         while True:
-            turn: asyncio.Future[Member] = asyncio.get_running_loop().create_future()
+            turn: asyncio.Future[ReplicaHandle] = asyncio.get_running_loop().create_future()
             self._turns.append((turn, lease))
             self.hand_out()
             try:
-                member = await turn
+                replica = await turn
             except asyncio.CancelledError:
                 if turn.done() and not turn.cancelled():
                     self.give_back(turn.result(), lease)
                 raise
-            if not member.lost:
-                return member
-            self.give_back(member, lease)  # it was lost before this went on
+            if not replica.lost:
+                return replica
+            self.give_back(replica, lease)  # it was lost before this went on
 
-    def give_back(self, member: Member, lease: Lease) -> None:
-        member.leases.remove(lease)
+    def give_back(self, replica: ReplicaHandle, lease: Lease) -> None:
+        replica.leases.remove(lease)
         self.hand_out()
 
     def hand_out(self) -> None:
         """To be called whenever a replica became free, or there will be none."""
         while self._turns:
-            member = self._freest()
-            if member is None and self.broken is None:
+            replica = self._freest()
+            if replica is None and self.broken is None:
                 return
             turn, lease = self._turns.popleft()
             if turn.done():  # whoever waited was cancelled
                 continue
-            if member is not None:
-                member.leases.append(lease)
-                turn.set_result(member)
+            if replica is not None:
+                replica.leases.append(lease)
+                turn.set_result(replica)
             elif self.broken is not None:
                 turn.set_exception(self.broken)

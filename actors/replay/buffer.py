@@ -23,7 +23,7 @@ from actors.replay.segments import encode, read_segment, round_folder, segment_p
 from actors.retry import Signal
 from actors.storage import durable
 from actors.storage.events import note_start
-from actors.storage.paths import BucketPath, Place, place
+from actors.storage.paths import BucketPath, StoragePath, parse_path
 from policies.errors import UserError
 
 Slices = list[tuple[int, list[JudgedGroup]]]
@@ -44,7 +44,7 @@ class ReplayFull(ReplayUnwritable):
 class ReplayBuffer:
     """The log in `folder`. Appends must come one at a time; reads may run beside them."""
 
-    def __init__(self, folder: str | Place) -> None:
+    def __init__(self, folder: str | StoragePath) -> None:
         self.folder = durable.locate(folder)
         index = ReplayIndex(self.folder)
         self._slices, self._closed, self._ignored = index.slices, index.closed, index.ignored
@@ -148,7 +148,9 @@ class ReplayBuffer:
             "closed": self.closed(round_),
         }
 
-    def _require_same(self, round_: int, index: int, there: Place, offered: Place) -> None:
+    def _require_same(
+        self, round_: int, index: int, there: StoragePath, offered: StoragePath
+    ) -> None:
         if there.name != offered.name:
             raise ReplayConflict(
                 f"slice {index} of round {round_} is stored as {there} and other groups were "
@@ -156,13 +158,13 @@ class ReplayBuffer:
                 f"follow from its name alone; look for a changed config, weights or library"
             )
 
-    def _write(self, path: Place, data: bytes, what: str) -> None:
+    def _write(self, path: StoragePath, data: bytes, what: str) -> None:
         try:
             durable.write(path, data)
         except OSError as error:
             raise _unwritable(self.folder, len(data), what, error) from error
 
-    def _settle(self, index: ReplayIndex) -> set[Place]:
+    def _settle(self, index: ReplayIndex) -> set[StoragePath]:
         """Sets torn files aside, and lets no power failure take back what was found: who wrote
         it may have died before it synced the folder."""
         try:
@@ -177,7 +179,7 @@ class ReplayBuffer:
         return torn
 
 
-def _unwritable(folder: Place, need: int, what: str, error: OSError) -> ReplayUnwritable:
+def _unwritable(folder: StoragePath, need: int, what: str, error: OSError) -> ReplayUnwritable:
     if isinstance(folder, BucketPath) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return ReplayUnwritable(
             f"replay folder {folder} takes no writes ({error}): {what} was not stored; make the "
@@ -194,7 +196,7 @@ class ReplayService:
     """The log as an async actor: file work in a thread, one append at a time, waits here."""
 
     def __init__(self, folder: str) -> None:
-        run = place(folder).parent
+        run = parse_path(folder).parent
         note_start(run, "replay buffer")
         self._folder = folder
         self._signal = Signal()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from actors.replay.segments import SegmentError, SegmentName, count, find_problem, is_torn
 from actors.storage import durable
-from actors.storage.paths import Place
+from actors.storage.paths import StoragePath
 
 CLOSED = "closed.json"
 CLOSED_NAME = re.compile(r"/round-([0-9]{5,9})/closed\.json$")
@@ -26,7 +26,7 @@ CLOSING = re.compile(rb'\{"round": [0-9]+, "slices": ([0-9]{1,18})')
 class Stored:
     """One slice on the disk."""
 
-    path: Place
+    path: StoragePath
     accepted: int
     rejected: int
     size: int
@@ -36,17 +36,17 @@ class ReplayIndex:
     """`slices` by round and index, `closed` by round; files that are `torn`, those that were and
     are `set_aside` already, and others, `ignored`; and the `folders` that files were found in."""
 
-    def __init__(self, folder: Place) -> None:
+    def __init__(self, folder: StoragePath) -> None:
         self.slices: dict[int, dict[int, Stored]] = {}
         self.closed: dict[int, int] = {}
-        self.ignored: list[Place] = []
-        self.torn: list[Place] = []
-        self.set_aside: set[Place] = set()
+        self.ignored: list[StoragePath] = []
+        self.torn: list[StoragePath] = []
+        self.set_aside: set[StoragePath] = set()
         files = durable.files(folder)
         self.folders = sorted({path.parent for path in files})
         self._scan(files)
 
-    def _scan(self, files: Sequence[Place]) -> None:
+    def _scan(self, files: Sequence[StoragePath]) -> None:
         """Raises one SegmentError that names every damaged file."""
         problems = [problem for path in files if (problem := self._take(path))]
         for round_, end in self.closed.items():
@@ -56,7 +56,7 @@ class ReplayIndex:
         if problems:
             raise SegmentError("; ".join(problems))
 
-    def _take(self, path: Place) -> str:
+    def _take(self, path: StoragePath) -> str:
         """Takes one file into the index; returns what is wrong with it."""
         name = SegmentName.parse(path)
         if name is not None:
@@ -84,7 +84,7 @@ class ReplayIndex:
         there[name.index] = Stored(name.path, *count(data), len(data))
         return ""
 
-    def _take_closing(self, path: Place, round_: int) -> str:
+    def _take_closing(self, path: StoragePath, round_: int) -> str:
         data = durable.read(path)
         match = CLOSING.match(data)
         slices = int(match[1]) if match else 0

@@ -21,8 +21,8 @@ from PIL import Image
 from actors.replay.records import JudgedGroup, Judgement, Rollout
 from actors.storage import durable
 from actors.storage.bucket import BucketSilent
-from actors.storage.paths import Place, place
-from policies.errors import UserError, brief, named
+from actors.storage.paths import StoragePath, parse_path
+from policies.errors import UserError, one_line, printable
 from policies.interface import Picture
 
 # As it is written: 000001 and the digits of other scripts are numbers too, and would be twins.
@@ -81,13 +81,13 @@ class SegmentError(UserError, ValueError):
 class SegmentName:
     """What the path of a segment says."""
 
-    path: Place
+    path: StoragePath
     round: int
     index: int
     checksum: str
 
     @classmethod
-    def parse(cls, path: Place) -> SegmentName | None:
+    def parse(cls, path: StoragePath) -> SegmentName | None:
         match = NAME.fullmatch("/".join(path.parts[-2:]))
         return match and cls(path, int(match[1]), int(match[2]), match[3])
 
@@ -104,18 +104,18 @@ def encode(round_: int, index: int, groups: Sequence[JudgedGroup]) -> bytes:
         raise SegmentError(f"slice {index} of round {round_} cannot be stored: {error}") from error
 
 
-def segment_path(folder: Place, round_: int, index: int, data: bytes) -> Place:
+def segment_path(folder: StoragePath, round_: int, index: int, data: bytes) -> StoragePath:
     checksum = hashlib.sha256(data).hexdigest()[:32]
     return round_folder(folder, round_) / f"slice-{index:05d}-{checksum}.parquet"
 
 
-def round_folder(folder: Place, round_: int) -> Place:
+def round_folder(folder: StoragePath, round_: int) -> StoragePath:
     return folder / f"round-{round_:05d}"
 
 
 def write_segment(
-    folder: str | Place, round_: int, index: int, groups: Sequence[JudgedGroup]
-) -> Place:
+    folder: str | StoragePath, round_: int, index: int, groups: Sequence[JudgedGroup]
+) -> StoragePath:
     """Writes one slice durably; returns its path."""
     data = encode(round_, index, groups)
     path = segment_path(durable.locate(folder), round_, index, data)
@@ -123,12 +123,12 @@ def write_segment(
     return path
 
 
-def read_segment(path: str | Place) -> list[JudgedGroup]:
+def read_segment(path: str | StoragePath) -> list[JudgedGroup]:
     """Raises SegmentError if the file is not what was written under this name."""
-    return groups_of(read_table(place(path)), place(path))
+    return groups_of(read_table(parse_path(path)), parse_path(path))
 
 
-def read_table(path: Place) -> pa.Table:
+def read_table(path: StoragePath) -> pa.Table:
     """One row a group, pictures as they are stored. Raises SegmentError as `read_segment`."""
     data = _verified(path)
     try:
@@ -137,7 +137,7 @@ def read_table(path: Place) -> pa.Table:
         raise SegmentError(_foreign(path, error)) from error
 
 
-def read_texts(path: Place) -> pa.Table:
+def read_texts(path: StoragePath) -> pa.Table:
     """All but the pictures, for an overview that must not read them: what it shows is as it stands
     in the file, and was not verified. Raises SegmentError for a file that cannot be read."""
     try:
@@ -151,7 +151,9 @@ def read_texts(path: Place) -> pa.Table:
         raise SegmentError(_foreign(path, error)) from error
 
 
-def groups_of(table: pa.Table, path: Place, picture: PictureOf | None = None) -> list[JudgedGroup]:
+def groups_of(
+    table: pa.Table, path: StoragePath, picture: PictureOf | None = None
+) -> list[JudgedGroup]:
     """The groups in rows of the segment `path`; `picture` stands in for drawings that were not
     read. Raises SegmentError."""
     try:
@@ -172,11 +174,11 @@ def count(data: bytes) -> tuple[int, int]:
     return accepted, len(reasons) - accepted
 
 
-def find_problem(data: bytes, path: Place) -> str:
+def find_problem(data: bytes, path: StoragePath) -> str:
     """Why `data` is not the segment that `path` names; "" if it is."""
     name = SegmentName.parse(path)
     if name is None:
-        return f"{named(str(path))} is not named like a segment: restore its name or delete it"
+        return f"{printable(str(path))} is not named like a segment: restore its name or delete it"
     measured = hashlib.sha256(data).hexdigest()[:32]
     if measured != name.checksum:
         return (
@@ -201,15 +203,15 @@ def find_problem(data: bytes, path: Place) -> str:
     return ""
 
 
-def _foreign(path: Place, why: object) -> str:
+def _foreign(path: StoragePath, why: object) -> str:
     """Of a file that has the checksum in its name and is not a segment for all that."""
     return (
-        f"{path} was not written by this program ({brief(why)}): move it away, or "
+        f"{path} was not written by this program ({one_line(why)}): move it away, or "
         f"delete it and resume the run to have it made again"
     )
 
 
-def _verified(path: Place) -> bytes:
+def _verified(path: StoragePath) -> bytes:
     """The bytes of the segment `path`. Raises SegmentError."""
     try:
         data = durable.read(path)
@@ -225,7 +227,7 @@ def _verified(path: Place) -> bytes:
     return data
 
 
-def log_digest(folder: str | Place) -> str:
+def log_digest(folder: str | StoragePath) -> str:
     """One hash of the whole log: equal for equal (round, slice, content), verified on the way."""
     total = hashlib.sha256()
     paths = durable.files(durable.locate(folder))

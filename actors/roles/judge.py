@@ -106,7 +106,9 @@ class Judge:
             weight_version=drawings[0].version,
             judge_version=task.version,
             rollouts=tuple(rollouts),
-            reason=reason([rollout.judgement for rollout in rollouts], self._config.accept_at),
+            reason=rejection_reason(
+                [rollout.judgement for rollout in rollouts], self._config.accept_at
+            ),
         )
 
 
@@ -122,7 +124,7 @@ def combine(votes: Sequence[tuple[Judgement | None, int]]) -> Judgement:
     return Judgement(analysis, mean, attempts)
 
 
-def reason(judgements: Sequence[Judgement], accept_at: float) -> str:
+def rejection_reason(judgements: Sequence[Judgement], accept_at: float) -> str:
     """Why a group with these judgements is not learned from; empty if it is."""
     best = max((j.score for j in judgements if j.score is not None), default=None)
     if best is None:

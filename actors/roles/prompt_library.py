@@ -18,7 +18,7 @@ from policies.seeds import generator
 Grams = frozenset[tuple[str, str]]
 
 
-class Library:
+class PromptLibrary:
     """`kept` are the prompts so far, numbered from 0 in the order in which they came."""
 
     def __init__(self, similarity: float) -> None:
@@ -30,7 +30,7 @@ class Library:
 
     def add(self, proposal: Proposal) -> bool:
         """Keeps `proposal`, unless it is all but the same as one that is kept already."""
-        text = normalised(proposal.prompt)
+        text = normalise_prompt(proposal.prompt)
         grams = bigrams(text)
         if text in self._texts or self._nearest(grams) >= self._similarity:
             return False
@@ -79,7 +79,7 @@ def demonstrations(
     return {**before, **{category: texts[:count] for category, texts in best.items()}}
 
 
-def normalised(prompt: str) -> str:
+def normalise_prompt(prompt: str) -> str:
     """Small letters, single spaces, and no punctuation."""
     folded = unicodedata.normalize("NFKC", prompt).casefold()
     spaced = "".join(" " if unicodedata.category(c)[0] in "PZC" else c for c in folded)

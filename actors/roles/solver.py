@@ -59,5 +59,5 @@ class Solver:
         return self._policy.draw(contexts, [Sampling(temperature)] * len(prompts), seeds)
 
     def _sampling(self, rollout: int) -> Sampling:
-        heat, guidance = self._config.temperatures, self._config.guidance
-        return Sampling(heat[rollout % len(heat)], guidance[rollout % len(guidance)])
+        temperature, guidance = self._config.temperatures, self._config.guidance
+        return Sampling(temperature[rollout % len(temperature)], guidance[rollout % len(guidance)])

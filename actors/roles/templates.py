@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from policies.config import ConfigError
-from policies.errors import brief, shown
+from policies.errors import describe, one_line
 from policies.interface import Context, Picture, Segment
 
 DATA = Path(__file__).parent / "data"
@@ -155,7 +155,7 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         data = yaml.safe_load(file.read_text(encoding="utf-8"))
     except Exception as error:  # PyYAML meets some tags, escapes and depths with errors of any kind
-        raise ConfigError(f"{file} is not YAML: {brief(error)}") from error
+        raise ConfigError(f"{file} is not YAML: {one_line(error)}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{file} is {type(data).__name__}: it must be a mapping of names")
     return data
@@ -173,7 +173,7 @@ def _same_names(file: Path, what: str, found: Any, wanted: Any) -> None:
 def _texts(file: Path, where: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not value or not all(isinstance(v, str) for v in value):
         raise ConfigError(
-            f"{file}: {where} is {shown(value)}: it must be a list of one or more texts"
+            f"{file}: {where} is {describe(value)}: it must be a list of one or more texts"
         )
     return tuple(text.strip("\n") for text in value)
 

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from pyarrow import fs
 
 from actors.storage.paths import BucketPath
-from policies.errors import UserError, brief
+from policies.errors import UserError, one_line
 
 CONNECT_S, SILENT_S, TRIES = 5.0, 20.0, 2
 """In all well below `actors.retry.ANSWER_S`, for which others wait for who asks a bucket."""
@@ -151,7 +151,7 @@ def _translated(path: BucketPath, done: str) -> Iterator[None]:
         raise
     except OSError as error:
         raise BucketSilent(
-            f"{path} cannot be {done} ({brief(error)}): see that the bucket is there and can be "
+            f"{path} cannot be {done} ({one_line(error)}): see that the bucket is there and can be "
             "reached with the keys, region and endpoint of the environment"
         ) from error
 

@@ -17,19 +17,19 @@ from typing import Any
 from pyarrow import fs
 
 from actors.storage import bucket
-from actors.storage.paths import BucketPath, Place, place
+from actors.storage.paths import BucketPath, StoragePath, parse_path
 
 LEFTOVER = ".tmp"
 TORN = ".torn"
 FILES = fs.LocalFileSystem()
 
 
-def locate(folder: str | Place) -> Place:
+def locate(folder: str | StoragePath) -> StoragePath:
     """The absolute path of `folder`, or its address. Raises ConfigError."""
-    return place(folder).absolute()
+    return parse_path(folder).absolute()
 
 
-def write(path: Place, data: bytes) -> None:
+def write(path: StoragePath, data: bytes) -> None:
     """On a disk writes aside, syncs the file, renames it to `path`, syncs the folder. Raises
     OSError."""
     if isinstance(path, BucketPath):
@@ -47,7 +47,7 @@ def write(path: Place, data: bytes) -> None:
     sync(path.parent)
 
 
-def set_aside(path: Place) -> Place:
+def set_aside(path: StoragePath) -> StoragePath:
     """Renames `path` to `<name>.torn` beside it, for good when it returns. Raises OSError."""
     aside = path.with_name(path.name + TORN)
     if isinstance(path, BucketPath):
@@ -58,14 +58,14 @@ def set_aside(path: Place) -> Place:
     return aside
 
 
-def read(path: Place) -> bytes:
+def read(path: StoragePath) -> bytes:
     if isinstance(path, BucketPath):
         return bucket.read(path)
     with FILES.open_input_stream(str(path)) as stream:
         return bytes(stream.read())
 
 
-def tail(path: Place, size: int) -> bytes:
+def tail(path: StoragePath, size: int) -> bytes:
     """The last `size` bytes, or all if there are fewer."""
     if isinstance(path, BucketPath):
         return bucket.tail(path, size)
@@ -74,18 +74,18 @@ def tail(path: Place, size: int) -> bytes:
         return file.read()
 
 
-def open_file(path: Place) -> Any:
+def open_file(path: StoragePath) -> Any:
     """For `with`: reading in bytes, with `seek`."""
     if isinstance(path, BucketPath):
         return bucket.open_file(path)
     return FILES.open_input_file(str(path))
 
 
-def exists(path: Place) -> bool:
+def exists(path: StoragePath) -> bool:
     return bucket.exists(path) if isinstance(path, BucketPath) else path.exists()
 
 
-def changed(path: Place) -> int:
+def changed(path: StoragePath) -> int:
     """When `path` was written, in nanoseconds; 0 if it is not there."""
     if isinstance(path, BucketPath):
         return bucket.changed(path)
@@ -94,7 +94,7 @@ def changed(path: Place) -> int:
     return 0
 
 
-def make_folder(path: Place) -> None:
+def make_folder(path: StoragePath) -> None:
     """Creates `path` and its parents so that they outlive a power failure; in a bucket folders are
     there when something is in them."""
     if isinstance(path, BucketPath):
@@ -109,7 +109,7 @@ def make_folder(path: Place) -> None:
     sync(path.parent)
 
 
-def files(folder: Place) -> list[Place]:
+def files(folder: StoragePath) -> list[StoragePath]:
     """All files under `folder`, sorted; none if it does not exist."""
     if isinstance(folder, BucketPath):
         return list(bucket.files(folder))
@@ -117,14 +117,14 @@ def files(folder: Place) -> list[Place]:
     return sorted(Path(info.path) for info in found if info.type == fs.FileType.File)
 
 
-def names(folder: Place) -> list[str]:
+def names(folder: StoragePath) -> list[str]:
     """Of the files and folders in `folder` itself, sorted; none if it does not exist."""
     if isinstance(folder, BucketPath):
         return sorted({path.relative_to(folder).parts[0] for path in bucket.files(folder)})
     return sorted(os.listdir(folder)) if folder.is_dir() else []  # noqa: PTH208 (names, not paths)
 
 
-def append(path: Place, line: bytes) -> None:
+def append(path: StoragePath, line: bytes) -> None:
     """The whole line or nothing of it. For one writer, and for lines that differ; in a bucket for
     small files. Raises OSError."""
     if isinstance(path, BucketPath):
@@ -143,7 +143,7 @@ def append(path: Place, line: bytes) -> None:
             raise
 
 
-def sync(path: Place) -> None:
+def sync(path: StoragePath) -> None:
     """Returns once what `path`, a file or a folder, holds would outlive a power failure."""
     if isinstance(path, BucketPath):
         return

@@ -18,18 +18,18 @@ from pathlib import Path
 from typing import Any
 
 from actors.storage import bucket, durable
-from actors.storage.paths import BucketPath, Place, place
+from actors.storage.paths import BucketPath, StoragePath, parse_path
 
 FILE = "events.jsonl"
 FOLDER = "events"
 STARTED = "started"
 
 
-def note(folder: str | Place, who: str, what: str, **facts: Any) -> None:
+def note(folder: str | StoragePath, who: str, what: str, **facts: Any) -> None:
     """Adds an event of now. A disk or a bucket that takes no writes costs the event and nothing
     else."""
     event = {"at": round(time.time(), 3), "who": who, "what": what, **facts}
-    line, run = (json.dumps(event) + "\n").encode(), place(folder)
+    line, run = (json.dumps(event) + "\n").encode(), parse_path(folder)
     if isinstance(run, BucketPath):
         # Who tells may be an event loop, and a bucket may be silent for a while.
         threading.Thread(target=_put, args=(run, line), daemon=True).start()
@@ -53,7 +53,7 @@ def _add(path: Path, line: bytes) -> None:
         return
 
 
-def note_start(folder: str | Place, who: str) -> None:
+def note_start(folder: str | StoragePath, who: str) -> None:
     """This process began to be `who`; `born` tells it from a later one of the same number."""
     pid = os.getpid()
     note(folder, who, STARTED, pid=pid, host=socket.gethostname(), born=born(pid))
@@ -70,9 +70,9 @@ def born(pid: int) -> int | None:
     return None if state == "Z" else int(fields[18])
 
 
-def read(folder: str | Place) -> list[dict[str, Any]]:
+def read(folder: str | StoragePath) -> list[dict[str, Any]]:
     """All events in the order in which they were written; what a full disk tore is left out."""
-    run, found = place(folder), []
+    run, found = parse_path(folder), []
     if isinstance(run, BucketPath):
         lines = b"".join(map(durable.read, durable.files(run / FOLDER)))
     else:

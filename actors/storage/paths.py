@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from policies.config import ConfigError
-from policies.errors import shown
+from policies.errors import describe
 
 SCHEMES = ("s3", "gs")
 _ADDRESS = re.compile(rf"({'|'.join(SCHEMES)})://[a-z0-9][a-z0-9._-]*(/[^?#@]*)?")
@@ -38,7 +38,7 @@ class BucketPath(PurePosixPath):
         return self
 
 
-Place = Path | BucketPath
+StoragePath = Path | BucketPath
 
 
 class _Run(Protocol):
@@ -48,7 +48,7 @@ class _Run(Protocol):
     def name(self) -> str: ...
 
 
-def place(text: str | Place) -> Place:
+def parse_path(text: str | StoragePath) -> StoragePath:
     """What `text` names. Raises ConfigError for an address that cannot be."""
     if isinstance(text, Path | BucketPath):
         return text
@@ -56,16 +56,16 @@ def place(text: str | Place) -> Place:
         return Path(text)
     if not _ADDRESS.fullmatch(text) or ".." in text.split("/"):
         raise ConfigError(
-            f"the address {shown(_without_secret(text))} of a folder=... cannot be: it must be like s3://BUCKET/runs "
+            f"the address {describe(_without_secret(text))} of a folder=... cannot be: it must be like s3://BUCKET/runs "
             "or gs://BUCKET/runs, without keys or options: those and the region come from the "
             "environment (see docs/cluster.md)"
         )
     return BucketPath(text)
 
 
-def run_folder(config: _Run) -> Place:
+def run_folder(config: _Run) -> StoragePath:
     """Of the run that `config` describes. Raises ConfigError."""
-    return place(config.folder) / config.name
+    return parse_path(config.folder) / config.name
 
 
 def _without_secret(address: str) -> str:

@@ -14,17 +14,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from actors.storage import bucket, durable
-from actors.storage.paths import BucketPath, Place
+from actors.storage.paths import BucketPath, StoragePath
 
 
-def aside_of(path: Place, token: str = "") -> Place:
+def aside_of(path: StoragePath, token: str = "") -> StoragePath:
     """Where the folder `path` is filled; a `token` tells two writers apart."""
     if isinstance(path, BucketPath):
         return path
     return path.with_name(f"{path.name}{token}{durable.LEFTOVER}")
 
 
-def begin(aside: Place) -> None:
+def begin(aside: StoragePath) -> None:
     """Makes the folder. In a bucket nothing is deleted where another writer, whom nobody thinks
     alive any more, may just have set the seal. Raises OSError."""
     if isinstance(aside, BucketPath):
@@ -33,7 +33,7 @@ def begin(aside: Place) -> None:
     aside.mkdir()
 
 
-def finish(aside: Place, path: Place, seal: str, data: bytes) -> None:
+def finish(aside: StoragePath, path: StoragePath, seal: str, data: bytes) -> None:
     """Seals what was stored in `aside`, and gives it its name. Raises OSError."""
     durable.write(aside / seal, data)
     if isinstance(aside, Path):
@@ -41,14 +41,14 @@ def finish(aside: Place, path: Place, seal: str, data: bytes) -> None:
         durable.sync(path.parent)
 
 
-def is_whole(path: Place, seal: str, patience_s: float | None = None) -> bool:
+def is_whole(path: StoragePath, seal: str, patience_s: float | None = None) -> bool:
     """On a disk the name says so, and a seal that is missing has been lost."""
     if isinstance(path, BucketPath):
         return bucket.exists(path / seal, patience_s)
     return path.suffix != durable.LEFTOVER and path.exists()
 
 
-def discard(path: Place, seal: str) -> None:
+def discard(path: StoragePath, seal: str) -> None:
     """Never half deleted under its name. Raises OSError."""
     if isinstance(path, BucketPath):
         bucket.delete(path / seal)
@@ -58,7 +58,7 @@ def discard(path: Place, seal: str) -> None:
     remove(doomed)
 
 
-def remove(path: Place) -> None:
+def remove(path: StoragePath) -> None:
     """What no longer, or not yet, counts as being there. Raises OSError."""
     if isinstance(path, BucketPath):
         return bucket.delete_folder(path)
@@ -66,7 +66,7 @@ def remove(path: Place) -> None:
 
 
 @contextmanager
-def making(path: Place, token: str, seal: str, data: bytes) -> Iterator[Path]:
+def making(path: StoragePath, token: str, seal: str, data: bytes) -> Iterator[Path]:
     """A local folder to fill, of files alone; when it is left without an error, `path` is whole.
     Raises OSError."""
     aside = aside_of(path, token)
@@ -88,7 +88,7 @@ def making(path: Place, token: str, seal: str, data: bytes) -> Iterator[Path]:
 
 
 @contextmanager
-def local(path: Place) -> Iterator[Path]:
+def local(path: StoragePath) -> Iterator[Path]:
     """A local folder with the files that are in `path`: itself, or a copy for so long."""
     if isinstance(path, Path):
         yield path

@@ -19,7 +19,7 @@ class DigestMismatch(ValueError):
     """A version whose arrays or digest are not those it was published with."""
 
 
-def digest(weights: Arrays) -> str:
+def weights_digest(weights: Arrays) -> str:
     """xxh3_128 over the sorted names, each with dtype, shape and bytes."""
     total = xxhash.xxh3_128()
     for name in sorted(weights):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from actors.retry import ANSWER_S, despite_loss, get_within
-from actors.weights.digests import Arrays, digest
+from actors.weights.digests import Arrays, weights_digest
 from actors.weights.store import merged
 from policies.errors import UserError
 
@@ -33,7 +33,7 @@ class MappedWeights:
         self._replica = replica
         self._deadline_s = deadline_s
         self._arrays: Arrays = {}
-        self._digest = digest({})
+        self._digest = weights_digest({})
 
     def load(self, policy: TakesWeights, version: int) -> None:
         """Makes `policy` use `version`, mapped and not copied. Nothing happens if it does already.
@@ -54,7 +54,7 @@ class MappedWeights:
         self._require(self._arrays, self._digest, self.version)
 
     def _require(self, arrays: Arrays, stated: str, version: int | None) -> None:
-        measured = digest(arrays)
+        measured = weights_digest(arrays)
         if measured != stated:
             raise WeightsTampered(
                 f"weights v{version} as mapped by replica {self._replica} hash to {measured}, "

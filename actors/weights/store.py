@@ -1,9 +1,9 @@
 """Weight versions: published once, with their hash, and mapped by every replica of a node.
 
 Invariant: a version's arrays never change. One copy per node lies in Ray's object store; what
-maps it must not write to it. A version is on the shelf, durable, before it is acknowledged: a
+maps it must not write to it. A version is on the storage, durable, before it is acknowledged: a
 store that dies comes back with it. Of all versions, 0 and the `kept_versions` that were used last
-are kept in memory; the others are read from the shelf when a task names them.
+are kept in memory; the others are read from the storage when a task names them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import ray
 
 from actors.retry import ANSWER_S, despite_loss, get_within, patiently
 from actors.storage import bucket
-from actors.weights.digests import Arrays, DigestMismatch, digest
+from actors.weights.digests import Arrays, DigestMismatch, weights_digest
 
 Ref = ray.ObjectRef[dict[str, np.ndarray]]
 
@@ -37,7 +37,7 @@ def publish(
     """Makes `weights` known to the actor `store` as `version`, durably. Idempotent, and done again
     if the store died with what it was given, or while its disk takes no writes, for `pause_s`
     seconds at most. Raises DigestMismatch, TimeoutError."""
-    stated = digest(weights)
+    stated = weights_digest(weights)
     stored_s = deadline_s + sum(array.nbytes for array in weights.values()) / SLOWEST
 
     def hand_over() -> None:
@@ -148,7 +148,7 @@ class WeightStore:
         return ", ".join(f"v{version}" for version in self.versions()) or "no version"
 
 
-class Shelf(Protocol):
+class VersionStorage(Protocol):
     """Where versions are durable; see `actors.weights.version_folder`."""
 
     def opened(self) -> None:
@@ -172,33 +172,33 @@ class WeightStoreService:
     With a `shelf` it begins, and after its death goes on, with what lies there.
     """
 
-    def __init__(self, kept_versions: int, shelf: Shelf | None = None) -> None:
+    def __init__(self, kept_versions: int, storage: VersionStorage | None = None) -> None:
         self._kept_versions = kept_versions
-        self._shelf = shelf
+        self._storage = storage
         self._publishing, self._opening = asyncio.Lock(), asyncio.Lock()
         self._store: WeightStore | None = None
         # Nobody else writes there, and in a bucket each look would be paid for.
-        self._shelved = set[int]()
-        if shelf is not None:
+        self._stored = set[int]()
+        if storage is not None:
             bucket.wait_at_most(ANSWER_S / 2)  # for which others wait for this actor
-            shelf.opened()
+            storage.opened()
 
     async def alive(self) -> None:
         """Answers at once, also while versions are read."""
 
     async def _opened(self) -> WeightStore:
-        """Filled from the shelf by the first question, which hears of what is damaged."""
+        """Filled from the storage by the first question, which hears of what is damaged."""
         async with self._opening:
             if self._store is None:
                 self._store = await asyncio.to_thread(self._fill)
         return self._store
 
     def _fill(self) -> WeightStore:
-        store, shelf = WeightStore(self._kept_versions), self._shelf
-        if shelf is not None:
-            self._shelved = set(shelf.versions())
-            for version in sorted(self._shelved)[-self._kept_versions :]:
-                _take_from_shelf(store, version, shelf)
+        store, storage = WeightStore(self._kept_versions), self._storage
+        if storage is not None:
+            self._stored = set(storage.versions())
+            for version in sorted(self._stored)[-self._kept_versions :]:
+                _read_from_storage(store, version, storage)
         return store
 
     async def adopt(self, arrays: dict[str, np.ndarray]) -> list[Ref]:
@@ -219,24 +219,24 @@ class WeightStoreService:
 
     async def get(self, version: int) -> tuple[list[Ref], str]:
         """Raises UnknownVersion."""
-        store, shelf = await self._opened(), self._shelf
-        if shelf and version not in store.versions() and version in self._shelved:
+        store, storage = await self._opened(), self._storage
+        if storage and version not in store.versions() and version in self._stored:
             async with self._publishing:
-                await asyncio.to_thread(_take_from_shelf, store, version, shelf)
+                await asyncio.to_thread(_read_from_storage, store, version, storage)
         return store.get(version)
 
     async def versions(self) -> list[int]:
         """All that a task may name."""
-        return sorted({*(await self._opened()).versions(), *self._shelved})
+        return sorted({*(await self._opened()).versions(), *self._stored})
 
     def _take(
         self, store: WeightStore, version: int, refs: list[Ref], arrays: Arrays, stated: str
     ) -> None:
-        measured = digest(arrays)
+        measured = weights_digest(arrays)
         store.require_true(version, stated, measured)
-        if self._shelf is not None:
-            self._shelf.write(version, arrays, measured)
-            self._shelved.add(version)
+        if self._storage is not None:
+            self._storage.write(version, arrays, measured)
+            self._stored.add(version)
         store.publish(version, refs, stated, measured)
 
 
@@ -246,11 +246,11 @@ async def _intact(store: WeightStore, version: int) -> bool:
         arrays = merged(await asyncio.gather(*refs))
     except ray.exceptions.ObjectLostError:
         return False
-    return await asyncio.to_thread(digest, arrays) == stated
+    return await asyncio.to_thread(weights_digest, arrays) == stated
 
 
-def _take_from_shelf(store: WeightStore, version: int, shelf: Shelf) -> None:
-    arrays, measured = shelf.read(version)
+def _read_from_storage(store: WeightStore, version: int, storage: VersionStorage) -> None:
+    arrays, measured = storage.read(version)
     store.publish(version, [ray.put(part) for part in parts(arrays)], measured, measured)
 
 

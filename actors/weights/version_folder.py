@@ -16,10 +16,10 @@ import numpy as np
 from actors.storage import durable, sealed_folder
 from actors.storage.bucket import BucketSilent
 from actors.storage.events import note_start
-from actors.storage.paths import Place
-from actors.weights.digests import DigestMismatch, digest
+from actors.storage.paths import StoragePath
+from actors.weights.digests import DigestMismatch, weights_digest
 from policies.config import PolicyConfig
-from policies.errors import UserError, brief
+from policies.errors import UserError, one_line
 from policies.interface import CheckpointError, Policy
 from policies.registry import load_policy
 
@@ -34,7 +34,7 @@ class VersionDamaged(UserError, ValueError):
 class VersionFolder:
     """The versions of the run in `run_folder`, which started from `base`."""
 
-    def __init__(self, run_folder: str | Place, base: PolicyConfig) -> None:
+    def __init__(self, run_folder: str | StoragePath, base: PolicyConfig) -> None:
         self.folder = durable.locate(run_folder) / VERSIONS
         self._base = base
 
@@ -42,7 +42,7 @@ class VersionFolder:
         """The weight store starts with what is here."""
         note_start(self.folder.parent, "weight store")
 
-    def path(self, version: int) -> Place:
+    def path(self, version: int) -> StoragePath:
         return self.folder / f"{version:05d}"
 
     def versions(self) -> list[int]:
@@ -54,14 +54,14 @@ class VersionFolder:
         """Its weights and their digest. Raises VersionDamaged if they are not what was published."""
         if version == 0:
             weights = load_policy(self._base).weights()
-            return weights, digest(weights)
+            return weights, weights_digest(weights)
         try:
             with sealed_folder.local(self.path(version)) as local:
                 weights = type(self._policy).from_pretrained(local).weights()
         except CheckpointError as error:
-            fault = f"holds no weights that can be read ({brief(error)})"
+            fault = f"holds no weights that can be read ({one_line(error)})"
             raise self._damaged(version, fault) from error
-        stated, measured = self._stated(version), digest(weights)
+        stated, measured = self._stated(version), weights_digest(weights)
         if stated != measured:
             fault = f"holds weights that hash to {measured}, published were {stated}"
             raise self._damaged(version, fault)
@@ -96,7 +96,7 @@ class VersionFolder:
         except BucketSilent:
             raise
         except OSError as error:
-            why = brief(error.strerror or error)
+            why = one_line(error.strerror or error)
             raise self._damaged(version, f"has no {DIGEST} ({why})") from error
 
     def _damaged(self, version: int, fault: str) -> VersionDamaged:

@@ -158,7 +158,9 @@ def in_peace(config: RunConfig) -> Outcome:
         if subject.folder.exists():
             raise ChaosError(f"{subject.folder} was begun and not finished: delete it")
         took.write_text(str(_to_the_end(subject, [], lambda kill: None).seconds))
-    elif recipe.digest(recipe.load_folder(subject.folder)) != recipe.digest(subject.config):
+    elif recipe.config_digest(recipe.load_folder(subject.folder)) != recipe.config_digest(
+        subject.config
+    ):
         raise ChaosError(f"{subject.folder} is a run of another recipe: delete it, and {took}")
     return Outcome(subject.folder, float(took.read_text()))
 

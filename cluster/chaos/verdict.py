@@ -30,7 +30,7 @@ class Remains:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Comparison:
     peace: Remains
     chaos: Remains
     calm: Outcome
@@ -41,9 +41,9 @@ class Verdict:
         return self.peace == self.chaos
 
 
-def compare(config: RunConfig, calm: Outcome, outcome: Outcome) -> Verdict:
+def compare(config: RunConfig, calm: Outcome, outcome: Outcome) -> Comparison:
     """Raises SegmentError or VersionDamaged for a run that left something damaged."""
-    return Verdict(remains(config, calm.folder), remains(config, outcome.folder), calm, outcome)
+    return Comparison(remains(config, calm.folder), remains(config, outcome.folder), calm, outcome)
 
 
 def remains(config: RunConfig, folder: Path) -> Remains:
@@ -53,7 +53,7 @@ def remains(config: RunConfig, folder: Path) -> Remains:
     return Remains(log_digest(folder / "replay"), weights, steps)
 
 
-def table(verdict: Verdict) -> Iterator[str]:
+def table(verdict: Comparison) -> Iterator[str]:
     """Lines for a person: each kill and when its place was filled again, then what is the same."""
     told = events.read(verdict.outcome.folder)
     began = min(event["at"] for event in told)

@@ -26,7 +26,7 @@ class GalleryError(UserError):
 
 
 @dataclass(frozen=True)
-class Door:
+class GalleryAddress:
     """Where a gallery listens, and the hash of the token that it asks for, "" for none."""
 
     host: str = LOCAL
@@ -34,7 +34,7 @@ class Door:
     digest: str = ""
 
     @classmethod
-    def of(cls, host: str, port: int, token: str) -> Door:
+    def of(cls, host: str, port: int, token: str) -> GalleryAddress:
         """Raises GalleryError."""
         if not 0 <= port <= 65535:
             raise GalleryError(

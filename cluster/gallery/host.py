@@ -17,12 +17,12 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors.pool.faults import plain
+from actors.pool.faults import message_of
 from actors.storage import bucket
 from actors.storage.events import note_start
-from actors.storage.paths import Place, place
+from actors.storage.paths import StoragePath, parse_path
 from cluster.gallery import server
-from cluster.gallery.address import Door, GalleryError
+from cluster.gallery.address import GalleryAddress, GalleryError
 from cluster.gallery.views import Gallery
 from policies.errors import UserError
 
@@ -35,44 +35,46 @@ NICENESS = 10
 class GalleryService:
     """A gallery that answers from a thread of this process, from when it is made."""
 
-    def __init__(self, folder: str, door: Door) -> None:
+    def __init__(self, folder: str, address: GalleryAddress) -> None:
         os.nice(NICENESS)
         bucket.wait_at_most(0)
         note_start(folder, "gallery")
-        self._door, self._problem = door, ""
+        self._address, self._problem = address, ""
         try:
-            gallery = Gallery(place(folder))
-            listening, self._door = server.listen(door)
+            gallery = Gallery(parse_path(folder))
+            listening, self._address = server.listen(address)
         except UserError as error:
             self._problem = str(
                 error
             )  # for who asks: raised here, Ray would make a traceback of it
             return
-        work = server.serve(gallery, self._door, listening)
+        work = server.serve(gallery, self._address, listening)
         threading.Thread(target=asyncio.run, args=(work,), name="gallery", daemon=True).start()
 
     def announcement(self) -> str:
         """Raises GalleryError."""
         if self._problem:
             raise GalleryError(self._problem)
-        return self._door.announcement
+        return self._address.announcement
 
     def __repr__(self) -> str:
         """What Ray's dashboard shows of an actor."""
-        return f"gallery {self._door.link}"
+        return f"gallery {self._address.link}"
 
 
 GalleryActor: Any = ray.remote(num_cpus=0, max_restarts=-1)(GalleryService)
 
 
 @contextmanager
-def beside(folder: Place, door: Door | None, tell: Callable[[str], None]) -> Iterator[None]:
+def beside(
+    folder: StoragePath, address: GalleryAddress | None, tell: Callable[[str], None]
+) -> Iterator[None]:
     """While this lasts, the run in `folder` can be looked at; `tell` hears of the link, or why
     there is none. Needs a connected Ray; None for no gallery."""
-    if door is None:
+    if address is None:
         yield
         return
-    actor, over = _start(folder, door), threading.Event()
+    actor, over = _start(folder, address), threading.Event()
     waiting = threading.Thread(target=_await, args=(actor, tell, over), daemon=True)
     waiting.start()
     try:
@@ -82,24 +84,24 @@ def beside(folder: Place, door: Door | None, tell: Callable[[str], None]) -> Ite
         waiting.join(2 * LOOK_S)  # Ray must not be shut down under it
 
 
-def in_front(folder: Place, door: Door, tell: Callable[[str], None]) -> None:
+def in_front(folder: StoragePath, address: GalleryAddress, tell: Callable[[str], None]) -> None:
     """Serves the folder until it is interrupted. Raises ConfigError or GalleryError."""
     bucket.wait_at_most(0)
     gallery = Gallery(folder)
-    listening, door = server.listen(door)
-    tell(door.announcement)
+    listening, address = server.listen(address)
+    tell(address.announcement)
     with suppress(KeyboardInterrupt):
-        asyncio.run(server.serve(gallery, door, listening))
+        asyncio.run(server.serve(gallery, address, listening))
 
 
-def _start(folder: Place, door: Door) -> Any:
+def _start(folder: StoragePath, address: GalleryAddress) -> Any:
     node = ray.get_runtime_context().get_node_id()
     here = NodeAffinitySchedulingStrategy(node_id=node, soft=False)
     with suppress(GalleryError):  # the actor meets the same, and says so
         # Settled here, so that one that is started again keeps its link.
-        listening, door = server.listen(door)
+        listening, address = server.listen(address)
         listening.close()
-    return GalleryActor.options(scheduling_strategy=here).remote(str(folder), door)
+    return GalleryActor.options(scheduling_strategy=here).remote(str(folder), address)
 
 
 def _await(actor: Any, tell: Callable[[str], None], over: threading.Event) -> None:
@@ -113,4 +115,4 @@ def _await(actor: Any, tell: Callable[[str], None], over: threading.Event) -> No
                 return tell(f"no gallery: it did not start within {START_S:g} s")
     except Exception as error:
         if not over.is_set():
-            tell(f"no gallery: {plain(error).splitlines()[0]}")
+            tell(f"no gallery: {message_of(error).splitlines()[0]}")

@@ -15,7 +15,7 @@ from threading import Lock
 from actors.replay.index import CLOSED
 from actors.replay.segments import SegmentError, SegmentName, round_folder
 from actors.storage import durable
-from actors.storage.paths import BucketPath, Place
+from actors.storage.paths import BucketPath, StoragePath
 from cluster.gallery.slices import Slice
 
 REST_S = 1.0
@@ -71,10 +71,10 @@ class Catalogue:
 
 
 class Index:
-    def __init__(self, replay: Place) -> None:
+    def __init__(self, replay: StoragePath) -> None:
         self.replay = replay
-        self._slices: dict[Place, tuple[Slice, list[Entry]]] = {}
-        self._problems: dict[Place, str] = {}
+        self._slices: dict[StoragePath, tuple[Slice, list[Entry]]] = {}
+        self._problems: dict[StoragePath, str] = {}
         self._closed = set[int]()
         self._catalogue = Catalogue(0, [], {}, {}, [])
         self._lock = Lock()

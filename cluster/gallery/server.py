@@ -19,7 +19,7 @@ from typing import Any
 
 from aiohttp import web
 
-from cluster.gallery.address import Door, GalleryError
+from cluster.gallery.address import GalleryAddress, GalleryError
 from cluster.gallery.views import Gallery
 from policies.errors import UserError
 
@@ -48,25 +48,27 @@ class BadRequest(UserError):
     """A request that asks for something that cannot be; the message names it."""
 
 
-def listen(door: Door) -> tuple[socket.socket, Door]:
-    """A socket, and the door with the port that it got. Raises GalleryError."""
+def listen(address: GalleryAddress) -> tuple[socket.socket, GalleryAddress]:
+    """A socket, and the address with the port that it got. Raises GalleryError."""
     try:
-        found = socket.getaddrinfo(door.host, door.port, type=socket.SOCK_STREAM)
-        family, _, _, _, address = found[0]
-        listening = socket.create_server(address[:2], family=family, backlog=128)
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        family, _, _, _, where = found[0]
+        listening = socket.create_server(where[:2], family=family, backlog=128)
     except (OSError, UnicodeError) as error:
         errno = getattr(error, "errno", None) or 0
         why = os.strerror(errno) if errno > 0 else getattr(error, "strerror", None) or error
         raise GalleryError(
-            f"the gallery cannot listen at {door.host}:{door.port} ({why}): give another port, or 0 "
+            f"the gallery cannot listen at {address.host}:{address.port} ({why}): give another port, or 0 "
             "for any that is free"
         ) from error
-    return listening, replace(door, port=listening.getsockname()[1])
+    return listening, replace(address, port=listening.getsockname()[1])
 
 
-async def serve(gallery: Gallery, door: Door, listening: socket.socket) -> None:
+async def serve(gallery: Gallery, address: GalleryAddress, listening: socket.socket) -> None:
     """Answers until it is cancelled."""
-    runner = web.AppRunner(application(gallery, door), access_log=None)  # which would tell tokens
+    runner = web.AppRunner(
+        application(gallery, address), access_log=None
+    )  # which would tell tokens
     await runner.setup()
     try:
         await web.SockSite(runner, listening).start()
@@ -75,8 +77,8 @@ async def serve(gallery: Gallery, door: Door, listening: socket.socket) -> None:
         await runner.cleanup()
 
 
-def application(gallery: Gallery, door: Door) -> web.Application:
-    app = web.Application(middlewares=[_guarded(door)])
+def application(gallery: Gallery, address: GalleryAddress) -> web.Application:
+    app = web.Application(middlewares=[_guarded(address)])
     for path, (file, kind) in PAGE.items():
         app.router.add_get(path, _file(file.read_bytes(), kind))
     answers = Answers(gallery)
@@ -135,10 +137,10 @@ class Answers:
         )
 
 
-def _guarded(door: Door) -> Any:
+def _guarded(address: GalleryAddress) -> Any:
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
-        response = door.answer(request) or await _answered(request, handler)
+        response = address.answer(request) or await _answered(request, handler)
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
         return response

@@ -17,7 +17,7 @@ from actors.replay.records import JudgedGroup
 from actors.replay.segments import SegmentError
 from actors.roles.templates import load_templates
 from actors.storage import durable
-from actors.storage.paths import Place
+from actors.storage.paths import StoragePath
 from cluster.gallery.index import Catalogue, Entry, Index
 from cluster.gallery.slices import Pictures
 from cluster.recipes import recipe
@@ -40,7 +40,7 @@ ROUNDS_REMEMBERED = 8
 class Gallery:
     """One run folder. Raises ConfigError for one without a run."""
 
-    def __init__(self, folder: Place) -> None:
+    def __init__(self, folder: StoragePath) -> None:
         self.folder = folder
         self.config = recipe.load_folder(folder)
         self.index = Index(folder.absolute() / "replay")

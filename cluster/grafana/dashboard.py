@@ -104,7 +104,7 @@ def _panels() -> Iterator[dict[str, Any]]:
 
 def _panel(panel: Panel, number: int, place: dict[str, int]) -> dict[str, Any]:
     made: dict[str, Any] = {
-        "id": number, "type": panel.kind, "title": panel.title, "description": panel.tells,
+        "id": number, "type": panel.kind, "title": panel.title, "description": panel.help,
         "gridPos": place, "datasource": SOURCE,
         "fieldConfig": {"defaults": {"unit": panel.unit}, "overrides": []},
         "targets": [

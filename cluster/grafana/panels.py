@@ -28,7 +28,7 @@ class Query:
 class Panel:
     title: str
     unit: str
-    tells: str
+    help: str
     queries: tuple[Query, ...]
     kind: Literal["timeseries", "stat", "heatmap"] = "timeseries"
 
@@ -52,20 +52,20 @@ def latest(metric: Metric, by: str, which: str = "") -> str:
     return f"max by ({by}) ({series(metric, which)})"
 
 
-def panel(title: str, unit: str, tells: str, *queries: tuple[str, str]) -> Panel:
-    return Panel(title, unit, tells, tuple(Query(*query) for query in queries))
+def panel(title: str, unit: str, help: str, *queries: tuple[str, str]) -> Panel:
+    return Panel(title, unit, help, tuple(Query(*query) for query in queries))
 
 
-def now(title: str, unit: str, tells: str, expr: str) -> Panel:
+def now(title: str, unit: str, help: str, expr: str) -> Panel:
     """One number."""
-    return Panel(title, unit, tells, (Query(expr, "{{run}}"),), "stat")
+    return Panel(title, unit, help, (Query(expr, "{{run}}"),), "stat")
 
 
-def scores(title: str, unit: str, tells: str, which: str, category: str = "all") -> Panel:
+def scores(title: str, unit: str, help: str, which: str, category: str = "all") -> Panel:
     """Numbers of metrics.jsonl; `which` and `category` are regular expressions."""
     chosen = f'score=~"{which}",category=~"{category}"'
     legend = "{{score}}" if category == "all" else "{{category}}"
-    return panel(title, unit, tells, (latest(catalog.SCORE, "score, category", chosen), legend))
+    return panel(title, unit, help, (latest(catalog.SCORE, "score, category", chosen), legend))
 
 
 _ACCEPTED = 'reason="accepted"'

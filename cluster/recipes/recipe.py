@@ -13,11 +13,11 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from actors.storage.paths import BucketPath, Place, place, run_folder
+from actors.storage.paths import BucketPath, StoragePath, parse_path, run_folder
 from cluster.recipes import yaml12
 from cluster.recipes.sections import Setting, Settings, build, flat
 from policies.config import ConfigError
-from policies.errors import UserError, named, shown
+from policies.errors import UserError, describe, printable
 from trainer.config import RunConfig
 
 CONFIG_FILE = "config.yaml"
@@ -26,9 +26,9 @@ BASE = "base"
 MOST_BYTES = 64 * 2**10
 
 
-def load(path: str | Place, overrides: Iterable[str] = ()) -> RunConfig:
+def load(path: str | StoragePath, overrides: Iterable[str] = ()) -> RunConfig:
     """Reads a recipe and what it is based on, then applies `trainer.lr=2e-4`. Raises ConfigError."""
-    return _build(_read(place(path), ()), overrides)
+    return _build(_read(parse_path(path), ()), overrides)
 
 
 def defaults(overrides: Iterable[str] = ()) -> RunConfig:
@@ -36,7 +36,7 @@ def defaults(overrides: Iterable[str] = ()) -> RunConfig:
     return _build({}, overrides)
 
 
-def load_folder(folder: Place) -> RunConfig:
+def load_folder(folder: StoragePath) -> RunConfig:
     """The configuration of the run in `folder`, which may have been moved or renamed since it began.
 
     Raises ConfigError.
@@ -51,7 +51,7 @@ def load_folder(folder: Place) -> RunConfig:
     return dataclasses.replace(load(here / CONFIG_FILE), folder=str(here.parent), name=here.name)
 
 
-def is_run(folder: Place) -> bool:
+def is_run(folder: StoragePath) -> bool:
     """Also of a path that no disk can hold, and of a folder that is closed to us. Raises
     BucketSilent."""
     if isinstance(folder, BucketPath):
@@ -61,7 +61,7 @@ def is_run(folder: Place) -> bool:
     return os.path.isfile(folder / CONFIG_FILE)  # noqa: PTH113 (never raises)
 
 
-def _beside(folder: Place) -> list[str]:
+def _beside(folder: StoragePath) -> list[str]:
     """The runs next to where one was looked for."""
     if isinstance(folder, BucketPath) or not os.path.isdir(folder.parent):  # noqa: PTH112 (as above)
         return []
@@ -73,12 +73,12 @@ def dump(config: RunConfig) -> str:
     return yaml12.dump(dataclasses.asdict(config))
 
 
-def digest(config: RunConfig) -> str:
+def config_digest(config: RunConfig) -> str:
     """sha256 of everything but `folder`: where a run is kept is no part of what it is."""
     return hashlib.sha256(dump(dataclasses.replace(config, folder="")).encode()).hexdigest()
 
 
-def claim_folder(config: RunConfig) -> Place:
+def claim_folder(config: RunConfig) -> StoragePath:
     """Makes the run's folder with its config.yaml, or finds that it is this run's already.
 
     Raises ConfigError where the folder is another run's, or none's but not empty.
@@ -114,7 +114,7 @@ def _build(settings: Settings, overrides: Iterable[str]) -> RunConfig:
     return build(RunConfig, settings)
 
 
-def _read(path: Place, seen: tuple[Place, ...]) -> Settings:
+def _read(path: StoragePath, seen: tuple[StoragePath, ...]) -> Settings:
     """The settings of `path` over those of its base."""
     if (real := _real(path)) in seen:
         raise ConfigError(f"{path} is based on itself, by way of others; remove one `{BASE}:`")
@@ -128,12 +128,12 @@ def _read(path: Place, seen: tuple[Place, ...]) -> Settings:
         return settings
     if not isinstance(base.value, str) or not base.value.isprintable():
         raise ConfigError(
-            f"{base.origin}: {BASE} is {shown(base.value)}: it must be a recipe's file"
+            f"{base.origin}: {BASE} is {describe(base.value)}: it must be a recipe's file"
         )
     return _read(path.parent / base.value, (*seen, real)) | settings
 
 
-def _real(path: Place) -> Place:
+def _real(path: StoragePath) -> StoragePath:
     return path if isinstance(path, BucketPath) else Path(os.path.realpath(path))
 
 
@@ -143,13 +143,13 @@ def _settings(found: Iterable[tuple[str, Setting]]) -> Settings:
     for name, setting in found:
         if name in settings:
             raise ConfigError(
-                f"{setting.origin}: {named(name)} is set again, first in {settings[name].origin}"
+                f"{setting.origin}: {printable(name)} is set again, first in {settings[name].origin}"
             )
         settings[name] = setting
     return settings
 
 
-def _text(path: Place) -> str:
+def _text(path: StoragePath) -> str:
     try:
         data = _bytes(path)
         if len(data) > MOST_BYTES:
@@ -168,7 +168,7 @@ def _text(path: Place) -> str:
         ) from error
 
 
-def _bytes(path: Place) -> bytes:
+def _bytes(path: StoragePath) -> bytes:
     """Those of a recipe, and one more where there are too many."""
     if isinstance(path, BucketPath):
         from actors.storage import bucket
@@ -178,7 +178,7 @@ def _bytes(path: Place) -> bytes:
         return file.read(MOST_BYTES + 1)
 
 
-def _existing(folder: Place) -> str:
+def _existing(folder: StoragePath) -> str:
     for there in (folder, RECIPES):
         if isinstance(there, BucketPath):
             continue
@@ -190,10 +190,10 @@ def _existing(folder: Place) -> str:
 
 def _override(text: str) -> Settings:
     name, equals, value = text.partition("=")
-    origin = f"override {named(text)}"
+    origin = f"override {printable(text)}"
     if not equals or not name:
         raise ConfigError(
-            f"override {shown(text)} sets nothing; write name=value, such as trainer.lr=2e-4"
+            f"override {describe(text)} sets nothing; write name=value, such as trainer.lr=2e-4"
         )
     try:
         found = yaml12.leaves(value, under=name) or [(name, None, 1)]
@@ -202,7 +202,7 @@ def _override(text: str) -> Settings:
     return _settings((leaf, Setting(leaf_value, origin)) for leaf, leaf_value, _ in found)
 
 
-def _refuse_another(folder: Place, config: RunConfig, other: RunConfig) -> None:
+def _refuse_another(folder: StoragePath, config: RunConfig, other: RunConfig) -> None:
     there = flat(other)
     for name, value in flat(config).items():
         if name not in ("folder", "name") and value != there[name]:

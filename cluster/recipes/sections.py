@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from policies.config import ConfigError
-from policies.errors import named, shown
+from policies.errors import describe, printable
 
 T = TypeVar("T")
 
@@ -85,12 +85,12 @@ def _check_known(name: str, setting: Setting, known: list[str]) -> None:
         if setting.value == {}:
             return
         raise ConfigError(
-            f"{setting.origin}: {name} is {shown(setting.value)}: it must be a section with "
+            f"{setting.origin}: {name} is {describe(setting.value)}: it must be a section with "
             f"fields such as {inside[0]}"
         )
     name = name[:200]  # longer ones take minutes to compare
     raise ConfigError(
-        f"{setting.origin}: there is no field {named(name)}; the nearest is {_nearest(name, known)}"
+        f"{setting.origin}: there is no field {printable(name)}; the nearest is {_nearest(name, known)}"
     )
 
 
@@ -140,7 +140,7 @@ def _convert(name: str, hint: Any, value: Any) -> object:
         kinds = kinds[:1] * len(value) if kinds[-1] is Ellipsis else kinds
         if len(kinds) == len(value):
             return tuple(_convert(name, k, v) for k, v in zip(kinds, value, strict=True))
-    raise ConfigError(f"{name} is {shown(value)}: it must be {_expected(hint)}")
+    raise ConfigError(f"{name} is {describe(value)}: it must be {_expected(hint)}")
 
 
 def _can_be_a_path(text: str) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from policies.errors import named
+from policies.errors import printable
 
 DEPTH = 8
 
@@ -112,7 +112,7 @@ def _walk(loader: _Loader, node: yaml.Node, path: tuple[str, ...]) -> Iterator[L
             raise YamlError("a name must be a plain text", at)
         if isinstance(value, yaml.MappingNode):
             if key.value in sections:
-                raise YamlError(f"the section {named(key.value)} stands twice; make it one", at)
+                raise YamlError(f"the section {printable(key.value)} stands twice; make it one", at)
             sections.add(key.value)
         yield from _walk(loader, value, (*path, key.value))
 

@@ -18,7 +18,7 @@ from actors.replay.records import JudgedGroup
 from actors.replay.segments import SegmentName, read_segment
 from actors.roles.templates import load_templates
 from actors.storage import durable
-from actors.storage.paths import Place
+from actors.storage.paths import StoragePath
 from cluster.recipes import recipe
 from cluster.report.lessons import Taught, lessons, times_taught
 from evaluation.audit import reason_kind
@@ -65,7 +65,7 @@ class Run:
     """`evaluations` by version, `audits` by round, `training` by step, each in order. `fates` are
     what became of a round's proposals, with their numbers."""
 
-    folder: Place
+    folder: StoragePath
     config: RunConfig
     evaluations: dict[int, dict[str, Any]]
     audits: list[Row]
@@ -74,7 +74,7 @@ class Run:
     rounds: list[Round]
 
 
-def read_run(folder: Place) -> Run:
+def read_run(folder: StoragePath) -> Run:
     """Raises ConfigError for a folder without a run."""
     config = recipe.load_folder(folder)
     training = folder / JOURNAL
@@ -112,7 +112,7 @@ def _by_step(rows: list[Row]) -> list[Row]:
     return [latest[step] for step in sorted(latest)]
 
 
-def _rounds(replay: Place, config: RunConfig) -> list[Round]:
+def _rounds(replay: StoragePath, config: RunConfig) -> list[Round]:
     folders = [replay / name for name in durable.names(replay) if name.startswith("round-")]
     shown = {folders[i] for i in spread(len(folders), ROUNDS_SHOWN)}
     return [_Reader(folder, config).read(GROUPS_A_ROUND if folder in shown else 0)
@@ -122,7 +122,7 @@ def _rounds(replay: Place, config: RunConfig) -> list[Round]:
 class _Reader:
     """Reads one round, one segment at a time."""
 
-    def __init__(self, folder: Place, config: RunConfig) -> None:
+    def __init__(self, folder: StoragePath, config: RunConfig) -> None:
         self.folder, self.config = folder, config
         self.templates = load_templates(config.actors.templates)
         self.round = Round(int(folder.name.removeprefix("round-")))

@@ -42,7 +42,7 @@ class Lesson:
 
 
 @dataclass(frozen=True)
-class Drawing:
+class DrawingView:
     """One rollout. `mark` is "winner", "loser" or empty; `oracle` is what only the report knows."""
 
     number: int
@@ -64,8 +64,8 @@ class Card:
     subcategory: str
     reason: str
     origin: str
-    drawings: tuple[Drawing, ...]
-    told: tuple[Drawing, ...]
+    drawings: tuple[DrawingView, ...]
+    told: tuple[DrawingView, ...]
     lessons: tuple[Lesson, ...]
 
 
@@ -119,12 +119,12 @@ def _same(a: Picture, b: Picture) -> bool:
     return a is b or np.array_equal(a.pixels, b.pixels)
 
 
-def _drawing(group: JudgedGroup, number: int, mark: str, suite: Suite) -> Drawing:
+def _drawing(group: JudgedGroup, number: int, mark: str, suite: Suite) -> DrawingView:
     rollout = group.rollouts[number]
     pixels = rollout.picture.pixels
     known = suite.grammatical(group.prompt)
     oracle = suite.verdict(pixels, group.prompt) if known else NEVER_RIGHT
-    return Drawing(
+    return DrawingView(
         number=number + 1,
         picture=data_uri(pixels),
         score=rollout.judgement.score,

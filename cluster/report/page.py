@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
 from actors.storage import durable
-from actors.storage.paths import Place, place
+from actors.storage.paths import StoragePath, parse_path
 from cluster.recipes import recipe
 from cluster.report import charts
 from cluster.report import view as report_view
@@ -36,11 +36,11 @@ class RoundView:
     groups: list[Card]
 
 
-def write(folder: str | Place) -> Place:
+def write(folder: str | StoragePath) -> StoragePath:
     """Makes `report.html` in the run folder. Raises ConfigError for a folder without a run."""
-    run = read_run(place(folder))
+    run = read_run(parse_path(folder))
     suite = load_suite(run.config.evaluation.suite)
-    path = place(folder) / FILE
+    path = parse_path(folder) / FILE
     durable.write(path, render(run, suite).encode())
     return path
 

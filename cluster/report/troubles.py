@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from actors.storage import events
-from actors.storage.paths import Place
+from actors.storage.paths import StoragePath
 
 GIVEN_UP_SHOWN = 12
 
@@ -19,7 +19,7 @@ class Troubles:
     given_up: list[str]
 
 
-def troubles(folder: Place) -> Troubles:
+def troubles(folder: StoragePath) -> Troubles:
     counts, known = Counter[str](), set[str]()
     given_up = []
     for event in events.read(folder):

@@ -18,11 +18,11 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from actors.storage.paths import BucketPath, place
+from actors.storage.paths import BucketPath, parse_path
 from cluster.recipes import recipe
 from cluster.session.ray_session import ADDRESS, ANSWER_S
 from policies.config import ConfigError
-from policies.errors import UserError, brief
+from policies.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -45,7 +45,7 @@ class JobRefused(UserError):
 
 def require_shared(config: RunConfig) -> None:
     """Raises ConfigError where the folder of a run would go with its job."""
-    folder = place(config.folder)
+    folder = parse_path(config.folder)
     if isinstance(folder, BucketPath):
         return
     if not folder.is_absolute() or ".." in folder.parts:
@@ -95,7 +95,9 @@ def connect(address: str) -> JobSubmissionClient:
             "or RAY_AUTH_TOKEN_PATH (or put it into the file .ray/auth_token of your home folder)"
         ) from error
     except (RuntimeError, OSError, LookupError, ValueError) as error:
-        raise JobRefused(f"what answers at {address} takes no Ray jobs ({brief(error)})") from error
+        raise JobRefused(
+            f"what answers at {address} takes no Ray jobs ({one_line(error)})"
+        ) from error
 
 
 def submit(client: JobSubmissionClient, config: RunConfig, gallery: str, link: str) -> str:
@@ -119,7 +121,7 @@ def submit(client: JobSubmissionClient, config: RunConfig, gallery: str, link: s
                 metadata={name: value for name, value in metadata.items() if value},
             )
         except (RuntimeError, OSError) as error:
-            raise JobRefused(f"the cluster did not take the job ({brief(error)})") from error
+            raise JobRefused(f"the cluster did not take the job ({one_line(error)})") from error
 
 
 def follow(client: JobSubmissionClient, job: str) -> int:
@@ -128,14 +130,14 @@ def follow(client: JobSubmissionClient, job: str) -> int:
         asyncio.run(_print_log(client, job))
     except (RuntimeError, OSError) as error:
         raise JobRefused(
-            f"the log of {job} broke off ({brief(error)}); the job may go on: `ray job logs "
+            f"the log of {job} broke off ({one_line(error)}); the job may go on: `ray job logs "
             f"--follow {job}` follows it again"
         ) from error
     info = _ended(client, job, STOP_S)
     if info.status != "FAILED":
         return STOPPED if info.status == "STOPPED" else 0
     if info.driver_exit_code is None:
-        raise JobRefused(f"{job} failed before its program ran ({brief(info.message)})")
+        raise JobRefused(f"{job} failed before its program ran ({one_line(info.message)})")
     return int(info.driver_exit_code) or FAILED
 
 
@@ -144,7 +146,7 @@ def stop(client: JobSubmissionClient, job: str) -> None:
     try:
         runs = client.stop_job(job)
     except (RuntimeError, OSError) as error:
-        raise JobRefused(f"{job} cannot be stopped ({brief(error)})") from error
+        raise JobRefused(f"{job} cannot be stopped ({one_line(error)})") from error
     if not runs:
         raise JobRefused(f"{job} does not run: it is {client.get_job_status(job)} already")
     _ended(client, job, STOP_S + ANSWER_S)
@@ -172,6 +174,6 @@ def _require_answer(address: str) -> None:
         return  # such as one that wants a token
     except (OSError, ValueError) as error:
         raise JobRefused(
-            f"no job server answers at {address} ({brief(error)}); start that cluster, or give the "
+            f"no job server answers at {address} ({one_line(error)}); start that cluster, or give the "
             "--address=http://HEAD:8265 of its dashboard"
         ) from error

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from actors.storage.paths import Place
+from actors.storage.paths import StoragePath
 from policies.errors import UserError
 
 FILE = "driver.lock"
@@ -44,7 +44,7 @@ def myself() -> dict[str, object]:
     return {"pid": os.getpid(), "host": socket.gethostname(), "since": time.ctime()}
 
 
-def busy(folder: Place, told: bytes) -> RunBusy:
+def busy(folder: StoragePath, told: bytes) -> RunBusy:
     """`told` is what the other one wrote of itself."""
     try:
         other = json.loads(told)

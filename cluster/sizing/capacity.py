@@ -16,7 +16,7 @@ import yaml
 from cluster.session.ray_session import RayUnavailable
 from cluster.sizing.needs import Machine, Need, require_room
 from policies.config import ConfigError
-from policies.errors import brief
+from policies.errors import one_line
 
 GROUP = "ray.io/node-group"
 """Ray's label of nodes that nobody started by hand: an autoscaler or an operator may make more."""
@@ -52,7 +52,7 @@ def behind(address: str) -> Cluster:
     try:
         found: list[Any] = list_nodes(address, filters=[("state", "=", "ALIVE")], detail=True)
     except RayStateApiException as error:
-        raise RayUnavailable(f"{address} does not tell its nodes ({brief(error)})") from error
+        raise RayUnavailable(f"{address} does not tell its nodes ({one_line(error)})") from error
     if not found:
         raise RayUnavailable(f"{address} has no node yet: its cluster is starting, try again")
     alive = [_node(node.resources_total, node.labels) for node in found]

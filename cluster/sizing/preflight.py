@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from actors.roles.templates import load_templates
-from actors.storage.paths import BucketPath, Place, run_folder
+from actors.storage.paths import BucketPath, StoragePath, run_folder
 from cluster.sizing import memory
 from cluster.sizing.needs import Machine, Need, measuring, needs, require_room
 from evaluation.suites import load_suite
@@ -67,7 +67,7 @@ def machine_cpus() -> float:
     return cpus
 
 
-def room(folder: Place) -> float:
+def room(folder: StoragePath) -> float:
     """Bytes that the run in `folder` has already or may still take of its disk; a bucket is never
     full. Raises ConfigError where that cannot be told."""
     if isinstance(folder, BucketPath):

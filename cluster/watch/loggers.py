@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from actors.storage import durable
-from actors.storage.paths import BucketPath, Place
+from actors.storage.paths import BucketPath, StoragePath
 from evaluation.metrics import read_metrics
 from policies.config import ConfigError
 from trainer.journal import JOURNAL
@@ -60,7 +60,7 @@ class TensorBoard:
 class WeightsAndBiases:
     """WANDB_API_KEY, WANDB_PROJECT, WANDB_MODE=offline and so on are the environment's."""
 
-    def __init__(self, folder: Place, name: str) -> None:
+    def __init__(self, folder: StoragePath, name: str) -> None:
         import wandb
 
         place = folder / "wandb" if isinstance(folder, Path) else Path(tempfile.mkdtemp())
@@ -80,7 +80,7 @@ class WeightsAndBiases:
 KINDS: dict[str, Any] = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases}
 
 
-def require(names: tuple[str, ...], folder: Place) -> None:
+def require(names: tuple[str, ...], folder: StoragePath) -> None:
     """Raises ConfigError for a logger that is not known, whose library is not there, or that cannot
     write into `folder`."""
     for name in names:
@@ -99,7 +99,7 @@ def require(names: tuple[str, ...], folder: Place) -> None:
 
 
 @contextmanager
-def following(folder: Place, name: str, kinds: tuple[str, ...]) -> Iterator[None]:
+def following(folder: StoragePath, name: str, kinds: tuple[str, ...]) -> Iterator[None]:
     """Tells these loggers of the run in `folder` until it is left, and then of the rest."""
     if not kinds:
         yield
@@ -115,7 +115,7 @@ def following(folder: Place, name: str, kinds: tuple[str, ...]) -> Iterator[None
 class Follower(threading.Thread):
     """The loggers are made in its thread, for one may wait for its network."""
 
-    def __init__(self, folder: Place, make: Sequence[Callable[[], Logger]]) -> None:
+    def __init__(self, folder: StoragePath, make: Sequence[Callable[[], Logger]]) -> None:
         super().__init__(daemon=True, name="loggers")
         self._folder, self._make = folder, list(make)
         self._loggers: list[Logger] = []
@@ -184,11 +184,11 @@ def _measured(row: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def _state(folder: Place) -> dict[str, int]:
+def _state(folder: StoragePath) -> dict[str, int]:
     file = folder / STATE
     return json.loads(durable.read(file)) if durable.exists(file) else {"step": 0, "rows": 0}
 
 
-def _id(folder: Place) -> str:
+def _id(folder: StoragePath) -> str:
     """Of the run's folder, wherever it is resumed from."""
     return hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:16]

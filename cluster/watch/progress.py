@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TextIO
 
-from actors.storage.paths import Place, run_folder
+from actors.storage.paths import StoragePath, run_folder
 from trainer.config import RunConfig
 
 TROUBLE_S = 60.0
@@ -105,7 +105,7 @@ class Progress:
         """Something that a person should know once."""
         self._line(text)
 
-    def finished(self, report: Place) -> None:
+    def finished(self, report: StoragePath) -> None:
         self._line("finished", f"report {report}")
 
     def _line(self, *parts: str) -> None:

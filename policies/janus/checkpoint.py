@@ -21,10 +21,10 @@ from tokenizers import Tokenizer
 from transformers import JanusConfig, JanusForConditionalGeneration
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
-from policies.errors import brief, named, shown
+from policies.errors import describe, one_line, printable
 from policies.interface import CheckpointError
 from policies.janus import original
-from policies.janus.config import build, describe
+from policies.janus.config import build, parse_config
 from policies.janus.processor import PREPROCESSOR, require_same
 from policies.janus.tensors import AGAIN, Source, assembled, check, opened
 from policies.janus.tokens import TOKENIZER, Special, parse
@@ -73,9 +73,9 @@ def read_small(folder: Path) -> Small:
     tokenizer, special = parse(folder / TOKENIZER, extras[TOKENIZER])
     ours = config["model_type"] == "janus"
     if ours:
-        described = describe(folder / CONFIG, config, special)
+        described = parse_config(folder / CONFIG, config, special)
     else:
-        described = original.describe(folder / CONFIG, config)
+        described = original.parse_config(folder / CONFIG, config)
     built = build(described, special, tokens=max(tokenizer.get_vocab().values()) + 1)
     if PREPROCESSOR in extras:
         vision: Any = built.vision_config
@@ -118,9 +118,9 @@ def _read_extras(folder: Path) -> dict[str, bytes]:
     try:
         there = {file.name for file in folder.iterdir()}
     except (OSError, ValueError) as error:  # ValueError: a path that no system can have
-        reason = getattr(error, "strerror", None) or brief(error)
+        reason = getattr(error, "strerror", None) or one_line(error)
         raise CheckpointError(
-            f"The checkpoint folder {named(str(folder))} cannot be read ({reason}); give the path "
+            f"The checkpoint folder {printable(str(folder))} cannot be read ({reason}); give the path "
             "of a folder with a Janus checkpoint."
         ) from error
     for name in (CONFIG, TOKENIZER):
@@ -142,11 +142,11 @@ def _read_config(file: Path) -> dict[str, Any]:
     try:
         config = json.loads(_read(file))
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{file} is not JSON ({brief(error)}); {AGAIN}.") from error
+        raise CheckpointError(f"{file} is not JSON ({one_line(error)}); {AGAIN}.") from error
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind not in ("janus", "multi_modality"):
         raise CheckpointError(
-            f"{file} is of model_type {shown(kind)}; a Janus policy reads 'janus' (transformers' "
+            f"{file} is of model_type {describe(kind)}; a Janus policy reads 'janus' (transformers' "
             "layout, as in deepseek-community/Janus-Pro-1B) and 'multi_modality' (DeepSeek's own, "
             "as in deepseek-ai/Janus-Pro-1B)."
         )

@@ -14,7 +14,7 @@ from typing import Any
 
 from transformers import JanusConfig, JanusVisionConfig, JanusVQVAEConfig, LlamaConfig
 
-from policies.errors import shown
+from policies.errors import describe
 from policies.interface import CheckpointError
 from policies.janus.tokens import Special
 
@@ -103,10 +103,10 @@ class Described:
 
     def wrong(self, field: str, value: object, needed: str) -> CheckpointError:
         name = self.names.get(field, field)
-        return CheckpointError(f"{self.file} has {name}={shown(value)}, but {needed}; {AGAIN}.")
+        return CheckpointError(f"{self.file} has {name}={describe(value)}, but {needed}; {AGAIN}.")
 
 
-def describe(file: Path, config: Mapping[str, Any], special: Special) -> Described:
+def parse_config(file: Path, config: Mapping[str, Any], special: Special) -> Described:
     """Of a config.json in transformers' layout. Raises CheckpointError."""
     fields: dict[str, Any] = {}
     for section in CLASSES:
@@ -125,7 +125,7 @@ def _rope(file: Path, parameters: object) -> dict[str, Any]:
     """Where transformers keeps them since its version 5."""
     if not isinstance(parameters, dict) or parameters.keys() - {"rope_theta", "rope_type"}:
         raise CheckpointError(
-            f"{file} has text_config.rope_parameters={shown(parameters)}, but only rope_theta and "
+            f"{file} has text_config.rope_parameters={describe(parameters)}, but only rope_theta and "
             f"rope_type are read; {AGAIN}."
         )
     return {f"text_config.{name}": value for name, value in parameters.items()}

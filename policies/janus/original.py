@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from policies.errors import shown
+from policies.errors import describe
 from policies.interface import CheckpointError
 from policies.janus.config import AGAIN, SIZES, Described
 from policies.janus.tensors import Source
@@ -128,12 +128,12 @@ TENSORS: dict[str, tuple[str, dict[str, str]]] = {
 _THIRDS = {"q_proj": 0, "k_proj": 1, "v_proj": 2}
 
 
-def describe(file: Path, config: Mapping[str, Any]) -> Described:
+def parse_config(file: Path, config: Mapping[str, Any]) -> Described:
     """Raises CheckpointError."""
     for field, wanted in FIXED.items():
         if (value := _at(config, field)) != wanted:
             raise CheckpointError(
-                f"{file} has {field}={shown(value)}, but Janus has {wanted!r}; {AGAIN}."
+                f"{file} has {field}={describe(value)}, but Janus has {wanted!r}; {AGAIN}."
             )
     stated = dict(PRESETS)
     for field in (*NAMES.values(), *SAME):
@@ -145,7 +145,7 @@ def describe(file: Path, config: Mapping[str, Any]) -> Described:
     for field, other in SAME.items():
         if stated[field] != stated[other]:
             raise CheckpointError(
-                f"{file} has {field}={shown(stated[field])} and {other}={shown(stated[other])}, "
+                f"{file} has {field}={describe(stated[field])} and {other}={describe(stated[other])}, "
                 f"but they are one size; {AGAIN}."
             )
     fields = {theirs: stated[own] for theirs, own in NAMES.items() if own in stated}

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from policies.errors import brief, shown
+from policies.errors import describe, one_line
 from policies.interface import CheckpointError
 from policies.janus.pictures import GREY, LEAST
 
@@ -23,7 +23,7 @@ def require_same(file: Path, data: bytes, side: int) -> None:
     try:
         stated: dict[str, Any] = dict(json.loads(data))
     except (ValueError, RecursionError, TypeError) as error:
-        raise CheckpointError(f"{file} is not JSON ({brief(error)}); {_AGAIN}.") from error
+        raise CheckpointError(f"{file} is not JSON ({one_line(error)}); {_AGAIN}.") from error
     square = {"height": side, "width": side}
     wanted: dict[str, tuple[object, ...]] = {
         "image_mean": ([0.5] * 3,),
@@ -37,12 +37,12 @@ def require_same(file: Path, data: bytes, side: int) -> None:
     for field, allowed in wanted.items():
         if field in stated and stated[field] not in allowed:
             raise CheckpointError(
-                f"{file} has {field}={shown(stated[field])}, but this model's pictures are prepared "
-                f"with {shown(allowed[0])}; {_AGAIN}."
+                f"{file} has {field}={describe(stated[field])}, but this model's pictures are prepared "
+                f"with {describe(allowed[0])}; {_AGAIN}."
             )
     scale = stated.get("rescale_factor", 1 / 255)
     if not isinstance(scale, float) or abs(scale * 255 - 1) > 1e-6:
         raise CheckpointError(
-            f"{file} has rescale_factor={shown(scale)}, but this model's pictures are prepared with "
+            f"{file} has rescale_factor={describe(scale)}, but this model's pictures are prepared with "
             f"1 / 255; {_AGAIN}."
         )

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from policies.config import ConfigError
-from policies.errors import shown
+from policies.errors import describe
 from policies.footprint import ELEMENT_BYTES, Footprint, decoder_layer, stored_drawing
 from policies.janus import lora
 
@@ -69,7 +69,7 @@ def architecture(folder: Path) -> Any:
     if not known.is_file():
         names = ", ".join(sorted(path.stem for path in KNOWN.glob("*.json")))
         raise ConfigError(
-            f"policy.path is {shown(str(folder))}: there is nothing to say how large it is, and its "
+            f"policy.path is {describe(str(folder))}: there is nothing to say how large it is, and its "
             f"name is none of {names}; give the folder of a checkpoint, or name it so"
         )
     from transformers import JanusConfig

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
-from policies.errors import brief, named, shown
+from policies.errors import describe, one_line, printable
 from policies.interface import CheckpointError
 from policies.named_tensors import require_names
 
@@ -59,7 +59,7 @@ def opened(folder: Path) -> Stored:
         found = _mapped(file)
         if twice := sorted(found.keys() & tensors):
             raise CheckpointError(
-                f"{file} has {named(twice[0])}, which {tensors[twice[0]][0].name} has too; {AGAIN}."
+                f"{file} has {printable(twice[0])}, which {tensors[twice[0]][0].name} has too; {AGAIN}."
             )
         tensors |= {name: (file, tensor) for name, tensor in found.items()}
     return Stored(where, tensors)
@@ -73,12 +73,12 @@ def _shards(index: Path) -> list[Path]:
         raise CheckpointError(f"{index} cannot be read ({error.strerror}); {AGAIN}.") from error
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"{index} is not the index of a checkpoint ({brief(error)}); {AGAIN}."
+            f"{index} is not the index of a checkpoint ({one_line(error)}); {AGAIN}."
         ) from error
     for file in files:
         if file.parent != index.parent or file.name in ("", "..") or not file.name.isprintable():
             raise CheckpointError(
-                f"{index} has {shown(str(file))} in its weight_map, which is no file of its own "
+                f"{index} has {describe(str(file))} in its weight_map, which is no file of its own "
                 f"folder; {AGAIN}."
             )
     return files
@@ -93,7 +93,7 @@ def _mapped(file: Path) -> dict[str, torch.Tensor]:
             raise CheckpointError(f"{file} is {what}; {AGAIN}.")
         return read(file)
     except OSError as error:
-        reason = error.strerror or brief(error)
+        reason = error.strerror or one_line(error)
         raise CheckpointError(f"{file} cannot be read ({reason}); {AGAIN}.") from error
 
 
@@ -103,7 +103,7 @@ def _safetensors(file: Path) -> dict[str, torch.Tensor]:
             return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
     except (SafetensorError, ValueError, RuntimeError, TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"{file} is truncated or damaged ({brief(error)}); {AGAIN}."
+            f"{file} is truncated or damaged ({one_line(error)}); {AGAIN}."
         ) from error
 
 
@@ -114,7 +114,7 @@ def _pickled(file: Path) -> dict[str, torch.Tensor]:
         raise
     except Exception as error:  # whatever a damaged archive or pickle leads to
         raise CheckpointError(
-            f"{file} is truncated or damaged ({brief(error)}); {AGAIN}."
+            f"{file} is truncated or damaged ({one_line(error)}); {AGAIN}."
         ) from error
     size = file.stat().st_size
     if not isinstance(found, dict) or not all(_plain(*item, size) for item in found.items()):

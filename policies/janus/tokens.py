@@ -11,7 +11,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 
-from policies.errors import brief
+from policies.errors import one_line
 from policies.interface import CheckpointError
 
 TOKENIZER = "tokenizer.json"
@@ -47,7 +47,9 @@ def parse(file: Path, data: bytes) -> tuple[Tokenizer, Special]:
     try:
         tokenizer = Tokenizer.from_buffer(data)
     except Exception as error:  # the tokenizers library raises bare Exception
-        raise CheckpointError(f"{file} is not a tokenizer ({brief(error)}); {_AGAIN}.") from error
+        raise CheckpointError(
+            f"{file} is not a tokenizer ({one_line(error)}); {_AGAIN}."
+        ) from error
     names = REQUIRED | OPTIONAL
     ids: dict[str, Any] = {field: tokenizer.token_to_id(name) for field, name in names.items()}
     for field, name in REQUIRED.items():
@@ -90,7 +92,7 @@ def _require_text(file: Path, tokenizer: Tokenizer) -> None:
             ids = tokenizer.encode(name, add_special_tokens=False).ids
         except Exception as error:  # as above
             raise CheckpointError(
-                f"{file} cannot read {name} ({brief(error)}); {_AGAIN}."
+                f"{file} cannot read {name} ({one_line(error)}); {_AGAIN}."
             ) from error
         if tokenizer.token_to_id(name) in ids:
             raise CheckpointError(f"{file} takes {name} in a text for a mark; {_AGAIN}.")

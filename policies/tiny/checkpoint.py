@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from policies.errors import brief, named, shown
+from policies.errors import describe, one_line, printable
 from policies.interface import CheckpointError
 from policies.named_tensors import require_tensors
 from policies.tiny.text import BOS, EOS, PAD, TOKENIZER_FILE, Text
@@ -174,11 +174,11 @@ def _read_config(folder: Path) -> dict[str, Any]:
     except OSError as error:
         raise CheckpointError(f"{file} cannot be read ({error.strerror}); {_AGAIN}.") from error
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{file} is not JSON ({brief(error)}); {_AGAIN}.") from error
+        raise CheckpointError(f"{file} is not JSON ({one_line(error)}); {_AGAIN}.") from error
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind != "llama" or not isinstance(config.get("unicorn_tiny"), dict):
         raise CheckpointError(
-            f"{file} is of model_type {shown(kind)}, without the section unicorn_tiny or with another "
+            f"{file} is of model_type {describe(kind)}, without the section unicorn_tiny or with another "
             "architecture than llama; a tiny policy reads only checkpoints that it has saved."
         )
     return config
@@ -196,10 +196,10 @@ def _parse(file: Path, config: dict[str, Any]) -> tuple[TransformerConfig, Visio
         }
         vision, offset = VisionConfig(**seen), own["code_offset"]
     except KeyError as error:
-        raise CheckpointError(f"{file} lacks the field {brief(error)}; {_AGAIN}.") from error
+        raise CheckpointError(f"{file} lacks the field {one_line(error)}; {_AGAIN}.") from error
     except (TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
-            f"{file} has a field that does not fit: {brief(error)}; {_AGAIN}."
+            f"{file} has a field that does not fit: {one_line(error)}; {_AGAIN}."
         ) from error
     _require_same(file, config, _describe(model, vision, offset))
     return model, vision, offset
@@ -210,13 +210,13 @@ def _require_same(file: Path, found: Mapping[str, object], wanted: Mapping[str, 
     who reads the folder as a Llama model."""
     if unknown := sorted(found.keys() - wanted):
         raise CheckpointError(
-            f"{file} has the field {named(unknown[0])}, which a tiny policy does not know; {_AGAIN}."
+            f"{file} has the field {printable(unknown[0])}, which a tiny policy does not know; {_AGAIN}."
         )
     for field, value in wanted.items():
         if json.dumps(found.get(field), sort_keys=True) != json.dumps(value, sort_keys=True):
             raise CheckpointError(
-                f"{file} has {field}={shown(found.get(field))}, but a tiny policy needs "
-                f"{shown(value)}; {_AGAIN}."
+                f"{file} has {field}={describe(found.get(field))}, but a tiny policy needs "
+                f"{describe(value)}; {_AGAIN}."
             )
 
 
@@ -225,7 +225,7 @@ def _read_tensors(file: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str
         tensors = load_file(file)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"{file} is truncated or damaged ({brief(error)}); {_AGAIN}."
+            f"{file} is truncated or damaged ({one_line(error)}); {_AGAIN}."
         ) from error
     described = {name: (tuple(t.shape), t.dtype) for name, t in tensors.items()}
     require_tensors(str(file), described, {name: (s, torch.float32) for name, s in shapes.items()})

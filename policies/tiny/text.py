@@ -17,7 +17,7 @@ from typing import Self
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
-from policies.errors import brief
+from policies.errors import one_line
 from policies.interface import CheckpointError, PromptError
 
 PAD, BOS, SEP, IMAGE, END_IMAGE, EOS = range(6)
@@ -104,7 +104,7 @@ class Text:
             return cls(Tokenizer.from_file(str(file)))
         except Exception as error:  # the tokenizers library raises bare Exception
             raise CheckpointError(
-                f"{file} is not the tokenizer of a tiny policy ({brief(error)}); copy it again "
+                f"{file} is not the tokenizer of a tiny policy ({one_line(error)}); copy it again "
                 "from the checkpoint that these weights belong to."
             ) from error
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from policies.attention import rotate
-from policies.errors import shown
+from policies.errors import describe
 
 # What is larger is a mistake: layers are built one by one, and positions have tables.
 MOST = {"layers": 2**10, "max_positions": 2**16}
@@ -44,7 +44,7 @@ class TransformerConfig:
             most = MOST.get(field.name, MOST_OTHERWISE)
             if type(value) not in kinds or not 0 < value <= most:
                 raise ValueError(
-                    f"{field.name}={shown(value)} must be a number above 0, at most {most}"
+                    f"{field.name}={describe(value)} must be a number above 0, at most {most}"
                 )
         if self.heads % self.kv_heads:
             raise ValueError(f"heads={self.heads} must be a multiple of kv_heads={self.kv_heads}")

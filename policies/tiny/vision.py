@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from policies.errors import shown
+from policies.errors import describe
 
 # What is larger is a mistake, and would be built before anything is read.
 MOST = 2**10
@@ -36,7 +36,7 @@ class VisionConfig:
             raise ValueError("levels and channels must be lists")
         for value in (self.size, *self.levels, *self.channels, self.blocks):
             if type(value) is not int or not 0 <= value <= MOST:
-                raise ValueError(f"{shown(value)} must be a whole number from 0 to {MOST}")
+                raise ValueError(f"{describe(value)} must be a whole number from 0 to {MOST}")
         if self.size <= 0 or self.size % 8:
             raise ValueError(f"size={self.size} must be a multiple of 8")
         if not self.levels or min(self.levels) < 2:

@@ -14,7 +14,7 @@ import pytest
 
 from actors.replay.segments import log_digest
 from actors.storage import events
-from actors.weights.digests import digest
+from actors.weights.digests import weights_digest
 from policies.tiny.policy import TinyPolicy
 from tests.cluster.session.fake_cluster import FakeCluster, fake_cluster, wait_until
 
@@ -55,7 +55,7 @@ def start(folder: Path, name: str, env: dict[str, str], *settings: str) -> subpr
 
 def outcome(run: Path) -> tuple[str, str]:
     weights = TinyPolicy.from_pretrained(run / "versions/00001").weights()
-    return log_digest(run / "replay"), digest(weights)
+    return log_digest(run / "replay"), weights_digest(weights)
 
 
 def test_solvers_come_and_go_with_their_nodes_and_the_log_is_the_same(

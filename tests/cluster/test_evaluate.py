@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.storage.paths import place
+from actors.storage.paths import parse_path
 from cluster import evaluate
 from cluster.recipes import recipe
 from policies.config import ConfigError
@@ -61,4 +61,4 @@ def test_what_is_neither_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_what_is_in_a_bucket_is_not_measured_there() -> None:
     with pytest.raises(ConfigError, match=r"s3://bucket/runs/tiny can not be measured where it is"):
-        evaluate.target(place("s3://bucket/runs/tiny"), [])
+        evaluate.target(parse_path("s3://bucket/runs/tiny"), [])

@@ -32,10 +32,10 @@ def problems(document: Any, schema: Any) -> list[str]:
 def job_recipe() -> Any:
     """What the RayJob runs."""
     job = read("kuberay-rayjob.yaml")["spec"]
-    *line, option, door = job["entrypoint"].split()
+    *line, option, address = job["entrypoint"].split()
     program, command, path, *settings = line
     assert (program, command, option) == ("unicorn-ray", "run", "--gallery")
-    assert job["metadata"]["gallery"] == f"http://{door}/"
+    assert job["metadata"]["gallery"] == f"http://{address}/"
     return recipe.load(ROOT / Path(path).relative_to("/opt/unicorn-ray"), settings)
 
 

@@ -16,7 +16,7 @@ from transformers import JanusForConditionalGeneration
 
 from policies.janus.checkpoint import load, save
 from policies.janus.config import build
-from policies.janus.original import describe
+from policies.janus.original import parse_config
 from policies.janus.tokens import REQUIRED, Special
 from tests.policies.janus import GOLDEN, golden, refused, same
 
@@ -150,7 +150,7 @@ def test_the_released_sizes_are_known_by_name(tmp_path: Path) -> None:
             "image_token_embed": 4096, "image_token_size": 16384, "n_embed": 4096}},
     }  # fmt: skip
     special = Special(0, 1, 2, 3, 4, 5, None, None)
-    built = build(describe(tmp_path / "config.json", config), special, tokens=102400)
+    built = build(parse_config(tmp_path / "config.json", config), special, tokens=102400)
     text, vision, vq = built.text_config, built.vision_config, built.vq_config
     assert (text.hidden_size, text.intermediate_size, text.num_attention_heads) == (4096, 11008, 32)
     assert (vision.hidden_size, vision.num_hidden_layers, vision.num_image_tokens) == (

@@ -20,7 +20,7 @@ from actors import retry
 from actors.config import ActorsConfig
 from actors.replay.buffer import ReplayBuffer, ReplayBufferActor, ReplayFull
 from actors.retry import patiently
-from actors.weights.digests import digest
+from actors.weights.digests import weights_digest
 from actors.weights.store import WeightStoreActor, publish
 from actors.weights.version_folder import VersionFolder
 from evaluation.metrics import append_metrics
@@ -32,7 +32,7 @@ from trainer.checkpoint import Cursor
 from trainer.config import RunConfig
 from trainer.journal import Journal
 from trainer.learner import Learner
-from trainer.run_actors import Crew
+from trainer.run_actors import RunActors
 
 
 def fill(disk: Path, left: int = 0) -> Path:
@@ -174,7 +174,7 @@ def test_a_run_tells_of_a_disk_that_takes_no_writes(
 ) -> None:
     told: list[str] = []
     config = RunConfig(name="run", folder=str(small_disk))
-    own = Crew(config, SimpleNamespace(trouble=told.append))  # type: ignore[arg-type]
+    own = RunActors(config, SimpleNamespace(trouble=told.append))  # type: ignore[arg-type]
     own.folder.mkdir()
     asyncio.run(own.show_training())
     assert told == []
@@ -189,7 +189,7 @@ def test_a_run_says_that_it_is_paused_and_goes_on_when_there_is_room(
     monkeypatch.setattr(run_actors, "WATCH_S", 0.1)
     said: list[str] = []
     config = RunConfig(name="full", folder=str(small_disk), actors=ActorsConfig(task_deadline=60))
-    own = Crew(config, SimpleNamespace(trouble=said.append))  # type: ignore[arg-type]
+    own = RunActors(config, SimpleNamespace(trouble=said.append))  # type: ignore[arg-type]
     own.replay = ReplayBufferActor.remote(str(small_disk / "replay"))
 
     async def story() -> None:
@@ -213,7 +213,7 @@ def test_a_run_says_that_it_is_paused_and_goes_on_when_there_is_room(
 def test_a_run_does_not_wait_for_room_for_ever(ray_cluster: str, small_disk: Path) -> None:
     actors = ActorsConfig(task_deadline=60, pause_deadline=0.1)
     config = RunConfig(name="full", folder=str(small_disk), actors=actors)
-    own = Crew(config, SimpleNamespace(trouble=print))  # type: ignore[arg-type]
+    own = RunActors(config, SimpleNamespace(trouble=print))  # type: ignore[arg-type]
     own.replay = ReplayBufferActor.remote(str(small_disk / "replay"))
     asyncio.run(own.store_slice(1, 0, slice_of(0)))
     fill(small_disk)
@@ -235,7 +235,9 @@ def test_a_version_waits_for_room_and_the_others_are_given_out_meanwhile(
     thread.start()
     time.sleep(1.0)
     assert thread.is_alive() and ray.get(store.versions.remote(), timeout=PATIENCE) == [0]
-    assert ray.get(store.get.remote(0), timeout=PATIENCE)[1] == digest(small_policy().weights())
+    assert ray.get(store.get.remote(0), timeout=PATIENCE)[1] == weights_digest(
+        small_policy().weights()
+    )
     ballast.unlink()
     thread.join(PATIENCE)
     assert ray.get(store.versions.remote(), timeout=PATIENCE) == [0, 1]

@@ -16,7 +16,7 @@ import yaml
 from actors.replay.records import JudgedGroup
 from actors.replay.segments import read_segment
 from actors.roles.templates import load_templates
-from actors.weights.digests import digest
+from actors.weights.digests import weights_digest
 from policies.interface import PATTERNS, Sampling
 from policies.janus.policy import JanusPolicy
 from tests.policies.janus_taught import TEMPLATES, taught_folder
@@ -78,7 +78,7 @@ def test_two_rounds_are_sampled_and_learned(run: Path) -> None:
         JanusPolicy.from_pretrained(folder).weights()
         for folder in (run.parents[1] / "base", run / "versions/00001", run / "versions/00002")
     ]
-    assert len({digest(each) for each in weights}) == 3
+    assert len({weights_digest(each) for each in weights}) == 3
 
 
 def test_both_solvers_drew(run: Path) -> None:

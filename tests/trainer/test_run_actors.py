@@ -13,14 +13,14 @@ import ray
 from actors.weights.version_folder import VersionDamaged
 from trainer import run_actors
 from trainer.config import RunConfig
-from trainer.run_actors import Crew
+from trainer.run_actors import RunActors
 
 PATIENCE = 240.0
 
 
-def make_crew(folder: Path, said: list[str]) -> Crew:
+def make_crew(folder: Path, said: list[str]) -> RunActors:
     progress = SimpleNamespace(trouble=said.append)
-    return Crew(RunConfig(name="run", folder=str(folder)), progress)  # type: ignore[arg-type]
+    return RunActors(RunConfig(name="run", folder=str(folder)), progress)  # type: ignore[arg-type]
 
 
 def test_a_version_that_was_deleted_is_named_once_training_is_over(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ import pytest
 
 from actors.replay.segments import log_digest
 from actors.storage import durable, sealed_folder
-from actors.storage.paths import Place, place
-from actors.weights.digests import digest
+from actors.storage.paths import StoragePath, parse_path
+from actors.weights.digests import weights_digest
 from cluster.gallery.views import Gallery
 from evaluation.metrics import read_metrics
 from policies.tiny.policy import TinyPolicy
@@ -51,7 +51,7 @@ def finish(run: subprocess.Popen[str]) -> str:
 
 
 def final_weights(run: Path) -> str:
-    return digest(TinyPolicy.from_pretrained(run / f"versions/{ROUNDS:05d}").weights())
+    return weights_digest(TinyPolicy.from_pretrained(run / f"versions/{ROUNDS:05d}").weights())
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_every_round_is_sampled_learned_and_measured(calm: tuple[Path, str]) -> 
 
 def test_learning_changed_the_weights(calm: tuple[Path, str]) -> None:
     base = TinyPolicy.from_pretrained(ROOT / "policies/tiny/base")
-    assert final_weights(calm[0]) != digest(base.weights())
+    assert final_weights(calm[0]) != weights_digest(base.weights())
 
 
 def test_a_finished_run_that_is_run_again_changes_nothing(calm: tuple[Path, str]) -> None:
@@ -100,7 +100,7 @@ def test_a_run_in_a_bucket_that_was_cut_off_and_killed_ends_as_if_it_had_not_bee
 ) -> None:
     run, out = calm[0], ""
     folder = f"{ADDRESS}/runs"
-    killed = place(folder) / "killed"
+    killed = parse_path(folder) / "killed"
     first = start(folder, "killed")
     before = wait_for(killed / "replay/round-00001", first)
     s3.cut()
@@ -121,7 +121,7 @@ def test_a_run_in_a_bucket_that_was_cut_off_and_killed_ends_as_if_it_had_not_bee
     assert f"report {killed}/report.html" in out
     assert log_digest(killed / "replay") == log_digest(run / "replay")
     with sealed_folder.local(killed / f"versions/{ROUNDS:05d}") as version:
-        assert digest(TinyPolicy.from_pretrained(version).weights()) == final_weights(run)
+        assert weights_digest(TinyPolicy.from_pretrained(version).weights()) == final_weights(run)
     assert not any(b"hidden-from-all" in durable.read(file) for file in durable.files(killed))
     shown = Gallery(killed).groups(None, None, None, 1)
     assert shown["total"] == Gallery(run).groups(None, None, None, 1)["total"]
@@ -152,7 +152,7 @@ def test_what_was_damaged_is_named_in_one_sentence(
     assert "Traceback" not in out
 
 
-def wait_for(folder: Place, run: subprocess.Popen[str], count: int = 1) -> int:
+def wait_for(folder: StoragePath, run: subprocess.Popen[str], count: int = 1) -> int:
     """Until there are so many files; how many there are then."""
     deadline = time.monotonic() + 180
     while len(found := durable.files(folder)) < count:

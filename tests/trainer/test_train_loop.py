@@ -23,7 +23,7 @@ from actors.config import ActorsConfig, JudgeConfig
 from actors.replay.buffer import ReplayBufferActor
 from actors.replay.records import JudgedGroup
 from actors.roles.templates import load_templates
-from actors.weights.digests import digest
+from actors.weights.digests import weights_digest
 from actors.weights.store import WeightStoreActor
 from policies.config import PolicyConfig
 from policies.interface import CheckpointError
@@ -49,7 +49,7 @@ class Killed(BaseException):
     """The process dies here: nothing after it happens."""
 
 
-class Outside:
+class TrainingIO:
     """The rest of the run within this process; dies or stops at the moment it is told to."""
 
     def __init__(
@@ -83,8 +83,8 @@ class Outside:
     def publish(self, version: int, weights: Mapping[str, np.ndarray]) -> None:
         if self.death is Killed:
             self._pass()
-        assert self.published.get(version, digest(weights)) == digest(weights)
-        self.published[version] = digest(weights)
+        assert self.published.get(version, weights_digest(weights)) == weights_digest(weights)
+        self.published[version] = weights_digest(weights)
 
     def show(self, row: Mapping[str, Any]) -> None:
         if self.death is Killed:
@@ -97,9 +97,9 @@ class Outside:
         assert row.get("round", version) == version  # {} where no step was left
 
 
-def train(folder: Path, outside: Outside, config: RunConfig = CONFIG) -> Learner:
+def train(folder: Path, io: TrainingIO, config: RunConfig = CONFIG) -> Learner:
     learner = Learner(small_policy(), config.trainer)
-    Training(config, folder, learner, load_templates("tiny"), outside).run()
+    Training(config, folder, learner, load_templates("tiny"), io).run()
     return learner
 
 
@@ -111,9 +111,9 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def peace(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[int, str], list[dict[str, Any]]]:
     """The digests of the versions and the journal of a run that nothing disturbs."""
-    folder, outside = tmp_path_factory.mktemp("peace"), Outside()
-    train(folder, outside)
-    return outside.published, rows(folder)
+    folder, io = tmp_path_factory.mktemp("peace"), TrainingIO()
+    train(folder, io)
+    return io.published, rows(folder)
 
 
 def test_a_run_in_peace_learns_every_epoch_of_every_round(peace) -> None:
@@ -129,16 +129,16 @@ def test_a_run_in_peace_learns_every_epoch_of_every_round(peace) -> None:
 @pytest.mark.parametrize("death", [Killed, StopRequested])
 def test_a_run_killed_or_stopped_at_any_moment_ends_the_same(death, peace, tmp_path) -> None:
     """The weight store lives on in one half of the cases, and dies with the run in the other."""
-    counting = Outside(death=death)
+    counting = TrainingIO(death=death)
     train(tmp_path / "count", counting)
     assert counting.moments > 20
     for moment in range(1, counting.moments + 1, 5):
-        folder, first = tmp_path / str(moment), Outside(moment=moment, death=death)
+        folder, first = tmp_path / str(moment), TrainingIO(moment=moment, death=death)
         try:
             train(folder, first)
         except Killed:
             assert death is Killed
-        second = Outside(death=death)
+        second = TrainingIO(death=death)
         if moment % 2:
             second.published = first.published
         train(folder, second)
@@ -147,55 +147,55 @@ def test_a_run_killed_or_stopped_at_any_moment_ends_the_same(death, peace, tmp_p
 
 
 def test_a_store_that_lost_everything_gets_the_last_versions_again(peace, tmp_path) -> None:
-    train(tmp_path, Outside())
-    empty = Outside()
+    train(tmp_path, TrainingIO())
+    empty = TrainingIO()
     train(tmp_path, empty)
     assert empty.published == peace[0]
 
 
 def test_a_round_with_nothing_accepted_publishes_the_weights_it_began_with(tmp_path) -> None:
     poor = [group(i, round_=2, reason="best score 3") for i in range(3)]
-    outside = Outside({1: ROUNDS[1], 2: poor})
-    train(tmp_path, outside)
-    assert list(outside.published) == [1, 2]
-    assert outside.published[1] == outside.published[2]
+    io = TrainingIO({1: ROUNDS[1], 2: poor})
+    train(tmp_path, io)
+    assert list(io.published) == [1, 2]
+    assert io.published[1] == io.published[2]
 
 
 def test_a_step_that_diverged_is_told_once_and_nothing_is_learned_from_it(tmp_path) -> None:
-    outside, told = Outside(), list[bool]()
-    outside.diverged = lambda: told.append(True)  # type: ignore[method-assign]
+    io, told = TrainingIO(), list[bool]()
+    io.diverged = lambda: told.append(True)  # type: ignore[method-assign]
     learner = Learner(small_policy(), CONFIG.trainer)
     with torch.no_grad():
         list(learner.params.values())[-1][0, 0] = float("inf")
     with pytest.raises(TrainingDiverged):
-        Training(CONFIG, tmp_path, learner, load_templates("tiny"), outside).run()
+        Training(CONFIG, tmp_path, learner, load_templates("tiny"), io).run()
     assert told == [True] and not (tmp_path / JOURNAL).exists()
 
 
 def test_publishing_the_model_gives_other_weights_than_the_average(peace, tmp_path) -> None:
     config = replace(CONFIG, trainer=replace(CONFIG.trainer, publish="model"))
-    outside = Outside()
-    learner = train(tmp_path, outside, config)
-    assert outside.published[2] == digest(learner.weights("model")) != peace[0][2]
+    io = TrainingIO()
+    learner = train(tmp_path, io, config)
+    assert io.published[2] == weights_digest(learner.weights("model")) != peace[0][2]
 
 
 def test_other_settings_are_refused_and_operational_ones_are_not(tmp_path) -> None:
-    train(tmp_path, Outside(), replace(CONFIG, rounds=1))
+    train(tmp_path, TrainingIO(), replace(CONFIG, rounds=1))
     slower = replace(CONFIG, trainer=replace(CONFIG.trainer, lr=1e-5))
     with pytest.raises(CheckpointError, match=r"made with trainer\.lr 0\.001, now it is 1e-05"):
-        train(tmp_path, Outside(), slower)
+        train(tmp_path, TrainingIO(), slower)
     longer = replace(CONFIG, trainer=replace(CONFIG.trainer, checkpoint_every=7, workers=3))
-    outside = Outside()
-    train(tmp_path, outside, longer)
-    assert list(outside.published) == [1, 2]
+    io = TrainingIO()
+    train(tmp_path, io, longer)
+    assert list(io.published) == [1, 2]
 
 
 def test_a_journal_torn_by_a_kill_is_mended(peace, tmp_path) -> None:
     with pytest.raises(Killed):
-        train(tmp_path, Outside(moment=20))
+        train(tmp_path, TrainingIO(moment=20))
     with (tmp_path / JOURNAL).open("a") as file:
         file.write('{"step": 99, "los')
-    train(tmp_path, Outside())
+    train(tmp_path, TrainingIO())
     assert rows(tmp_path) == peace[1]
 
 
@@ -207,10 +207,10 @@ def rank_main(rank: int, port: int, folder: str) -> None:
     was published."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    stopped = Outside(moment=4 if rank == 1 else 10**9, death=StopRequested)
+    stopped = TrainingIO(moment=4 if rank == 1 else 10**9, death=StopRequested)
     train(Path(folder), stopped)
     assert stopped.published == {}
-    last = Outside(death=StopRequested)
+    last = TrainingIO(death=StopRequested)
     train(Path(folder), last)
     if rank == 0:
         (Path(folder) / "published.json").write_text(json.dumps(last.published))
@@ -274,7 +274,7 @@ def test_on_ray_a_killed_worker_changes_no_bit_and_training_stops_when_asked(
             ray.get(replay.close_round.remote(round_, 1))
         wait_until(lambda: round_ in ray.get(store.versions.remote()), f"v{round_}")  # noqa: B023
         refs, stated = ray.get(store.get.remote(round_))
-        assert stated == digest(ray.get(refs[0])) == published_without_ray[round_]
+        assert stated == weights_digest(ray.get(refs[0])) == published_without_ray[round_]
     stop_training(trainer, "the test has seen enough")
     fit.join(60)
     assert not fit.is_alive(), "waited 60 s for training to stop"

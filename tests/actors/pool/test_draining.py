@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any
 
 from actors.config import ActorsConfig
-from actors.pool.leases import Member
+from actors.pool.leases import ReplicaHandle
 from actors.pool.pool import SCALE_S, Pool
 from actors.replay.records import Task
 from policies.seeds import generator
@@ -20,12 +20,12 @@ CONFIG = ActorsConfig(
 TASKS = [Task(1, "solver", index, 0) for index in range(12)]
 
 
-async def draining(pool: Pool) -> Member:
+async def draining(pool: Pool) -> ReplicaHandle:
     """The first that is let go with tasks in its hands."""
     while True:
-        for member in pool._members:
-            if member.leaving and member.leases:
-                return member
+        for replica in pool._replicas:
+            if replica.leaving and replica.leases:
+                return replica
         await asyncio.sleep(0.1)
 
 
@@ -57,19 +57,19 @@ class Story:
         await own.start()
         work = [asyncio.create_task(own.run(task, "draw")) for task in TASKS]
         lost = await draining(own)
-        self.held, before = [lease.task for lease in lost.leases], len(own._members)
+        self.held, before = [lease.task for lease in lost.leases], len(own._replicas)
         lost.handle.die()
         await asyncio.sleep(0)
-        assert lost not in own._members and len(own._members) == before - 1
+        assert lost not in own._replicas and len(own._replicas) == before - 1
         while not all(end.done() for end in work):
             await asyncio.sleep(2 * SCALE_S)
-            assert sum(not member.leaving for member in own._members) == own.stats().wanted
+            assert sum(not replica.leaving for replica in own._replicas) == own.stats().wanted
         assert [end.result() for end in work] == [("draw", task) for task in TASKS]
         assert self.given == {task: 2 if task in self.held else 1 for task in TASKS}
         assert (own.stats().done, own.stats().lost, own.stats().in_flight) == (len(TASKS), 1, 0)
         assert (self.told["died"], self.told["replaced"]) == (1, 0)
         await asyncio.sleep(2 * CONFIG.cool_down + SCALE_S)
-        assert own.stats().wanted == len(own._members) == 1
+        assert own.stats().wanted == len(own._replicas) == 1
         own.stop()
 
 

@@ -16,7 +16,7 @@ from actors.config import ActorsConfig, JudgeConfig, ProposerConfig, SolverConfi
 from actors.pool.faults import Poisoned, ReplicaDied, StartTimeout
 from actors.pool.pool import Pool
 from actors.replay.records import Proposal, Task
-from actors.replica import CLASSES, Part, role_pool
+from actors.replica import CLASSES, ReplicaSpec, role_pool
 from actors.roles.judge import Judge
 from actors.roles.solver import Solver
 from actors.roles.templates import load_templates
@@ -48,7 +48,7 @@ def at(version: int) -> TinyPolicy:
 
 
 @pytest.fixture(scope="module")
-def part(ray_cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Part]:
+def part(ray_cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplicaSpec]:
     """A solver's part; the weight store has version 0, which is the checkpoint, and 1."""
     folder = tmp_path_factory.mktemp("tiny")
     tiny(0).save_pretrained(folder)
@@ -57,7 +57,7 @@ def part(ray_cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     for version in (0, 1):
         weight_store.publish(tiny(version).weights(), version, store, 1.0)
     policy = PolicyConfig("tiny", str(folder))
-    yield Part("solver", SOLVER, policy, "tiny", 5, NAMESPACE, str(folder))
+    yield ReplicaSpec("solver", SOLVER, policy, "tiny", 5, NAMESPACE, str(folder))
     ray.kill(store)
 
 
@@ -74,7 +74,7 @@ def with_pool(pool: Pool, work: Callable[[Pool], Coroutine[Any, Any, None]]) -> 
     asyncio.run(asyncio.wait_for(whole(), 240))
 
 
-def test_a_replica_asks_for_its_part_of_a_gpu_and_a_late_start_says_so(part: Part) -> None:
+def test_a_replica_asks_for_its_part_of_a_gpu_and_a_late_start_says_so(part: ReplicaSpec) -> None:
     assert role_pool(part, ACTORS).resources == {"CPU": SOLVER.cpus}
     pool = role_pool(replace(part, config=replace(SOLVER, replicas=1, gpus=0.5)), ACTORS)
     assert pool.resources == {"CPU": SOLVER.cpus, "GPU": 0.5}
@@ -93,7 +93,7 @@ def test_a_replica_asks_for_its_part_of_a_gpu_and_a_late_start_says_so(part: Par
         asyncio.run(pool.start(1))
 
 
-def test_tasks_are_done_with_the_weights_they_name(part: Part) -> None:
+def test_tasks_are_done_with_the_weights_they_name(part: ReplicaSpec) -> None:
     """And payloads pass from pool to pool as references."""
     judges = role_pool(
         replace(part, role="judge", config=JudgeConfig(cpus=0.1, max_tokens=8)), ACTORS
@@ -129,7 +129,7 @@ def test_tasks_are_done_with_the_weights_they_name(part: Part) -> None:
         judges.stop()
 
 
-def test_a_proposer_replica_counts_what_nobody_could_read(part: Part) -> None:
+def test_a_proposer_replica_counts_what_nobody_could_read(part: ReplicaSpec) -> None:
     config = ProposerConfig(cpus=0.1, max_tokens=8, attempts=2)
 
     async def propose(pool: Pool) -> None:
@@ -140,14 +140,14 @@ def test_a_proposer_replica_counts_what_nobody_could_read(part: Part) -> None:
     with_pool(role_pool(replace(part, role="proposer", config=config), ACTORS), propose)
 
 
-def test_no_more_tasks_are_in_flight_than_the_pool_may_hold(part: Part) -> None:
+def test_no_more_tasks_are_in_flight_than_the_pool_may_hold(part: ReplicaSpec) -> None:
     async def many(pool: Pool) -> None:
         tasks = [Task(1, "solver", index, 0) for index in range(20)]
         work = asyncio.gather(*(pool.run(task, "draw", PROMPTS) for task in tasks))
         seen: set[tuple[int, ...]] = set()
         while not work.done():
             await asyncio.sleep(0.001)
-            seen.add(tuple(len(member.leases) for member in pool._members))
+            seen.add(tuple(len(replica.leases) for replica in pool._replicas))
             assert pool.stats().in_flight <= 4
         assert len(set(await work)) == 20 and pool.stats().done == 20
         assert (2, 2) in seen and all(max(pair) <= 2 for pair in seen)
@@ -156,11 +156,11 @@ def test_no_more_tasks_are_in_flight_than_the_pool_may_hold(part: Part) -> None:
     with_pool(role_pool(part, ACTORS), many)
 
 
-def test_what_does_not_start_is_named_with_what_it_waits_for(part: Part) -> None:
+def test_what_does_not_start_is_named_with_what_it_waits_for(part: ReplicaSpec) -> None:
     hungry = role_pool(replace(part, config=replace(SOLVER, cpus=99.0)), ACTORS)
 
     async def start_one_more(pool: Pool) -> None:
-        up = pool._members[0].handle
+        up = pool._replicas[0].handle
         mixed = Pool(
             "solver", lambda n: hungry.make_replica(n) if n else up, 2, {"CPU": 99}, ACTORS
         )
@@ -176,13 +176,13 @@ def test_what_does_not_start_is_named_with_what_it_waits_for(part: Part) -> None
         asyncio.run(hungry.start(2.0))
 
 
-def test_a_replica_that_cannot_start_says_why_at_once(part: Part) -> None:
+def test_a_replica_that_cannot_start_says_why_at_once(part: ReplicaSpec) -> None:
     lost = replace(part, policy=PolicyConfig("tiny", "nowhere"))
     with pytest.raises(ReplicaDied, match=r"solver replica \d could not start: .*nowhere"):
         asyncio.run(role_pool(lost, ACTORS).start())
 
 
-def test_a_task_that_fails_everywhere_is_given_up_with_its_reason(part: Part) -> None:
+def test_a_task_that_fails_everywhere_is_given_up_with_its_reason(part: ReplicaSpec) -> None:
     async def fail(pool: Pool) -> None:
         wrong = [replace(PROMPTS[0], prompt="a red dragon")]
         told = r"round 2 solver task 7 \(weights v0\) failed 2 times .*solver replica \d .*'dragon'"
@@ -197,12 +197,12 @@ def test_a_task_that_fails_everywhere_is_given_up_with_its_reason(part: Part) ->
     with_pool(role_pool(part, replace(ACTORS, task_attempts=2)), fail)
 
 
-def test_the_end_of_a_pool_ends_its_replicas(part: Part) -> None:
+def test_the_end_of_a_pool_ends_its_replicas(part: ReplicaSpec) -> None:
     pool = role_pool(part, ACTORS)
     handles: list[Any] = []
 
     async def look(pool: Pool) -> None:
-        handles.extend(member.handle for member in pool._members)
+        handles.extend(replica.handle for replica in pool._replicas)
 
     with_pool(pool, look)
     until = time.monotonic() + 60
@@ -212,7 +212,7 @@ def test_the_end_of_a_pool_ends_its_replicas(part: Part) -> None:
                 ray.get(handle.ready.remote(), timeout=60)
 
 
-def test_a_pool_that_is_not_started_says_so(part: Part) -> None:
+def test_a_pool_that_is_not_started_says_so(part: ReplicaSpec) -> None:
     with pytest.raises(
         RuntimeError, match=r"solver pool was given round 1 solver task 0 .* not started"
     ):

@@ -147,12 +147,12 @@ def test_the_task_of_a_replica_that_dies_while_it_drains_is_done_by_who_stays(
         ends = [asyncio.create_task(each) for each in work]
         await until(lambda: all(mark.exists() for mark in marks))
         pool._resize(1)
-        assert [member.leaving for member in pool._members] == [False, True]
+        assert [replica.leaving for replica in pool._replicas] == [False, True]
         os.kill(leaver, signal.SIGKILL)
         assert [await end for end in await asyncio.gather(*ends)] == ["rested"] * 2
         stats = pool.stats()
         assert (stats.running, stats.done, stats.lost, stats.in_flight) == (1, 4, 1, 0)
-        assert told == ["solver 1 died", "solver 1 failed"] and len(pool._members) == 1
+        assert told == ["solver 1 died", "solver 1 failed"] and len(pool._replicas) == 1
 
     with_pool(2, lose)
 

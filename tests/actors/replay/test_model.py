@@ -25,13 +25,13 @@ from actors.storage import durable
 from tests.actors.replay.replay_samples import slice_of
 from tests.actors.storage.unsafe_disk import Crash, Fault, UnsafeDisk
 
-Place = tuple[int, int]
+StoragePath = tuple[int, int]
 
 SIZES = {1: 3, 2: 1}  # slices of each round
 PLACES = [(round_, index) for round_, size in SIZES.items() for index in range(size)]
 
 
-def groups_at(place: Place) -> list[JudgedGroup]:
+def groups_at(place: StoragePath) -> list[JudgedGroup]:
     round_, index = place
     return slice_of(10 * round_ + index)[:1]
 
@@ -72,8 +72,8 @@ class ReplayLog(RuleBasedStateMachine):
     def begin(self) -> None:
         self.runs += 1
         self.folder = Path(self.home.name) / f"run-{self.runs}" / "replay"
-        self.stored: set[Place] = set()
-        self.offered: set[Place] = set()
+        self.stored: set[StoragePath] = set()
+        self.offered: set[StoragePath] = set()
         self.closed: set[int] = set()
         self.closing: set[int] = set()
         self.torn: set[Path] = set()
@@ -81,7 +81,7 @@ class ReplayLog(RuleBasedStateMachine):
         self.open()
 
     @rule(place=places)
-    def append(self, place: Place) -> None:
+    def append(self, place: StoragePath) -> None:
         self.buffer.append(*place, GROUPS[place])
         self.stored.add(place)
 

@@ -15,7 +15,7 @@ from PIL import Image
 from actors.replay.buffer import ReplayBuffer
 from actors.replay.records import JudgedGroup
 from actors.replay.segments import encode, read_segment, segment_path
-from policies.errors import named
+from policies.errors import printable
 from tests.actors.replay.replay_samples import slice_of
 from tests.mutations import (
     BYTE_CHANGES,
@@ -84,7 +84,7 @@ def test_a_segment_under_another_name_is_never_read(tmp_path: Path) -> None:
         if mutant.count("/") != 1 or "" in mutant.split("/"):
             continue
         path = put(tmp_path / mutant, GOOD[source])
-        groups = verdict(name, lambda path=path: read_segment(path), named(str(path)))
+        groups = verdict(name, lambda path=path: read_segment(path), printable(str(path)))
         assert (groups is not None) == (mutant == names[source]), f"{name}: {mutant!r}"
         same += groups is not None
         path.unlink()

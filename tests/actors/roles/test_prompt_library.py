@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.replay.records import Proposal
-from actors.roles.prompt_library import Library, bigrams, demonstrations, normalised
+from actors.roles.prompt_library import PromptLibrary, bigrams, demonstrations, normalise_prompt
 
 WORDS = st.sampled_from("a red blue circle square above left of the no".split())
 PROMPTS = st.lists(WORDS, min_size=1, max_size=7).map(" ".join)
@@ -16,8 +16,8 @@ def proposal(prompt: str, category: str = "counting", index: int = 0) -> Proposa
     return Proposal(index, category, "one kind", prompt, seed=index)
 
 
-def filled(*prompts: str, similarity: float = 0.9) -> Library:
-    library = Library(similarity)
+def filled(*prompts: str, similarity: float = 0.9) -> PromptLibrary:
+    library = PromptLibrary(similarity)
     for index, prompt in enumerate(prompts):
         library.add(proposal(prompt, "counting" if index % 2 else "portrait", index))
     return library
@@ -26,12 +26,12 @@ def filled(*prompts: str, similarity: float = 0.9) -> Library:
 def test_equal_but_for_letters_and_punctuation_is_the_same_prompt() -> None:
     library = filled("Three red circles.", "three  red, circles", "THREE RED CIRCLES!")
     assert [p.prompt for p in library.kept] == ["Three red circles."]
-    assert normalised(' A "Sun" - on\tit ') == "a sun on it"
+    assert normalise_prompt(' A "Sun" - on\tit ') == "a sun on it"
 
 
 def test_one_changed_word_of_many_is_a_near_duplicate_and_order_matters() -> None:
     long = " ".join(f"word{i}" for i in range(40))
-    library = Library(0.9)
+    library = PromptLibrary(0.9)
     assert library.add(proposal(long))
     assert not library.add(proposal(long.replace("word20", "other")))
     assert library.add(proposal(long.replace("word20", "other").replace("word10", "new")))

@@ -16,7 +16,7 @@ import torch
 
 from actors.config import JudgeConfig, ProposerConfig, SolverConfig
 from actors.replay.records import JudgedGroup, Judgement, Proposal, Task
-from actors.roles.judge import Judge, combine, reason
+from actors.roles.judge import Judge, combine, rejection_reason
 from actors.roles.proposer import Proposer
 from actors.roles.solver import Drawing, Solver
 from actors.roles.templates import load_templates
@@ -247,10 +247,10 @@ def test_votes_are_averaged_over_what_was_read(pupil: TinyPolicy) -> None:
 
 def test_the_reason_of_a_rejection_is_a_short_sentence() -> None:
     scored = [Judgement("x", 4.0, 1), Judgement("", None, 3), Judgement("y", 3.5, 1)]
-    assert reason(scored, 7.0) == "best score 4 is under 7"
-    assert reason(scored, 4.0) == ""
-    assert reason(scored[2:], 7.0) == "best score 3.5 is under 7"
-    assert reason(scored[1:2], 0.0) == "no judgement could be parsed"
+    assert rejection_reason(scored, 7.0) == "best score 4 is under 7"
+    assert rejection_reason(scored, 4.0) == ""
+    assert rejection_reason(scored[2:], 7.0) == "best score 3.5 is under 7"
+    assert rejection_reason(scored[1:2], 0.0) == "no judgement could be parsed"
 
 
 def test_ratings_answers_and_captions_come_one_a_row(pupil: TinyPolicy) -> None:

@@ -17,8 +17,8 @@ from actors.retry import patiently, refused
 from actors.storage import bucket, durable, events, sealed_folder
 from actors.storage.bucket import BucketSilent
 from actors.storage.paths import BucketPath
-from actors.storage.paths import place as named
-from actors.weights.digests import digest
+from actors.storage.paths import parse_path as named
+from actors.weights.digests import weights_digest
 from actors.weights.version_folder import DIGEST, VersionDamaged, VersionFolder
 from policies.config import ConfigError, PolicyConfig
 from tests.actors.replay.replay_samples import slice_of
@@ -112,10 +112,10 @@ def test_versions_are_public_checkpoints_there_too(place: BucketPath, tmp_path) 
     weights = small_policy(1).weights()
     durable.write(folder.path(2) / "config.json", b"{")  # of a writer that died
     for _ in range(2):
-        folder.write(1, weights, digest(weights))
+        folder.write(1, weights, weights_digest(weights))
     assert folder.versions() == [0, 1]
     read, measured = folder.read(1)
-    assert digest(read) == measured == digest(weights)
+    assert weights_digest(read) == measured == weights_digest(weights)
     durable.write(folder.path(1) / DIGEST, b"0" * 32)
     with pytest.raises(VersionDamaged, match=rf"{folder.path(1)} holds weights that hash to"):
         folder.read(1)
@@ -127,7 +127,7 @@ def test_training_goes_on_from_a_checkpoint_there_as_if_it_had_not_ended(
     def steps(learner: Learner, *numbers: int) -> str:
         for number in numbers:
             learner.step({p: (Share(e, 1.0),) for p, e in small_batch(number).items()})
-        return digest(learner.weights("ema", here=True))
+        return weights_digest(learner.weights("ema", here=True))
 
     folder, first = place / "checkpoints", Learner(small_policy(), TRAINER)
     steps(first, 1, 2)

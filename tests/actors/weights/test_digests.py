@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
 from actors.retry import Signal
-from actors.weights.digests import digest
+from actors.weights.digests import weights_digest
 from actors.weights.store import PART_BYTES, UnknownVersion, WeightStore, parts
 
 
@@ -43,11 +43,11 @@ TYPES = st.sampled_from(["<f4", "<f2", "<u2", "<i8", "|b1", ">f4"])
 
 @given(arrays_of.arrays(TYPES, SHAPES))
 def test_the_digest_does_not_depend_on_memory_layout(array: np.ndarray) -> None:
-    once = digest({"a": array})
-    assert once == digest({"a": np.asfortranarray(array).reshape(array.shape)})
-    assert once == digest({"a": array[...].copy()})
-    assert once != digest({"b": array})
-    assert once != digest({"a": array[None]})
+    once = weights_digest({"a": array})
+    assert once == weights_digest({"a": np.asfortranarray(array).reshape(array.shape)})
+    assert once == weights_digest({"a": array[...].copy()})
+    assert once != weights_digest({"b": array})
+    assert once != weights_digest({"a": array[None]})
 
 
 def test_the_digest_sees_every_change() -> None:
@@ -59,8 +59,8 @@ def test_the_digest_sees_every_change() -> None:
         {"b": base["a"], "a": base["b"]},
         {**base, "b": np.array([1, np.nextafter(np.float32(1), np.float32(2))], np.float32)},
     ]
-    assert len({digest(each) for each in [base, *others]}) == 6
-    assert digest(dict(reversed(base.items()))) == digest(base)
+    assert len({weights_digest(each) for each in [base, *others]}) == 6
+    assert weights_digest(dict(reversed(base.items()))) == weights_digest(base)
 
 
 def test_a_wait_ends_as_soon_as_it_can() -> None:

@@ -15,7 +15,7 @@ import ray
 import torch
 
 from actors.weights import store as weight_store
-from actors.weights.digests import DigestMismatch, digest
+from actors.weights.digests import DigestMismatch, weights_digest
 from actors.weights.mapped import MappedWeights, WeightsTampered
 from actors.weights.store import UnknownVersion, WeightStoreActor, put
 
@@ -83,7 +83,7 @@ def wait(ref: Any) -> Any:
 
 def publish(store: Any, version: int, made_of: int | None = None) -> str:
     arrays = weights(version if made_of is None else made_of)
-    stated = digest(arrays)
+    stated = weights_digest(arrays)
     wait(store.publish.remote(version, put(arrays, store), stated))
     return stated
 
@@ -176,7 +176,7 @@ def test_a_lost_copy_is_replaced_when_published_again(store: Any, start: Start) 
     (replica,) = start(1)
     owner = WeightStoreActor.remote(kept_versions=2)
     arrays = weights(3)
-    wait(store.publish.remote(3, put(arrays, owner), digest(arrays)))
+    wait(store.publish.remote(3, put(arrays, owner), weights_digest(arrays)))
     ray.kill(owner)
     await_lost(wait(store.get.remote(3))[0])
     loading = replica.load.remote(3)

@@ -13,7 +13,7 @@ import ray
 from safetensors.numpy import load_file, save_file
 
 from actors.storage import events
-from actors.weights.digests import DigestMismatch, digest
+from actors.weights.digests import DigestMismatch, weights_digest
 from actors.weights.mapped import MappedWeights
 from actors.weights.store import UnknownVersion, WeightStoreActor, publish
 from actors.weights.version_folder import VersionDamaged, VersionFolder
@@ -36,13 +36,13 @@ def weights(version: int) -> dict[str, np.ndarray]:
 
 def write(folder: VersionFolder, version: int, made_of: int | None = None) -> None:
     arrays = weights(version if made_of is None else made_of)
-    folder.write(version, arrays, digest(arrays))
+    folder.write(version, arrays, weights_digest(arrays))
 
 
 def same(folder: VersionFolder, version: int) -> bool:
     """Whether what is read is what was published, by its digest and by its arrays."""
     arrays, measured = folder.read(version)
-    return measured == digest(arrays) == digest(weights(version))
+    return measured == weights_digest(arrays) == weights_digest(weights(version))
 
 
 def test_what_was_written_is_read_and_is_a_public_checkpoint(folder: VersionFolder) -> None:
@@ -51,7 +51,9 @@ def test_what_was_written_is_read_and_is_a_public_checkpoint(folder: VersionFold
     assert folder.versions() == [0, 1, 2]
     for version in (0, 1, 2):
         assert same(folder, version)
-    assert digest(TinyPolicy.from_pretrained(folder.path(2)).weights()) == digest(weights(2))
+    assert weights_digest(TinyPolicy.from_pretrained(folder.path(2)).weights()) == weights_digest(
+        weights(2)
+    )
 
 
 def test_the_same_again_is_nothing_and_others_are_refused(folder: VersionFolder) -> None:
@@ -103,7 +105,7 @@ def test_a_killed_store_comes_back_with_every_version(
 
         def load(self, version: int) -> str:
             self.mapped.load(self.policy, version)
-            return digest(self.policy.weights())
+            return weights_digest(self.policy.weights())
 
     store = WeightStoreActor.remote(2, folder)
     replica = Replica.remote(store)
@@ -114,7 +116,7 @@ def test_a_killed_store_comes_back_with_every_version(
     os.kill(first["pid"], signal.SIGKILL)
     for version in (3, 1, 0, 2):
         answer = replica.load.remote(version)
-        assert ray.get(answer, timeout=PATIENCE) == digest(weights(version))
+        assert ray.get(answer, timeout=PATIENCE) == weights_digest(weights(version))
     assert ray.get(store.versions.remote(), timeout=PATIENCE) == [0, 1, 2, 3]
     assert [event["who"] for event in events.read(tmp_path)] == ["weight store"] * 2
     publish(weights(4), 4, store, PATIENCE, PATIENCE)

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from actors.replay.records import JudgedGroup, Judgement, Rollout
 from actors.replay.segments import FORMAT, SCHEMA, encode, segment_path, write_segment
 from cluster.gallery import server
-from cluster.gallery.address import Door
+from cluster.gallery.address import GalleryAddress
 from cluster.gallery.views import Gallery
 from cluster.recipes import recipe
 from policies.interface import Picture
@@ -89,13 +89,13 @@ def _renumbered(table: pa.Table, round_: int, slice_: int) -> bytes:
 class Client:
     """Sends paths as they are, which a browser would tidy first."""
 
-    def __init__(self, gallery: Gallery, door: Door) -> None:
-        self.gallery, self.door = gallery, door
+    def __init__(self, gallery: Gallery, address: GalleryAddress) -> None:
+        self.gallery, self.address = gallery, address
 
     def get(
         self, path: str, method: str = "GET", **headers: str
     ) -> tuple[int, dict[str, str], bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.door.port, timeout=120)
+        connection = http.client.HTTPConnection("127.0.0.1", self.address.port, timeout=120)
         try:
             connection.request(method, path, headers=headers)
             answer = connection.getresponse()
@@ -123,9 +123,9 @@ class Client:
 @contextmanager
 def serving(folder: Path, token: str = "") -> Iterator[Client]:
     gallery = Gallery(folder)
-    listening, door = server.listen(Door.of("127.0.0.1", 0, token))
+    listening, address = server.listen(GalleryAddress.of("127.0.0.1", 0, token))
     loop = asyncio.new_event_loop()
-    work = loop.create_task(server.serve(gallery, door, listening))
+    work = loop.create_task(server.serve(gallery, address, listening))
 
     def answer() -> None:
         try:
@@ -136,7 +136,7 @@ def serving(folder: Path, token: str = "") -> Iterator[Client]:
     thread = threading.Thread(target=answer)
     thread.start()
     try:
-        yield Client(gallery, door)
+        yield Client(gallery, address)
     finally:
         loop.call_soon_threadsafe(work.cancel)
         thread.join(30)

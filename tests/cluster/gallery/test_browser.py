@@ -38,7 +38,7 @@ def watch(
             assert tab.troubles == []
 
     with serving(folder, token) as client:
-        asyncio.run(scene(client.door.link + after))
+        asyncio.run(scene(client.address.link + after))
 
 
 def test_new_groups_appear_while_the_page_stays_open(tmp_path: Path) -> None:

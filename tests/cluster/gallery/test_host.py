@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from actors.storage import events
-from cluster.gallery.address import Door
+from cluster.gallery.address import GalleryAddress
 from cluster.gallery.host import beside
 from tests.cluster.gallery.gallery_samples import add, plain_group, run_folder
 
@@ -42,7 +42,7 @@ def test_it_comes_back_under_its_link_and_goes_with_its_run(
     folder, _ = run_folder(tmp_path)
     add(folder, 1, 0, plain_group(1, 0))
     told: list[str] = []
-    with beside(folder, Door.of("127.0.0.1", 0, ""), told.append):
+    with beside(folder, GalleryAddress.of("127.0.0.1", 0, ""), told.append):
         wait(lambda: told, "the link")
         link = told[0].removeprefix("gallery ")
         assert answers(link)
@@ -61,7 +61,7 @@ def test_a_port_that_is_taken_costs_the_gallery_and_nothing_else(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         began = time.monotonic()
-        with beside(folder, Door.of("127.0.0.1", port, ""), told.append):
+        with beside(folder, GalleryAddress.of("127.0.0.1", port, ""), told.append):
             assert time.monotonic() - began < LONG_S and told == []
             wait(lambda: told, "what is wrong")
     assert told == [
@@ -75,7 +75,7 @@ def test_a_run_shorter_than_the_start_of_its_gallery_hears_nothing(
 ) -> None:
     folder, _ = run_folder(tmp_path)
     told: list[str] = []
-    with beside(folder, Door.of("127.0.0.1", 0, ""), told.append):
+    with beside(folder, GalleryAddress.of("127.0.0.1", 0, ""), told.append):
         pass
     with beside(folder, None, told.append):
         pass
@@ -84,6 +84,6 @@ def test_a_run_shorter_than_the_start_of_its_gallery_hears_nothing(
 
 def test_a_gallery_that_cannot_start_is_told_in_one_line(ray_cluster: str, tmp_path: Path) -> None:
     told: list[str] = []
-    with beside(tmp_path / "nothing", Door.of("127.0.0.1", 0, ""), told.append):
+    with beside(tmp_path / "nothing", GalleryAddress.of("127.0.0.1", 0, ""), told.append):
         wait(lambda: told, "what is wrong")
     assert len(told) == 1 and "\n" not in told[0] and "is not a run folder" in told[0]

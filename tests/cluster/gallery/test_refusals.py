@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from cluster import commands
-from cluster.gallery.address import Door, GalleryError
+from cluster.gallery.address import GalleryAddress, GalleryError
 from cluster.gallery.views import Gallery
 from policies.config import ConfigError
 from tests.cluster.gallery.gallery_samples import (
@@ -122,13 +122,13 @@ def test_a_token_opens_once_and_then_a_cookie_does(tmp_path: Path) -> None:
         assert "HttpOnly" in cookie and "SameSite=Lax" in cookie
         assert client.get("/api/run", Cookie=cookie.split(";")[0])[0] == 200
         assert client.get("/api/run", Cookie=cookie.split(";")[0], Host="gallery.example")[0] == 200
-        assert TOKEN not in client.door.announcement and TOKEN not in repr(client.door)
+        assert TOKEN not in client.address.announcement and TOKEN not in repr(client.address)
 
 
 def test_whoever_opens_it_to_others_is_told() -> None:
-    assert "UNICORN_GALLERY_TOKEN would close it" in Door("0.0.0.0", 80).announcement
-    assert Door("127.0.0.1", 80).announcement == "gallery http://127.0.0.1:80/"
-    assert Door("::1", 80).link == "http://[::1]:80/"
+    assert "UNICORN_GALLERY_TOKEN would close it" in GalleryAddress("0.0.0.0", 80).announcement
+    assert GalleryAddress("127.0.0.1", 80).announcement == "gallery http://127.0.0.1:80/"
+    assert GalleryAddress("::1", 80).link == "http://[::1]:80/"
 
 
 def test_the_link_of_a_job_is_known_before_or_there_is_none() -> None:
@@ -138,10 +138,14 @@ def test_the_link_of_a_job_is_known_before_or_there_is_none() -> None:
         ("0.0.0.0", "http://head:80/"),
         ("::", "http://head:80/"),
     ):
-        assert commands._link(Door(host, 80, "digest"), dashboard) == link
-    assert commands._link(Door("0.0.0.0", 0), dashboard) == commands._link(None, dashboard) == ""
+        assert commands._link(GalleryAddress(host, 80, "digest"), dashboard) == link
+    assert (
+        commands._link(GalleryAddress("0.0.0.0", 0), dashboard)
+        == commands._link(None, dashboard)
+        == ""
+    )
     with pytest.raises(GalleryError, match="port is 65536: it must be from 0"):
-        Door.of("127.0.0.1", 65536, "")
+        GalleryAddress.of("127.0.0.1", 65536, "")
 
 
 def test_a_damaged_file_is_named_and_nothing_of_it_shown(tmp_path: Path) -> None:

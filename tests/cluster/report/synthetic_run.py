@@ -14,7 +14,7 @@ import numpy as np
 from actors.config import ProposerConfig, SolverConfig
 from actors.replay.buffer import ReplayBuffer
 from actors.replay.records import JudgedGroup, Judgement, Rollout
-from actors.roles.judge import reason
+from actors.roles.judge import rejection_reason
 from cluster.recipes import recipe
 from evaluation import audit, grading
 from evaluation.config import EvaluationConfig
@@ -113,7 +113,7 @@ def group(config: RunConfig, round_: int, index: int) -> JudgedGroup:
         round=round_, index=index, category=prompt.category, subcategory=prompt.subcategory,
         prompt=prompt.text, prompt_seed=derive(0, round_, index), weight_version=round_ - 1,
         judge_version=round_ - 1, rollouts=rollouts,
-        reason=reason([r.judgement for r in rollouts], config.judge.accept_at),
+        reason=rejection_reason([r.judgement for r in rollouts], config.judge.accept_at),
     )  # fmt: skip
 
 

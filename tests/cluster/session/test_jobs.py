@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from actors.replay.segments import log_digest
-from actors.weights.digests import digest
+from actors.weights.digests import weights_digest
 from cluster.recipes import recipe
 from cluster.session import jobs
 from policies.config import ConfigError
@@ -72,7 +72,7 @@ def answers(link: str) -> bool:
 
 def outcome(run: Path) -> tuple[str, str]:
     weights = TinyPolicy.from_pretrained(run / "versions/00001").weights()
-    return log_digest(run / "replay"), digest(weights)
+    return log_digest(run / "replay"), weights_digest(weights)
 
 
 def test_a_job_that_is_stopped_and_submitted_again_ends_as_if_undisturbed(

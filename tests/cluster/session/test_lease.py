@@ -21,11 +21,11 @@ from cluster.session.lock import FILE, RunBusy
 ROOT = Path(__file__).parents[3]
 DRIVER = """
 import sys, time
-from actors.storage.paths import place
+from actors.storage.paths import parse_path
 from cluster.session import lease
 from cluster.session.driver import driving
 lease.BEAT_S = 0.5
-with driving(place(sys.argv[1]), print):
+with driving(parse_path(sys.argv[1]), print):
     print("driving", flush=True)
     time.sleep(600)
 """

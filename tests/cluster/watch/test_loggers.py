@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from actors.storage.paths import place
+from actors.storage.paths import parse_path
 from cluster.watch import loggers
 from cluster.watch.loggers import Follower, following
 from policies.config import ConfigError
@@ -106,4 +106,4 @@ def test_an_unknown_logger_is_refused_by_name(
         loggers.require(("wandb",), tmp_path)
     monkeypatch.undo()
     with pytest.raises(ConfigError, match=r"writes into the run folder, and that is s3://b/runs/x"):
-        loggers.require(("tensorboard",), place("s3://b/runs/x"))
+        loggers.require(("tensorboard",), parse_path("s3://b/runs/x"))
