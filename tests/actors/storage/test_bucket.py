@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote, urlsplit
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
@@ -14,7 +17,7 @@ from actors import retry
 from actors.replay.buffer import ReplayBuffer, ReplayUnwritable
 from actors.replay.segments import SegmentError, log_digest, read_segment, read_texts
 from actors.retry import patiently
-from actors.storage import bucket, events, sealed_folder, storage
+from actors.storage import bucket, clients, events, sealed_folder, storage
 from actors.storage.bucket import BucketSilent, BucketStorage
 from actors.storage.paths import BucketPath
 from actors.storage.paths import parse_path as named
@@ -286,3 +289,46 @@ def test_a_damaged_file_is_named_where_the_bucket_answers(place: BucketPath) -> 
     storage.write(path, data[:-300] + bytes(292) + data[-8:])
     with pytest.raises(SegmentError, match="was not written by this program"):
         read_texts(path)
+
+
+def test_the_keys_of_a_profile_are_found(
+    place: BucketPath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = tmp_path / "credentials"
+    keys.write_text("[work]\naws_access_key_id = who\naws_secret_access_key = hidden-from-all\n")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv(clients.CREDENTIALS, str(keys))
+    monkeypatch.setenv("AWS_PROFILE", "work")
+    clients._of.cache_clear()
+    try:
+        storage.write(place / "x", b"1")
+        assert storage.read(place / "x") == b"1"
+    finally:
+        clients._of.cache_clear()
+
+
+def test_marks_of_folders_are_no_files(place: BucketPath) -> None:
+    """As some tools leave them: empty files whose names end like those of folders."""
+    storage.write(place / "a" / "b", b"1")
+    port = urlsplit(os.environ["AWS_ENDPOINT_URL"]).port
+    for mark in (place, place / "a"):
+        key = str(mark).removeprefix("s3://")
+        urlopen(Request(f"http://127.0.0.1:{port}/{quote(key)}/", method="PUT", data=b""))
+    assert storage.files(place) == [place / "a" / "b"]
+    assert storage.names(place) == ["a"]
+
+
+def test_what_is_left_early_was_never_written(place: BucketPath) -> None:
+    part = bytes(6 * 2**20)
+    with pytest.raises(RuntimeError), BucketStorage().open_sink(place / "x") as sink:
+        for _ in range(4):
+            sink.write(part)
+        raise RuntimeError("died")
+    assert not storage.exists(place / "x")
+    with BucketStorage().open_sink(place / "x") as sink:
+        for _ in range(4):
+            sink.write(part)
+        assert sink.tell() == 4 * len(part)
+    assert storage.read(place / "x") == 4 * part
+    assert storage.tail(place / "x", 5) == bytes(5)
