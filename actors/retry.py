@@ -18,6 +18,7 @@ from tenacity import (
     RetryCallState,
     Retrying,
     retry_if_exception,
+    retry_if_exception_type,
     stop_after_attempt,
     wait_fixed,
 )
@@ -49,52 +50,39 @@ class WaitTimeout(UserError, TimeoutError):
         )
 
 
-def again(
-    work: Callable[[], T],
-    passes: Callable[[BaseException], bool],
+def retrying(
+    kind: Callable[..., Any],
+    passes: type[BaseException] | Callable[[BaseException], bool],
     pause_s: float,
     seconds: Callable[[], float],
-) -> T:
-    """Returns what `work` gives, trying again every `pause_s` seconds while its error `passes`.
-    Raises the last error when `seconds()` are over, which may change while this waits."""
-    return Retrying(**_rule(passes, pause_s, seconds))(work)
+    on_pause: Callable[[BaseException], object] | None = None,
+) -> Any:
+    """Returns what calls a function until it succeeds, of tenacity's `kind` Retrying or
+    AsyncRetrying: every `pause_s` seconds while its error `passes`. It raises the last error when
+    `seconds()` are over, which may change meanwhile; `on_pause` hears the others."""
 
-
-async def again_async(
-    work: Callable[[], Awaitable[T]],
-    passes: Callable[[BaseException], bool],
-    pause_s: float,
-    seconds: Callable[[], float],
-    on_pause: Callable[[BaseException], object],
-) -> T:
-    """Does what `again` does; `on_pause` hears the error before each pause."""
-
-    def before_sleep(state: RetryCallState) -> None:
-        error = state.outcome and state.outcome.exception()
-        if error:
-            on_pause(error)
-
-    rule = _rule(passes, pause_s, seconds)
-    return await AsyncRetrying(**rule, before_sleep=before_sleep)(work)
-
-
-def _rule(
-    passes: Callable[[BaseException], bool], pause_s: float, seconds: Callable[[], float]
-) -> dict[str, Any]:
     def over(state: RetryCallState) -> bool:
         return (state.seconds_since_start or 0.0) + pause_s > seconds()
 
-    return {
-        "retry": retry_if_exception(passes), "wait": wait_fixed(pause_s), "stop": over,
-        "reraise": True,
-    }  # fmt: skip
+    def before_sleep(state: RetryCallState) -> None:
+        error = state.outcome and state.outcome.exception()
+        if error and on_pause:
+            on_pause(error)
+
+    rule = (
+        retry_if_exception_type(passes) if isinstance(passes, type) else retry_if_exception(passes)
+    )
+    return kind(
+        retry=rule, wait=wait_fixed(pause_s), stop=over, before_sleep=before_sleep, reraise=True
+    )
 
 
 def patiently(write: Callable[[], T], what: str, seconds: float) -> T:
     """Returns what `write` gives, done again and again while the disk takes no writes or the bucket
     does not answer. `write` must leave nothing behind when it fails. Raises WaitTimeout."""
     try:
-        return again(write, _takes_no_writes, PAUSE_S, lambda: seconds)
+        done: T = retrying(Retrying, _takes_no_writes, PAUSE_S, lambda: seconds)(write)
+        return done
     except OSError as error:
         if not _takes_no_writes(error):
             raise
@@ -112,7 +100,8 @@ def _takes_no_writes(error: BaseException) -> bool:
 def despite_loss(ask: Callable[[], T], seconds: float) -> T:
     """Returns what `ask` gives, asked again when an object is lost with the process that owned it,
     which comes back. Raises ObjectLostError after `seconds`."""
-    return again(ask, _object_lost, LOST_PAUSE_S, lambda: seconds)
+    found: T = retrying(Retrying, _object_lost, LOST_PAUSE_S, lambda: seconds)(ask)
+    return found
 
 
 def _object_lost(error: BaseException) -> bool:

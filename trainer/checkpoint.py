@@ -74,9 +74,9 @@ def save(
     `kept` newest are deleted. The same cursor again is a no-op. A disk that takes no writes is
     waited for, for `pause_s` seconds at most. Raises CheckpointError."""
     path = folder / cursor.name
-    if learner.any_rank(sealed_folder.is_whole(path, MANIFEST)):
+    if learner.any_rank(storage.is_whole(path, MANIFEST)):
         return path
-    aside = sealed_folder.aside_of(path)
+    aside = storage.staging(path)
     what = f"checkpoint {cursor.name}"
     if learner.rank == 0:
         patiently(lambda: _begin(folder, aside, path), what, pause_s)
@@ -112,7 +112,7 @@ def finished(folder: StoragePath) -> dict[int, StoragePath]:
 def verify(path: StoragePath) -> Checkpoint:
     """Raises CheckpointError naming the first file that is missing, added or altered."""
     found, stated = _manifest(path)
-    foreign = storage.storage_of(path).foreign(path, {MANIFEST, *stated})
+    foreign = storage.foreign(path, {MANIFEST, *stated})
     for name in sorted(foreign | set(stated)):
         fault = _fault(path / name, stated.get(name))
         if fault:
@@ -160,13 +160,13 @@ def _dcp_errors(fault: str, fix: str) -> Iterator[None]:
 
 def _begin(folder: StoragePath, aside: StoragePath, path: StoragePath) -> None:
     _remove_leftovers(folder, path)
-    sealed_folder.begin(aside)
+    storage.begin(aside)
 
 
 def _sealed_meanwhile(path: StoragePath) -> bool:
     """Never raises, for the other ranks wait for the answer."""
     with suppress(BucketSilent):
-        return sealed_folder.is_whole(path, MANIFEST, patience_s=0)
+        return storage.is_whole(path, MANIFEST, patience_s=0)
     return False
 
 
@@ -181,7 +181,7 @@ def _finish(
     aside: StoragePath, path: StoragePath, cursor: Cursor, settings: Mapping[str, Any]
 ) -> None:
     """Writes the manifest and gives the folder its name."""
-    if sealed_folder.is_whole(path, MANIFEST):
+    if storage.is_whole(path, MANIFEST):
         return storage.sync(path.parent)  # it got its name before the disk was full
     # Not what lies there: of a writer that is cut off but not dead some may be there, or gone.
     files = {name: _sha256(aside / name) for name in shards.written(aside)}
@@ -195,14 +195,14 @@ def _prune(folder: StoragePath, kept: int) -> None:
     newest = list(_folders(folder))
     ended = list(finished(folder).values())
     for path in set(newest[kept:]) - set(ended[-KEPT_VERSIONS:]):
-        sealed_folder.discard(path, MANIFEST)
+        storage.discard(path, MANIFEST)
 
 
 def _remove_leftovers(folder: StoragePath, but: StoragePath) -> None:
     for name in storage.names(folder):
-        left = name.startswith("step-") and not sealed_folder.is_whole(folder / name, MANIFEST)
+        left = name.startswith("step-") and not storage.is_whole(folder / name, MANIFEST)
         if left and folder / name != but:
-            sealed_folder.remove(folder / name)
+            storage.remove(folder / name)
 
 
 def _folders(folder: StoragePath) -> Iterator[StoragePath]:
@@ -210,7 +210,7 @@ def _folders(folder: StoragePath) -> Iterator[StoragePath]:
     numbered = []
     for name in storage.names(folder):
         match = NAME.fullmatch(name)
-        if match and sealed_folder.is_whole(folder / name, MANIFEST):
+        if match and storage.is_whole(folder / name, MANIFEST):
             numbered.append((int(match[1]), int(match[2]), folder / name))
         elif not (match or name.endswith(LEFTOVER)):
             raise CheckpointError(

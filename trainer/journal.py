@@ -7,6 +7,7 @@ of steps that the checkpoint does not hold are dropped, for those steps are done
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,5 +43,7 @@ class Journal:
         """Returns the newest whole row; reads only the end of a long file."""
         if not storage.exists(self.path):
             return None
-        *whole, _torn = storage.tail(self.path, LONGEST_ROW).split(b"\n")
+        with storage.open_file(self.path) as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - LONGEST_ROW))
+            *whole, _torn = file.read().split(b"\n")
         return json.loads(whole[-1]) if whole else None

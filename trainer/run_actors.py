@@ -16,6 +16,7 @@ from typing import Any, Protocol, Self
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from tenacity import AsyncRetrying
 
 from actors.config import JudgeConfig, ProposerConfig, SolverConfig
 from actors.metrics.meter import Meter
@@ -24,7 +25,7 @@ from actors.pool.pool import Pool
 from actors.replay.buffer import ReplayBufferActor, ReplayUnwritable
 from actors.replay.records import Role
 from actors.replica import ReplicaSpec, role_pool
-from actors.retry import ANSWER_S, again_async, run_in_thread, within
+from actors.retry import ANSWER_S, retrying, run_in_thread, within
 from actors.storage import bucket, events, storage
 from actors.storage.paths import run_folder
 from actors.weights.store import WeightStoreActor
@@ -171,10 +172,9 @@ class RunActors:
             self.paused = True
             self.progress.trouble(f"paused: {message_of(error)}")
 
-        await again_async(
-            lambda: self.within(ask(), what), lambda error: isinstance(error, ReplayUnwritable),
-            WATCH_S, lambda: self.config.actors.pause_deadline, pause,
-        )  # fmt: skip
+        longest = self.config.actors.pause_deadline
+        asking = retrying(AsyncRetrying, ReplayUnwritable, WATCH_S, lambda: longest, pause)
+        await asking(lambda: self.within(ask(), what))
         self.paused = False
 
     def poisoned(self, error: Poisoned) -> None:

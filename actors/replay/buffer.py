@@ -22,7 +22,7 @@ from actors.replay.segments import encode, read_segment, round_folder, segment_p
 from actors.retry import Signal
 from actors.storage import storage
 from actors.storage.events import note_start
-from actors.storage.paths import StoragePath, locate, parse_path
+from actors.storage.paths import TORN, StoragePath, locate, parse_path
 from policies.errors import UserError
 
 Slices = list[tuple[int, list[JudgedGroup]]]
@@ -167,7 +167,9 @@ class ReplayBuffer:
         """Sets torn files aside, and lets no power failure take back what was found: who wrote
         it may have died before it synced the folder."""
         try:
-            torn = index.set_aside | {storage.set_aside(path) for path in index.torn}
+            for path in index.torn:
+                storage.move(path, path.with_name(path.name + TORN))
+                index.set_aside.add(path.with_name(path.name + TORN))
             for folder in index.folders:
                 storage.sync(folder)
         except OSError as error:
@@ -175,7 +177,7 @@ class ReplayBuffer:
                 f"replay folder {self.folder} takes no writes ({error}): what a crash left there "
                 f"could not be set right; make it writable and do it again, nothing was lost"
             ) from error
-        return torn
+        return index.set_aside
 
 
 def _unwritable(folder: StoragePath, need: int, what: str, error: OSError) -> ReplayUnwritable:

@@ -19,10 +19,11 @@ from typing import Any, BinaryIO, TypeVar, cast
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+from tenacity import Retrying
 
-from actors.retry import again
+from actors.retry import retrying
 from actors.storage.clients import client, why
-from actors.storage.paths import TORN, BucketPath, StoragePath
+from actors.storage.paths import BucketPath, StoragePath
 from actors.storage.streams import Sink, opened
 from policies.errors import UserError
 
@@ -54,8 +55,6 @@ def wait_at_most(seconds: float) -> None:
 class BucketStorage:
     """All buckets: which one is the first part of a path."""
 
-    relist_s = 10.0  # each list is paid for
-
     def write(self, path: StoragePath, data: bytes) -> None:
         """Stores it by one PUT, or large data by one upload in parts."""
         _ask(path, "written", 0, lambda at, key: obstore.put(at, key, data))
@@ -86,17 +85,9 @@ class BucketStorage:
     def read(self, path: StoragePath, patience_s: float | None = None) -> bytes:
         return _ask(path, "read", patience_s, lambda at, key: bytes(obstore.get(at, key).bytes()))
 
-    def head(self, path: StoragePath, size: int) -> bytes:
-        return self.read(path, 0)[:size]
-
-    def tail(self, path: StoragePath, size: int) -> bytes:
-        with self.open_file(path) as file:
-            file.seek(max(0, file.seek(0, 2) - size))
-            return file.read()
-
-    def open_file(self, path: StoragePath) -> BinaryIO:
+    def open_file(self, path: StoragePath, patience_s: float | None = None) -> BinaryIO:
         """Opens it; each part that is asked for is one request."""
-        meta = _ask(path, "read", None, obstore.head)
+        meta = _ask(path, "read", patience_s, obstore.head)
 
         def fetch(start: int, end: int) -> Any:
             return _ask(
@@ -141,6 +132,9 @@ class BucketStorage:
     def search(self, folder: StoragePath, pattern: str) -> list[StoragePath]:
         return []
 
+    def rest_s(self, folder: StoragePath) -> float:
+        return 10.0  # each look is paid for
+
     def append(self, path: StoragePath, line: bytes) -> None:
         there = self.read(path, 0) if self.is_file(path) else b""
         if not there.endswith(line):  # else only the answer was lost, the last time
@@ -162,11 +156,6 @@ class BucketStorage:
 
     def move(self, path: StoragePath, to: StoragePath) -> None:
         _ask(path, "renamed", 0, lambda at, key: obstore.rename(at, key, client(to)[1]))
-
-    def set_aside(self, path: StoragePath) -> StoragePath:
-        aside = path.with_name(path.name + TORN)
-        self.move(path, aside)
-        return aside
 
     def delete(self, path: StoragePath) -> None:
         """Deletes the file, if it is there."""
@@ -192,13 +181,13 @@ class BucketStorage:
             return str(error)
         return ""
 
-    def staging(self, path: StoragePath, token: str) -> StoragePath:
+    def staging(self, path: StoragePath, token: str = "") -> StoragePath:
         return path
 
     def begin(self, aside: StoragePath) -> None:
         """Deletes nothing: another writer, whom nobody thinks alive, may just have set the seal."""
 
-    def finish(self, aside: StoragePath, path: StoragePath) -> None:
+    def publish(self, aside: StoragePath, path: StoragePath) -> None:
         """Does nothing: the seal has done it."""
 
     def is_whole(self, path: StoragePath, seal: str, patience_s: float | None = None) -> bool:
@@ -255,10 +244,11 @@ def _ask(path: StoragePath, done: str, patience_s: float | None, ask: Callable[[
         with _translated(path, done):
             return ask(*client(path))
 
-    return again(
-        once, lambda error: isinstance(error, BucketSilent), AGAIN_S,
-        lambda: READ_S if patience_s is None else patience_s,
-    )  # fmt: skip
+    def patience() -> float:
+        return READ_S if patience_s is None else patience_s
+
+    found: T = retrying(Retrying, BucketSilent, AGAIN_S, patience)(once)
+    return found
 
 
 @contextmanager

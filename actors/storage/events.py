@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from actors.storage import storage
 from actors.storage.paths import StoragePath, parse_path
-from actors.storage.storage import storage_of
 
 FILE = "events.jsonl"
 STARTED = "started"
@@ -26,7 +26,7 @@ def note(folder: str | StoragePath, who: str, what: str, **facts: Any) -> None:
     else."""
     event = {"at": round(time.time(), 3), "who": who, "what": what, **facts}
     file = parse_path(folder) / FILE
-    storage_of(file).add(file, (json.dumps(event) + "\n").encode())
+    storage.add(file, (json.dumps(event) + "\n").encode())
 
 
 def note_start(folder: str | StoragePath, who: str) -> None:
@@ -51,7 +51,7 @@ def read(folder: str | StoragePath) -> list[dict[str, Any]]:
     """Returns all events in the order in which they were written; what a full disk tore is left
     out."""
     file, found = parse_path(folder) / FILE, []
-    for line in storage_of(file).added(file).split(b"\n"):
+    for line in storage.added(file).split(b"\n"):
         try:
             event = json.loads(line)
         except ValueError:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from actors.retry import FULL
-from actors.storage.paths import LEFTOVER, TORN
+from actors.storage.paths import LEFTOVER
 
 
 class Files:
@@ -48,8 +48,6 @@ def sync(path: Path) -> None:
 class LocalStorage:
     """A disk of this machine, or one that it has mounted."""
 
-    relist_s = 1.0
-
     def write(self, path: Path, data: bytes) -> None:
         self.make_folder(path.parent)
         aside = path.with_name(
@@ -68,16 +66,7 @@ class LocalStorage:
     def read(self, path: Path) -> bytes:
         return path.read_bytes()
 
-    def head(self, path: Path, size: int) -> bytes:
-        with path.open("rb") as file:
-            return file.read(size)
-
-    def tail(self, path: Path, size: int) -> bytes:
-        with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - size))
-            return file.read()
-
-    def open_file(self, path: Path) -> BinaryIO:
+    def open_file(self, path: Path, patience_s: float | None = None) -> BinaryIO:
         return path.open("rb")
 
     def exists(self, path: Path) -> bool:
@@ -106,6 +95,9 @@ class LocalStorage:
         # os.path.isdir, for it never raises
         return sorted(folder.glob(pattern)) if os.path.isdir(folder) else []  # noqa: PTH112
 
+    def rest_s(self, folder: Path) -> float:
+        return 1.0
+
     def append(self, path: Path, line: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab", buffering=0) as file:
@@ -124,11 +116,9 @@ class LocalStorage:
     def added(self, path: Path) -> bytes:
         return path.read_bytes() if path.exists() else b""
 
-    def set_aside(self, path: Path) -> Path:
-        aside = path.with_name(path.name + TORN)
-        FILES.move(path, aside)
+    def move(self, path: Path, to: Path) -> None:
+        FILES.move(path, to)
         sync(path.parent)
-        return aside
 
     def make_folder(self, path: Path) -> None:
         if path.is_dir():
@@ -161,14 +151,14 @@ class LocalStorage:
                 return f"the disk of {folder} takes no writes ({os.strerror(error.errno)}); {fix}"
         return ""
 
-    def staging(self, path: Path, token: str) -> Path:
+    def staging(self, path: Path, token: str = "") -> Path:
         return path.with_name(f"{path.name}{token}{LEFTOVER}")
 
     def begin(self, aside: Path) -> None:
         self.make_folder(aside.parent)
         aside.mkdir()
 
-    def finish(self, aside: Path, path: Path) -> None:
+    def publish(self, aside: Path, path: Path) -> None:
         aside.rename(path)
         sync(path.parent)
 
@@ -180,7 +170,7 @@ class LocalStorage:
         return set(self.names(path)) - own
 
     def discard(self, path: Path, seal: str) -> None:
-        doomed = self.staging(path, "")
+        doomed = self.staging(path)
         path.rename(doomed)
         self.remove(doomed)
 

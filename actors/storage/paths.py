@@ -1,7 +1,7 @@
 """Where a run is kept: a folder of a disk, or an address in a bucket.
 
 Invariant: an address is a name and nothing else: it has no method that reads or writes, so whoever
-does that asks `storage_of` it, for both kinds. It never holds a secret.
+does that asks `actors.storage.storage`, for both kinds. It never holds a secret.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class VersionFolder:
     def versions(self) -> list[int]:
         """Those that can be read, in order."""
         numbers = (int(name) for name in storage.names(self.folder) if name.isdigit())
-        return [0, *sorted(n for n in numbers if sealed_folder.is_whole(self.path(n), DIGEST))]
+        return [0, *sorted(n for n in numbers if storage.is_whole(self.path(n), DIGEST))]
 
     def read(self, version: int) -> tuple[dict[str, np.ndarray], str]:
         """Its weights and their digest. Raises VersionDamaged if they are not what was published."""
@@ -56,7 +56,7 @@ class VersionFolder:
             weights = load_policy(self._base).weights()
             return weights, weights_digest(weights)
         try:
-            with sealed_folder.local(self.path(version)) as local:
+            with storage.copied(self.path(version)) as local:
                 weights = type(self._policy).from_pretrained(local).weights()
         except CheckpointError as error:
             fault = f"holds no weights that can be read ({one_line(error)})"
@@ -73,7 +73,7 @@ class VersionFolder:
         if version == 0:
             return
         path = self.path(version)
-        if sealed_folder.is_whole(path, DIGEST, patience_s=0):
+        if storage.is_whole(path, DIGEST, patience_s=0):
             if self._stated(version) != measured:
                 raise DigestMismatch(
                     f"{path} holds weights v{version} with digest {self._stated(version)}, and "

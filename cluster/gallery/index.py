@@ -76,7 +76,7 @@ class Index:
         self._catalogue = Catalogue(0, [], {}, {}, [])
         self._lock = Lock()
         self._look_at = 0.0
-        self._rest = storage.storage_of(replay).relist_s
+        self._rest = storage.rest_s(replay)
 
     def catalogue(self) -> Catalogue:
         """What the folder holds, or held a moment ago."""

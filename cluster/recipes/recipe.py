@@ -145,7 +145,8 @@ def _settings(found: Iterable[tuple[str, Setting]]) -> Settings:
 
 def _text(path: StoragePath) -> str:
     try:
-        data = storage.head(path, MOST_BYTES + 1)
+        with storage.open_file(path, patience_s=0) as file:
+            data = file.read(MOST_BYTES + 1)
         if len(data) > MOST_BYTES:
             raise ConfigError(f"{path} is larger than {MOST_BYTES} bytes; give a recipe")
         return data.decode()

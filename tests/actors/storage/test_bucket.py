@@ -64,7 +64,7 @@ def test_files_are_read_as_they_were_written_and_are_listed(place: BucketPath) -
     assert abs(storage.changed(place / "a") / 1e9 - time.time()) < 600
     with pytest.raises(FileNotFoundError):
         storage.read(place / "g")
-    assert storage.set_aside(place / "a") == place / "a.torn"
+    storage.move(place / "a", place / "a.torn")
     assert storage.names(place) == ["a.torn", "b"]
     storage.append(place / "lines", b"one\n")
     storage.append(place / "lines", b"two\n")
@@ -77,15 +77,15 @@ def test_a_sealed_folder_is_whole_or_not_there(place: BucketPath) -> None:
         (local / "one").write_bytes(b"1")
         raise RuntimeError("died")
     storage.write(path / "two", b"by one who died later")
-    assert not sealed_folder.is_whole(path, "seal")
+    assert not storage.is_whole(path, "seal")
     with sealed_folder.making(path, "", "seal", b"x") as local:
         (local / "two").write_bytes(b"2")
-    assert sealed_folder.is_whole(path, "seal")
+    assert storage.is_whole(path, "seal")
     assert storage.names(path) == ["seal", "two"]
-    with sealed_folder.local(path) as local:
+    with storage.copied(path) as local:
         assert (local / "two").read_bytes() == b"2"
-    sealed_folder.discard(path, "seal")
-    assert storage.files(place) == [] and not sealed_folder.is_whole(path, "seal")
+    storage.discard(path, "seal")
+    assert storage.files(place) == [] and not storage.is_whole(path, "seal")
 
 
 def test_the_replay_log_goes_on_where_it_was_and_names_what_was_altered(place: BucketPath) -> None:
@@ -331,4 +331,3 @@ def test_what_is_left_early_was_never_written(place: BucketPath) -> None:
             sink.write(part)
         assert sink.tell() == 4 * len(part)
     assert storage.read(place / "x") == 4 * part
-    assert storage.tail(place / "x", 5) == bytes(5)
