@@ -58,3 +58,6 @@ class Sink:
 
     def flush(self) -> None:
         """Does nothing: parts are sent when they are full."""
+
+    def close(self) -> None:
+        """Does nothing: who opened it closes it, if all went well."""
