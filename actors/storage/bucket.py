@@ -256,8 +256,9 @@ def _translated(path: StoragePath, done: str) -> Iterator[None]:
     """Makes one sentence of what obstore raises."""
     try:
         yield
-    except (BaseError, FileNotFoundError, PermissionError) as error:
-        if isinstance(error, FileNotFoundError) and "NoSuchBucket" not in str(error):
+    except (BaseError, OSError) as error:
+        missing = isinstance(error, FileNotFoundError) and "NoSuchBucket" not in str(error)
+        if missing or isinstance(error, UserError):
             raise
         raise BucketSilent(
             f"{path} cannot be {done} ({why(error)}): see that the bucket is there and can be "

@@ -319,6 +319,17 @@ def test_marks_of_folders_are_no_files(place: BucketPath) -> None:
     assert storage.names(place) == ["a"]
 
 
+def test_a_large_file_that_is_cut_off_was_never_written(place: BucketPath, cut: Line) -> None:
+    part = bytes(6 * 2**20)
+    with pytest.raises(BucketSilent), BucketStorage().open_sink(place / "x") as sink:
+        for number in range(8):
+            sink.write(part)
+            if number == 1:
+                cut.cut()
+    cut.mend()
+    assert not storage.exists(place / "x")
+
+
 def test_what_is_left_early_was_never_written(place: BucketPath) -> None:
     part = bytes(6 * 2**20)
     with pytest.raises(RuntimeError), BucketStorage().open_sink(place / "x") as sink:
