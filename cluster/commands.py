@@ -14,7 +14,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from actors.storage.paths import BucketPath, parse_path, run_folder
+from actors.storage import storage
+from actors.storage.paths import parse_path, run_folder
 
 if TYPE_CHECKING:
     from cluster.gallery.address import GalleryAddress
@@ -138,7 +139,7 @@ def chaos(args: argparse.Namespace) -> None:
     from cluster.chaos import storm, verdict
     from cluster.session import ray_session
 
-    if isinstance(run_folder(config), BucketPath):
+    if storage.local_path(run_folder(config)) is None:
         raise storm.ChaosError(f"folder is {config.folder}: chaos wants one on this machine")
     if os.environ.get(ray_session.ADDRESS):
         raise storm.ChaosError(f"chaos kills only a Ray of its own: unset {ray_session.ADDRESS}")

@@ -11,7 +11,8 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 
-from actors.storage.paths import BucketPath, StoragePath
+from actors.storage import storage
+from actors.storage.paths import StoragePath
 from actors.weights.version_folder import VERSIONS
 from cluster.recipes import recipe
 from cluster.watch.progress import Progress
@@ -25,17 +26,18 @@ from trainer.run_actors import RunActors
 
 def target(path: StoragePath, overrides: Sequence[str]) -> RunConfig:
     """What to measure: a checkpoint folder, or the newest weights of a run. Raises ConfigError."""
-    if isinstance(path, BucketPath):
+    here = storage.local_path(path)
+    if here is None:
         raise ConfigError(
             f"{path} can not be measured where it is: copy the run, or one of its {VERSIONS}, to a "
             "folder of this machine"
         )
-    if recipe.is_run(path):
-        config = recipe.load(path / recipe.CONFIG_FILE, overrides)
-        newest = max((path / VERSIONS).glob("[0-9]*[0-9]"), default=None)
+    if recipe.is_run(here):
+        config = recipe.load(here / recipe.CONFIG_FILE, overrides)
+        newest = max((here / VERSIONS).glob("[0-9]*[0-9]"), default=None)
         weights = config.policy.path if newest is None else str(newest.absolute())
-    elif is_checkpoint(path):
-        config, weights = recipe.defaults(overrides), str(path.absolute())
+    elif is_checkpoint(here):
+        config, weights = recipe.defaults(overrides), str(here.absolute())
     else:
         raise ConfigError(
             f"{path} can not be measured: it is no run (no {recipe.CONFIG_FILE}) and no checkpoint "

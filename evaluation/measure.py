@@ -20,7 +20,7 @@ import ray
 from actors.pool.pool import Pool
 from actors.replay.records import Task
 from actors.retry import made_again, patiently, within
-from actors.storage import durable
+from actors.storage import storage
 from actors.storage.paths import StoragePath, run_folder
 from evaluation import grading
 from evaluation.config import EvaluationConfig, RunSettings
@@ -66,7 +66,7 @@ async def measure(
     file, pause_s = version_file(folder, version), config.actors.pause_deadline
     own = asdict(config.evaluation).items()
     settings = {"seed": config.seed, **{f"evaluation.{key}": value for key, value in own}}
-    if await asyncio.to_thread(durable.exists, file):
+    if await asyncio.to_thread(storage.exists, file):
         found = await asyncio.to_thread(_read, file)
         _require_same(file, found["settings"], settings)
     else:
@@ -77,7 +77,7 @@ async def measure(
         found["judged"] = judged
         found["values"] |= await asyncio.to_thread(_drift, folder, version, judged)
         data = json.dumps(found, allow_nan=False).encode()
-        await asyncio.to_thread(patiently, lambda: durable.write(file, data), str(file), pause_s)
+        await asyncio.to_thread(patiently, lambda: storage.write(file, data), str(file), pause_s)
     values: dict[str, float] = found["values"]
     row = {"kind": "evaluation", "version": version, **values}
     await asyncio.to_thread(append_metrics, folder, row, pause_s)
@@ -88,7 +88,7 @@ async def measure(
 def read_measured(folder: StoragePath) -> dict[int, dict[str, Any]]:
     """Everything kept of a run's versions, by version: its values, outcomes and samples."""
     there = folder / FOLDER
-    found = [_read(there / name) for name in durable.names(there) if MEASURED.fullmatch(name)]
+    found = [_read(there / name) for name in storage.names(there) if MEASURED.fullmatch(name)]
     return {each["version"]: each for each in sorted(found, key=lambda each: int(each["version"]))}
 
 
@@ -239,7 +239,7 @@ def summary(drawn: list[Drawn], seen: list[Seen]) -> dict[str, Any]:
 def _drift(folder: StoragePath, version: int, judged: list[Score]) -> dict[str, float]:
     """Of this version as a Judge from the base; of the base itself nothing."""
     base = version_file(folder, 0)
-    if version == 0 or not durable.exists(base) or "judged" not in (found := _read(base)):
+    if version == 0 or not storage.exists(base) or "judged" not in (found := _read(base)):
         return {}
     distance = drift(found["judged"], judged)
     return {} if distance is None else {"judge/drift": distance}
@@ -247,7 +247,7 @@ def _drift(folder: StoragePath, version: int, judged: list[Score]) -> dict[str, 
 
 def _read(file: StoragePath) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(durable.read(file))
+        found: dict[str, Any] = json.loads(storage.read(file))
         missing = {"version", "settings", "values", "outcomes", "samples"} - set(found)
     except ValueError as error:
         missing = {str(error)}

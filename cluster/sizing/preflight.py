@@ -10,13 +10,13 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
-import shutil
 from pathlib import Path
 
 import torch
 
 from actors.roles.templates import load_templates
-from actors.storage.paths import BucketPath, StoragePath, run_folder
+from actors.storage import storage
+from actors.storage.paths import StoragePath, run_folder
 from cluster.sizing import memory
 from cluster.sizing.needs import Machine, Need, measuring, needs, require_room
 from evaluation.suites import load_suite
@@ -68,14 +68,13 @@ def machine_cpus() -> float:
 
 
 def room(folder: StoragePath) -> float:
-    """Bytes that the run in `folder` has already or may still take of its disk; a bucket is never
-    full. Raises ConfigError where that cannot be told."""
-    if isinstance(folder, BucketPath):
-        return math.inf
+    """Returns the bytes that the run in `folder` has already or may still take of its disk; a
+    bucket is never full. Raises ConfigError where that cannot be told."""
     try:
-        place = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.is_dir())
-        held = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        return shutil.disk_usage(place).free + held
+        here, free = storage.local_path(folder), storage.free_bytes(folder)
+        if here is None or free is None:
+            return math.inf
+        return free + sum(file.stat().st_size for file in here.rglob("*") if file.is_file())
     except OSError as error:
         raise ConfigError(
             f"the run folder {folder} cannot be looked at ({error.strerror}); give a folder=... "
