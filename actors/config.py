@@ -36,6 +36,7 @@ def node_resources(node: str) -> dict[str, float]:
 
 
 Replicas = Annotated[Count, Field(description="How many processes play the role.")]
+Fraction = Annotated[Number, Field(ge=0, le=1)]
 Attempts = Annotated[Whole, Field(ge=1, le=1000)]
 
 
@@ -101,6 +102,26 @@ class SolverConfig(ElasticReplicaConfig):
     """Rollout k samples with temperatures[k % length]; 0 is greedy."""
     guidance: Annotated[tuple[NotNegative, ...], Field(strict=False, min_length=1)] = (1.0,)
     """Rollout k is drawn with classifier-free guidance[k % length]; 1 is none."""
+    image_guidance: Annotated[tuple[NotNegative, ...], Field(strict=False, min_length=1)] = (1.0,)
+    """Likewise the guidance by the pictures of a context, where the family has it."""
+    interval: Annotated[tuple[Fraction, Fraction], Field(strict=False)] = (0.0, 1.0)
+    """The part of a flow's time in which drawings are guided."""
+    renorm: Text = "none"
+    """How guidance restores the norm of what it guides: the family's word for it."""
+    steps: Natural = 0
+    """Steps of a flow's solver; 0: the family's own."""
+    shift: NotNegative = 0.0
+    """Shift of a flow's timesteps; 0: the family's own."""
+    size: Annotated[tuple[Natural, Natural], Field(strict=False)] = (0, 0)
+    """Height and width of drawings in pixels; [0, 0]: the family's own."""
+
+    @model_validator(mode="after")
+    def _require_interval_and_size(self) -> Self:
+        require(self.interval[0] < self.interval[1], "solver.interval", self.interval,
+                "two rising numbers in [0, 1]")  # fmt: skip
+        require(min(self.size) > 0 or self.size == (0, 0), "solver.size", self.size,
+                "height and width, or [0, 0] for the family's own")  # fmt: skip
+        return self
 
 
 class JudgeConfig(ElasticReplicaConfig):

@@ -6,7 +6,7 @@ from typing import Annotated, Protocol
 
 from pydantic import Field
 
-from actors.config import ActorsConfig
+from actors.config import ActorsConfig, SolverConfig
 from policies.config import Section
 from policies.constraints import NotNegative, Temperature, Text, Whole
 
@@ -42,5 +42,7 @@ class RunSettings(Protocol):
     def folder(self) -> str: ...
     @property
     def seed(self) -> int: ...
+    @property
+    def solver(self) -> SolverConfig: ...
     @property
     def actors(self) -> ActorsConfig: ...

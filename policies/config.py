@@ -43,9 +43,17 @@ class Section(BaseModel):
         except ValidationError as error:
             raise ConfigError(_sentence(cls, error)) from None
 
-    def __getitem__(self, name: str) -> Any:
-        """The field of that name: a section reads as a mapping, too."""
-        return getattr(self, name)
+
+class NamedNumbers(Section):
+    """A section of numbers that are looked up by name."""
+
+    def __getitem__(self, name: str) -> float:
+        found: float = getattr(self, name)
+        return found
+
+    def items(self) -> Iterable[tuple[Any, float]]:
+        """The names, each with its number."""
+        return dict(self).items()
 
 
 SectionT = TypeVar("SectionT", bound=Section)

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from actors.config import ActorsConfig, JudgeConfig, ProposerConfig, SolverConfig
 from actors.storage.paths import parse_path
 from evaluation.config import EvaluationConfig
-from policies.config import AnyPolicyConfig, Section, TinyPolicyConfig, require
+from policies.config import AnyPolicyConfig, NamedNumbers, Section, TinyPolicyConfig, require
 from policies.constraints import (
     Count,
     Cpus,
@@ -27,7 +27,7 @@ from policies.constraints import (
 Chance = Annotated[Number, Field(ge=0, lt=1)]
 
 
-class ConditionDropout(Section):
+class ConditionDropout(NamedNumbers):
     """How often a drawing is learned without its condition, which guidance needs, by the kind of
     condition (the paper says nothing of it; 0.1 is usual for guided models)."""
 
@@ -56,12 +56,12 @@ class ReconstructionConfig(Section):
 
     @model_validator(mode="after")
     def _require_some(self) -> Self:
-        shares = {name: self[name] for name in PatternWeights.model_fields}
+        shares = self.model_dump(include=set(PatternWeights.model_fields))
         require(any(shares.values()), self.section, shares, "above 0 for one pattern")
         return self
 
 
-class PatternWeights(Section):
+class PatternWeights(NamedNumbers):
     """What the mean loss of a pattern is multiplied by."""
 
     section = "trainer.loss_weights"
@@ -75,7 +75,7 @@ class PatternWeights(Section):
     """For drawings after a worse one."""
 
 
-class KindWeights(Section):
+class KindWeights(NamedNumbers):
     """What a kind of loss is multiplied by, beside its pattern's weight (the paper's cross-entropy :
     MSE is text 0.1 : latents 1)."""
 
