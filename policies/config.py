@@ -34,6 +34,8 @@ class Section(BaseModel):
     )
     section: ClassVar[str] = ""
     """The dotted name under which a recipe has it."""
+    variant: ClassVar[str] = ""
+    """Of several sections of that name, which one this is: "family tiny"."""
 
     @model_validator(mode="wrap")
     @classmethod
@@ -126,7 +128,8 @@ def _sentence(section: type[Section], error: ValidationError) -> str:
         else allowed(field.annotation, field.metadata)
     )
     rule = takes.rule if kind in OUT_OF_BOUNDS else takes.kind
-    return f"{name} is {describe(value)}: it must be {rule}"
+    whose = f" for {section.variant}" if section.variant else ""
+    return f"{name} is {describe(value)}: it must be {rule}{whose}"
 
 
 class PolicyConfig(Section):
@@ -144,6 +147,7 @@ class PolicyConfig(Section):
 class TinyPolicyConfig(PolicyConfig):
     """The small model of the tests and of the default recipe."""
 
+    variant = "family tiny"
     family: Literal["tiny"] = "tiny"
     """A decoder of 2.4 million parameters that samples and learns on CPUs."""
     dtype: Literal["float32"] = "float32"
@@ -153,6 +157,7 @@ class TinyPolicyConfig(PolicyConfig):
 class JanusPolicyConfig(PolicyConfig):
     """Janus-Pro of DeepSeek."""
 
+    variant = "family janus"
     family: Literal["janus"] = "janus"
     """Janus-Pro 1B and 7B."""
 

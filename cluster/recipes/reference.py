@@ -45,12 +45,8 @@ def _section(section: type[Section], title: str) -> Iterator[str]:
     yield "|---|---|---|---|---|"
     yield from (_row(name, field) for name, field in plain)
     for _, field in fields:
-        held = sections_of(field.annotation)
-        for each in held:
-            family = each.model_fields["family"].default if len(held) > 1 else ""
-            yield from _section(
-                each, f"`{each.section}`" + (f", family {family}" if family else "")
-            )
+        for each in sections_of(field.annotation):
+            yield from _section(each, f"`{each.section}`" + (each.variant and f", {each.variant}"))
 
 
 def _row(name: str, field: FieldInfo) -> str:

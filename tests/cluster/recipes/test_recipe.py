@@ -152,7 +152,7 @@ def test_an_impossible_value_is_refused_with_its_place(
         ("reconstruction.condition_dropout=0.1", "such as reconstruction.condition_dropout.text"),
         ("evaluation.guidance=-1", "evaluation.guidance is -1: it must be 0 or more, or null"),
         ("policy.family=7", "policy.family is 7: it must be one of 'tiny', 'janus'"),
-        ("policy={dtype: bfloat16}", "policy.dtype is 'bfloat16': it must be \"float32\""),
+        ("policy={dtype: bfloat16}", "policy.dtype is 'bfloat16': it must be \"float32\" for"),
         ("trainer.lr=[", "override trainer.lr=[: the value is not YAML"),
     ],
 )

@@ -22,7 +22,11 @@ from tests.cluster.recipes.test_recipe import refusal, write
         ("trainer.gpus=2", "trainer.gpus is 2: it must be 0 or 1"),
         ("trainer.precision=fp8", "trainer.precision is 'fp8': it must be \"float32\" or"),
         ("trainer.micro_batch=-1", "trainer.micro_batch is -1: it must be 0 or more"),
-        ("policy.dtype=half", 'policy.dtype is \'half\': it must be "float32" or "bfloat16"'),
+        ("policy.dtype=half", "policy.dtype is 'half': it must be \"float32\" for family tiny"),
+        (
+            "policy={family: janus, dtype: half}",
+            'policy.dtype is \'half\': it must be "float32" or "bfloat16" for family janus',
+        ),
         ("proposer.temperature=-1", "proposer.temperature is -1: it must be 0, or from 0.001 on"),
         ("judge.temperature=1e-40", "judge.temperature is 1e-40: it must be 0, or from 0.001 on"),
         ("solver.temperatures=[1, -1]", "solver.temperatures is -1: it must be 0, or from 0.001"),
