@@ -168,7 +168,7 @@ def _text(path: StoragePath) -> str:
 
 
 def _bytes(path: StoragePath) -> bytes:
-    """All of a recipe's, or one more than a recipe may have."""
+    """Those of a recipe, and one more where there are too many."""
     if isinstance(path, BucketPath):
         from actors.storage import bucket
 
