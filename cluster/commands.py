@@ -10,7 +10,6 @@ import argparse
 import math
 import os
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -224,6 +223,7 @@ def _selfplay(config: RunConfig, address: GalleryAddress | None) -> None:
     from cluster.sizing.needs import needs
     from cluster.watch import loggers
     from cluster.watch.progress import Progress
+    from policies.config import changed
     from trainer import selfplay
 
     progress = Progress(sys.stdout)
@@ -237,5 +237,5 @@ def _selfplay(config: RunConfig, address: GalleryAddress | None) -> None:
     ):
         _require_capacity(f"run {config.name}", needs(config))
         with host.beside(folder, address, progress.told):
-            selfplay.run(replace(config, folder=str(folder.parent)), progress)
+            selfplay.run(changed(config, folder=str(folder.parent)), progress)
     progress.finished(run_folder(config) / page.write(folder).name)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 
 from actors.storage import storage
 from actors.storage.paths import StoragePath
@@ -18,7 +17,7 @@ from cluster.recipes import recipe
 from cluster.watch.progress import Progress
 from evaluation.measure import measure
 from evaluation.suites import load_suite
-from policies.config import ConfigError
+from policies.config import ConfigError, changed
 from policies.registry import is_checkpoint
 from trainer.config import RunConfig
 from trainer.run_actors import RunActors
@@ -48,13 +47,13 @@ def target(path: StoragePath, overrides: Sequence[str]) -> RunConfig:
             f"evaluation.suite is {config.evaluation.suite!r}: nothing would be measured; give "
             "another evaluation.suite=..."
         )
-    return replace(config, policy=replace(config.policy, path=weights))
+    return changed(config, policy=changed(config.policy, path=weights))
 
 
 def scores(config: RunConfig, progress: Progress) -> dict[str, float]:
     """Needs a connected Ray."""
     with tempfile.TemporaryDirectory(prefix="unicorn-") as folder:
-        return asyncio.run(_measure(replace(config, folder=folder), progress))
+        return asyncio.run(_measure(changed(config, folder=folder), progress))
 
 
 async def _measure(config: RunConfig, progress: Progress) -> dict[str, float]:

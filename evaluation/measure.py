@@ -11,7 +11,6 @@ import asyncio
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -64,7 +63,7 @@ async def measure(
         return {}
     folder = run_folder(config)
     file, pause_s = version_file(folder, version), config.actors.pause_deadline
-    own = asdict(config.evaluation).items()
+    own = config.evaluation.model_dump().items()
     settings = {"seed": config.seed, **{f"evaluation.{key}": value for key, value in own}}
     if await asyncio.to_thread(storage.exists, file):
         found = await asyncio.to_thread(_read, file)

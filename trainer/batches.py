@@ -67,7 +67,7 @@ class Quotas:
         weights = {pattern: Fraction(getattr(mix, pattern)) for pattern in PATTERNS}
         largest = max(weights.values())
         self.ratios = {p: weight / largest for p, weight in weights.items() if weight > 0}
-        self.key, self.dropout = (seed, round_), mix.condition_dropout
+        self.key, self.dropout = (seed, round_), mix.condition_dropout.text
         # Begun at a keyed fraction, not at 0: short rounds would always round down.
         self.owed = {p: self._begin(p) for p in self.ratios}
 

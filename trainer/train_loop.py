@@ -281,7 +281,7 @@ def learning_settings(config: RunConfig) -> dict[str, Any]:
         "policy.path": config.policy.path if config.trainer.lora_rank else "",
         "actors.templates": config.actors.templates,
         "judge.accept_at": config.judge.accept_at,
-        "reconstruction": asdict(config.reconstruction),
-        **{f"trainer.{name}": getattr(config.trainer, name) for name in LEARNING},
+        "reconstruction": config.reconstruction.model_dump(),
+        **{f"trainer.{k}": v for k, v in config.trainer.model_dump(include=set(LEARNING)).items()},
     }
     return json.loads(json.dumps(chosen))  # as a checkpoint gives them back

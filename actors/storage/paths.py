@@ -10,8 +10,7 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from policies.config import ConfigError
-from policies.errors import describe
+from policies.errors import ConfigError, describe
 
 SCHEMES = ("s3", "gs")
 LEFTOVER = ".tmp"

@@ -7,7 +7,6 @@ same configuration.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import os
 from collections.abc import Iterable
@@ -16,9 +15,9 @@ from pathlib import Path
 from actors.storage import storage
 from actors.storage.paths import LEFTOVER, StoragePath, parse_path, run_folder
 from cluster.recipes import yaml12
-from cluster.recipes.sections import Setting, Settings, build, flat
-from policies.config import ConfigError
-from policies.errors import UserError, describe, printable
+from cluster.recipes.settings import Setting, Settings, build, flat
+from policies.config import changed
+from policies.errors import ConfigError, UserError, describe, printable
 from trainer.config import RunConfig
 
 CONFIG_FILE = "config.yaml"
@@ -49,7 +48,7 @@ def load_folder(folder: StoragePath) -> RunConfig:
             + (f"there are: {runs}" if runs else "begin one with `unicorn-ray run RECIPE`")
         )
     here = folder.absolute()
-    return dataclasses.replace(load(here / CONFIG_FILE), folder=str(here.parent), name=here.name)
+    return changed(load(here / CONFIG_FILE), folder=str(here.parent), name=here.name)
 
 
 def is_run(folder: StoragePath) -> bool:
@@ -65,12 +64,12 @@ def _beside(folder: StoragePath) -> list[str]:
 
 def dump(config: RunConfig) -> str:
     """The whole configuration as YAML that `load` reads."""
-    return yaml12.dump(dataclasses.asdict(config))
+    return yaml12.dump(config.model_dump())
 
 
 def config_digest(config: RunConfig) -> str:
     """sha256 of everything but `folder`: where a run is kept is no part of what it is."""
-    return hashlib.sha256(dump(dataclasses.replace(config, folder="")).encode()).hexdigest()
+    return hashlib.sha256(dump(changed(config, folder="")).encode()).hexdigest()
 
 
 def claim_folder(config: RunConfig) -> StoragePath:

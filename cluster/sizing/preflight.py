@@ -97,12 +97,7 @@ def _check_checkpoint(config: RunConfig, checkpoint: Path) -> None:
 
 
 def _check_family(config: RunConfig, size: Footprint) -> None:
-    family, dtype = config.policy.family, config.policy.dtype
-    if dtype not in size.dtypes:
-        raise ConfigError(
-            f"policy.dtype is {dtype!r}: family {family} samples in {' or '.join(size.dtypes)} only"
-        )
-    rank = config.trainer.lora_rank
+    family, rank = config.policy.family, config.trainer.lora_rank
     if rank and not size.adapter:
         raise ConfigError(
             f"trainer.lora_rank is {rank}: family {family} has no adapters: set it to 0"

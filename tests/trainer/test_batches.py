@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from policies.interface import PATTERNS, Example, Pattern, Picture
 from trainer.batches import GroupExamples, Step, round_steps
-from trainer.config import ReconstructionConfig
+from trainer.config import ConditionDropout, ReconstructionConfig
 
 PAPER = ReconstructionConfig()
 
@@ -122,7 +122,7 @@ def test_a_share_of_the_drawings_is_learned_without_its_condition() -> None:
         {"generation": Example((str(i),), picture, "generation"), **group(i, ("generation",))}
         for i in range(400)
     ]
-    mix = ReconstructionConfig(condition_dropout=0.1)
+    mix = ReconstructionConfig(condition_dropout=ConditionDropout(text=0.1))
     steps = plan(groups, mix, per_step=10, epochs=2)
     assert steps == plan(groups, mix, per_step=10, epochs=2)
     plain = plan(groups, per_step=10, epochs=2)

@@ -39,7 +39,7 @@ def recipe(folder: Path) -> Path:
         "proposer": {"prompts": PROMPTS, "prompts_per_task": 2, "temperature": 0.2, "max_tokens": 130},
         "solver": {"cpus": 0.3, "rollouts": 4, "prompts_per_task": 1, "guidance": [1.0, 5.0]},
         "judge": {"temperature": 1.0, "max_tokens": 60},
-        "reconstruction": {"condition_dropout": 0.3},
+        "reconstruction": {"condition_dropout": {"text": 0.3}},
         "trainer": {"warmup_steps": 1, "epochs": 2, "groups_per_step": 2},
         "evaluation": {"suite": "none"},
     }  # fmt: skip

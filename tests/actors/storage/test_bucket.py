@@ -23,7 +23,7 @@ from actors.storage.paths import BucketPath
 from actors.storage.paths import parse_path as named
 from actors.weights.digests import weights_digest
 from actors.weights.version_folder import DIGEST, VersionDamaged, VersionFolder
-from policies.config import ConfigError, PolicyConfig
+from policies.config import ConfigError, TinyPolicyConfig
 from tests.actors.replay.replay_samples import slice_of
 from tests.bucket import Line
 from tests.trainer.small import TRAINER, save_small_policy, small_batch, small_policy
@@ -111,7 +111,7 @@ def test_the_replay_log_goes_on_where_it_was_and_names_what_was_altered(place: B
 
 
 def test_versions_are_public_checkpoints_there_too(place: BucketPath, tmp_path) -> None:
-    folder = VersionFolder(place, PolicyConfig("tiny", save_small_policy(tmp_path / "base")))
+    folder = VersionFolder(place, TinyPolicyConfig(path=save_small_policy(tmp_path / "base")))
     weights = small_policy(1).weights()
     storage.write(folder.path(2) / "config.json", b"{")  # of a writer that died
     for _ in range(2):
@@ -231,7 +231,7 @@ def test_silence_is_no_damage(place: BucketPath, cut: Line, tmp_path: Path) -> N
     checkpoint.save(place / "c", Learner(small_policy(), TRAINER), Cursor(1, 1, 2, 2), {}, 1, 60.0)
     segment = next(path for path in storage.files(place / "replay"))
     manifest = place / "c" / Cursor(1, 1, 2, 2).name
-    versions = VersionFolder(place, PolicyConfig("tiny", save_small_policy(tmp_path / "base")))
+    versions = VersionFolder(place, TinyPolicyConfig(path=save_small_policy(tmp_path / "base")))
     cut.cut()
     reads = (read_segment, read_texts, checkpoint.verify)
     for read, what in zip(reads, (segment, segment, manifest), strict=True):
