@@ -109,10 +109,10 @@ async def bursts(tasks: int, folder: str) -> None:
     from policies.config import PolicyConfig
 
     policy, solver = PolicyConfig(), SolverConfig(cpus=0.5)
-    named: Any = {"name": "weight_store", "namespace": "benchmark"}
-    store = WeightStoreActor.options(**named).remote(2, VersionFolder(Path(folder), policy))
-    part = ReplicaSpec("solver", solver, policy, "tiny", 0, "benchmark", folder)
-    pool = role_pool(part, ActorsConfig())
+    options: Any = {"name": "weight_store", "namespace": "benchmark"}
+    store = WeightStoreActor.options(**options).remote(2, VersionFolder(Path(folder), policy))
+    spec = ReplicaSpec("solver", solver, policy, "tiny", 0, "benchmark", folder)
+    pool = role_pool(spec, ActorsConfig())
     await pool.start(600)
     await store.versions.remote()
     proposals = [Proposal(i, "counting", "", "three red circles", i) for i in range(16)]

@@ -151,8 +151,7 @@ class Subject:
 
 
 def in_peace(config: RunConfig) -> Outcome:
-    """Returns the outcome of the run `<name>-peace`, without kills. A finished one is not run
-    again."""
+    """Runs `<name>-peace` without kills, unless it has finished before."""
     subject = Subject(replace(config, name=f"{config.name}-peace"), 1)
     took = subject.folder.with_suffix(".seconds")
     if not took.exists():
@@ -167,14 +166,14 @@ def in_peace(config: RunConfig) -> Outcome:
 
 
 def in_chaos(
-    config: RunConfig, seed: int, kills: int, calm: float, tell: Callable[[Kill], None]
+    config: RunConfig, seed: int, kills: int, calm: float, on_kill: Callable[[Kill], None]
 ) -> Outcome:
     """Runs `<name>-chaos-<seed>` with `kills` kills within about the `calm` seconds that an
     undisturbed run takes. Raises ChaosError if the run exists."""
     subject = Subject(replace(config, name=f"{config.name}-chaos-{seed}"), kills + 3)
     if subject.folder.exists():
         raise ChaosError(f"{subject.folder} exists: delete it, or give another --seed")
-    return _to_the_end(subject, schedule(seed, kills, calm), tell, seed)
+    return _to_the_end(subject, schedule(seed, kills, calm), on_kill, seed)
 
 
 def schedule(seed: int, kills: int, seconds: float) -> list[tuple[float, str]]:
@@ -192,7 +191,7 @@ def schedule(seed: int, kills: int, seconds: float) -> list[tuple[float, str]]:
 def _to_the_end(
     subject: Subject,
     plan: Sequence[tuple[float, str]],
-    tell: Callable[[Kill], None],
+    on_kill: Callable[[Kill], None],
     seed: int = 0,
 ) -> Outcome:
     began, kills, random = time.time(), list[Kill](), generator(seed, "whom")
@@ -202,7 +201,7 @@ def _to_the_end(
             if there is None:
                 break
             kills.append(strike(kind, there[int(random.integers(len(there)))]))
-            tell(kills[-1])
+            on_kill(kills[-1])
         subject.wait(lambda: None, "its end")
     finally:
         subject.stop()
