@@ -154,7 +154,9 @@ def test_a_role_of_the_tiny_family_is_refused_a_gpu_and_another_dtype(checkpoint
     with pytest.raises(ConfigError, match=r"^solver\.gpus is 0\.5: family tiny samples on CPU only: set "
                        r"solver\.gpus to 0$"):  # fmt: skip
         check(config(gpus=0.5), 4, PLENTY, checkpoint, gpus=8)
-    with pytest.raises(ConfigError, match=r"^policy\.dtype is 'bfloat16': it must be \"float32\" for family tiny$"):
+    with pytest.raises(
+        ConfigError, match=r"^policy\.dtype is 'bfloat16': it must be \"float32\" for family tiny$"
+    ):
         changed(RunConfig().policy, dtype="bfloat16")
 
 
