@@ -48,10 +48,10 @@ class Sink:
         self._stream, self._at = stream, 0
 
     def write(self, data: Any) -> int:
-        size = memoryview(data).nbytes
-        self._stream.write(data)
-        self._at += size
-        return size
+        copy = bytes(data)  # obstore keeps what it is given, and torch uses that memory again
+        self._stream.write(copy)
+        self._at += len(copy)
+        return len(copy)
 
     def tell(self) -> int:
         return self._at
