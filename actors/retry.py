@@ -94,7 +94,7 @@ def patiently(write: Callable[[], T], what: str, seconds: float) -> T:
 
 def _takes_no_writes(error: BaseException) -> bool:
     cause = getattr(error, "cause", error)  # of one that crossed Ray's border
-    return isinstance(error, OSError) and cause.errno in FULL
+    return isinstance(error, OSError) and getattr(cause, "errno", None) in FULL
 
 
 def despite_loss(ask: Callable[[], T], seconds: float) -> T:

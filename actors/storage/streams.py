@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 BUFFER_BYTES = 2**20
 
 
-def opened(fetch: Callable[[int, int], Any], size: int) -> BinaryIO:
+def opened(fetch: Callable[[int, int], Any], size: int) -> io.BufferedReader:
     """Returns a file of `size` bytes of which `fetch` gives those from a start to an end."""
-    return cast(BinaryIO, io.BufferedReader(_Remote(fetch, size), BUFFER_BYTES))
+    return io.BufferedReader(_Remote(fetch, size), BUFFER_BYTES)
 
 
 class _Remote(io.RawIOBase):
