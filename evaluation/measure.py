@@ -184,29 +184,26 @@ class _Bench:
 
 
 @ray.remote(num_cpus=0)
-def _ask(suite: Suite, prompts: Sequence[str], pictures: Sequence[Picture]) -> Asked:
+def _ask(suite: Suite, prompts: Sequence[str], pictures: list[Picture]) -> Asked:
     return grading.asked_about(suite, prompts, pictures)
 
 
 @ray.remote(num_cpus=0)
 def _grade_drawings(
-    suite: Suite, items: Sequence[Item], pictures: Sequence[Picture], answers: Sequence[str],
+    suite: Suite, items: Sequence[Item], pictures: list[Picture], answers: list[str],
     judged: Sequence[Score],
 ) -> list[Drawn]:  # fmt: skip
     return grading.grade_drawings(suite, items, pictures, answers, judged)
 
 
 @ray.remote(num_cpus=0)
-def _show_judge(
-    items: Sequence[Item], pictures: Sequence[Picture]
-) -> list[tuple[str, str, Picture]]:
+def _show_judge(items: Sequence[Item], pictures: list[Picture]) -> list[tuple[str, str, Picture]]:
     return [(i.category, i.prompt, picture) for i, picture in zip(items, pictures, strict=True)]
 
 
 @ray.remote(num_cpus=0)
 def _grade_scenes(
-    suite: Suite, scenes: Sequence[tuple[Picture, str]], captions: Sequence[str],
-    answers: Sequence[str],
+    suite: Suite, scenes: Sequence[tuple[Picture, str]], captions: list[str], answers: list[str],
 ) -> list[Seen]:  # fmt: skip
     return grading.grade_scenes(suite, scenes, captions, answers)
 

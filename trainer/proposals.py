@@ -99,7 +99,7 @@ async def _write(
         except Poisoned as error:
             run.poisoned(error)
             return ["given up"] * len(own)
-        return await within(ref, run.config.actors.task_deadline, f"the prompts of {task}")
+        return list(await within(ref, run.config.actors.task_deadline, f"the prompts of {task}"))
 
     parts = await asyncio.gather(*(one(at) for at in range(0, len(topics), size)))
     return [proposal for part in parts for proposal in part]
