@@ -13,7 +13,7 @@ import ray
 
 from actors.config import ActorsConfig
 from actors.weights.version_folder import VersionDamaged, VersionFolder
-from policies.config import PolicyConfig
+from policies.config import TinyPolicyConfig
 from trainer import run_actors
 from trainer.stores import Stores
 
@@ -21,7 +21,7 @@ PATIENCE = 240.0
 
 
 def test_a_version_that_was_deleted_is_named_once_training_is_over(tmp_path: Path) -> None:
-    folder = VersionFolder(tmp_path / "run", PolicyConfig())
+    folder = VersionFolder(tmp_path / "run", TinyPolicyConfig())
     (tmp_path / "run" / "versions" / "00002").mkdir(parents=True)
 
     async def versions() -> list[int]:
