@@ -20,6 +20,7 @@ from actors.config import ActorsConfig
 from actors.pool.leases import Receipt
 from actors.pool.pool import Pool
 from actors.replay.records import Task
+from actors.roles.requests import Draw, Request
 from policies.seeds import generator
 from tests.simulated import Fate, World, play
 
@@ -40,11 +41,11 @@ def main() -> None:
 
 async def work(pool: Pool, tasks: int) -> None:
     """Runs the tasks as the main loop does: at most twice as many at a time as can be in flight."""
-    room = asyncio.Semaphore(2 * CONFIG.tasks_in_flight * pool.replicas)
+    room = asyncio.Semaphore(2 * CONFIG.tasks_in_flight * pool.least)
 
     async def one(index: int) -> None:
         async with room:
-            await pool.run(Task(1, "solver", index, 0), "draw", 0)
+            await pool.run(Draw(Task(1, "solver", index, 0)), 0)
 
     async with asyncio.TaskGroup() as group:
         for index in range(tasks):
@@ -79,9 +80,9 @@ class Sleeper:
         return True
 
     @ray.method(num_returns=2)
-    def perform(self, task: Task, method: str, *args: Any) -> tuple[Receipt, Any]:
+    def perform(self, request: Request[Any], *inputs: Any) -> tuple[Receipt, Any]:
         time.sleep(TASK_S)
-        return Receipt(task, TASK_S), None
+        return Receipt(request.task, TASK_S), None
 
 
 def with_actors(actors: int, tasks: int) -> None:

@@ -104,6 +104,7 @@ async def bursts(tasks: int, folder: str) -> None:
     from actors.config import ActorsConfig, SolverConfig
     from actors.replay.records import Proposal, Task
     from actors.replica import ReplicaSpec, role_pool
+    from actors.roles.requests import Draw
     from actors.weights.store import WeightStoreActor
     from actors.weights.version_folder import VersionFolder
     from policies.config import TinyPolicyConfig
@@ -119,11 +120,11 @@ async def bursts(tasks: int, folder: str) -> None:
 
     at = 0
     for _ in sys.stdin:
-        before, began, used = pool.stats().pictures, time.perf_counter(), processor_seconds()
+        before, began, used = pool.stats().drawings, time.perf_counter(), processor_seconds()
         names = [Task(1, "solver", index, 0) for index in range(at, at + tasks)]
-        await asyncio.gather(*(pool.run(name, "draw", proposals) for name in names))
+        await asyncio.gather(*(pool.run(Draw(name), proposals) for name in names))
         seconds, used = time.perf_counter() - began, processor_seconds() - used
-        images, at = pool.stats().pictures - before, at + tasks
+        images, at = pool.stats().drawings - before, at + tasks
         row = {"images": images, "seconds": round(seconds, 2), "cpu seconds": round(used, 2)}
         print(json.dumps(row), flush=True)
     pool.stop()
