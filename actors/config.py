@@ -69,8 +69,10 @@ class ProposerConfig:
 @dataclass(frozen=True)
 class SolverConfig:
     """Rollout k of a prompt uses temperatures[k % len] and guidance[k % len] (paper, appendix A:
-    8 rollouts with different seeds and guidance; the ranges are ours). There are `replicas`, and up
-    to `max_replicas` (0: never more) while there is work for them."""
+    8 rollouts with different seeds and guidance; the ranges are ours), and so with
+    `image_guidance`; the others, to `size`, hold for all (`policies.interface.PictureSampling` says
+    what they are, and a family refuses what it does not know). There are `replicas`, and up to
+    `max_replicas` (0: never more) while there is work for them."""
 
     replicas: int = 2
     max_replicas: int = 0
@@ -81,6 +83,12 @@ class SolverConfig:
     prompts_per_task: int = 16
     temperatures: tuple[float, ...] = (1.0,)
     guidance: tuple[float, ...] = (1.0,)
+    image_guidance: tuple[float, ...] = (1.0,)
+    interval: tuple[float, float] = (0.0, 1.0)
+    renorm: str = "none"
+    steps: int = 0
+    shift: float = 0.0
+    size: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
         for name in ("replicas", "rollouts", "prompts_per_task"):
@@ -94,8 +102,17 @@ class SolverConfig:
         )
         for temperature in self.temperatures:
             require_temperature("solver.temperatures", temperature)
-        require(len(self.guidance) > 0 and min(self.guidance) >= 0,
-                "solver.guidance", self.guidance, "a list of numbers from 0")  # fmt: skip
+        for name in ("guidance", "image_guidance"):
+            scales = getattr(self, name)
+            require(len(scales) > 0 and min(scales) >= 0,
+                    f"solver.{name}", scales, "a list of numbers from 0")  # fmt: skip
+        require(0 <= self.interval[0] < self.interval[1] <= 1, "solver.interval", self.interval,
+                "two rising numbers in [0, 1]")  # fmt: skip
+        for name in ("steps", "shift"):
+            require(getattr(self, name) >= 0, f"solver.{name}", getattr(self, name),
+                    "above 0, or 0 for the family's own")  # fmt: skip
+        require(min(self.size) > 0 or self.size == (0, 0), "solver.size", self.size,
+                "height and width, or [0, 0] for the family's own")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -14,22 +14,25 @@ from actors.config import (
 from actors.storage.paths import parse_path
 from evaluation.config import EvaluationConfig
 from policies.config import DTYPES, PolicyConfig, require, require_cpus
-from policies.interface import PATTERNS
+from policies.interface import CONDITIONS, LOSS_KINDS, PATTERNS, Condition, LossKind
 
 
 @dataclass(frozen=True)
 class ReconstructionConfig:
     """The mix of the four patterns (paper, section 4.1: 5k, 5k, 3k and 1k examples).
 
-    Of the drawings, the share `condition_dropout` is learned without its condition, which guidance
-    needs (the paper says nothing of it; 0.1 is usual for guided models).
+    Of the drawings, the share `condition_dropout` of each condition is learned without it, which
+    guidance needs (the paper says nothing of it; 0.1 is usual for the text, BAGEL drops 0.1 of the
+    texts, 0.3 of the latents and 0.3 of the features).
     """
 
     generation: float = 5.0
     caption: float = 5.0
     judgement: float = 3.0
     reflection: float = 1.0
-    condition_dropout: float = 0.0
+    condition_dropout: dict[Condition, float] = field(
+        default_factory=lambda: dict.fromkeys(CONDITIONS, 0.0)
+    )
 
     def __post_init__(self) -> None:
         for name in PATTERNS:
@@ -37,8 +40,12 @@ class ReconstructionConfig:
             require(value >= 0, f"reconstruction.{name}", value, "0 or more")
         require(any(getattr(self, name) > 0 for name in PATTERNS), "reconstruction",
                 {name: getattr(self, name) for name in PATTERNS}, "above 0 for one pattern")  # fmt: skip
-        require(0 <= self.condition_dropout < 1, "reconstruction.condition_dropout",
-                self.condition_dropout, "in [0, 1)")  # fmt: skip
+        require(set(self.condition_dropout) == set(CONDITIONS), "reconstruction.condition_dropout",
+                sorted(self.condition_dropout), f"a chance for each of {', '.join(CONDITIONS)}")  # fmt: skip
+        for name, chance in self.condition_dropout.items():
+            require(
+                0 <= chance < 1, f"reconstruction.condition_dropout.{name}", chance, "in [0, 1)"
+            )
 
 
 @dataclass(frozen=True)
@@ -47,8 +54,9 @@ class TrainerConfig:
 
     `node` is as for the roles. A step learns from `groups_per_step` accepted groups; a round passes `epochs` times over its
     groups, first in the order of the log while it still grows. `publish` "ema" publishes the
-    averaged weights, "model" the raw ones. `loss_weights` multiply the mean token loss of a
-    pattern.
+    averaged weights, "model" the raw ones, rounded to `publish_dtype`, which halves what a version
+    takes. `loss_weights` multiply the mean loss of a pattern, `kind_weights` that of a kind in it
+    (paper: 0.1 a token of text, 1 a latent value).
 
     The weights that learn are float32; `precision` is what FSDP2 computes with. `recompute` keeps
     only what goes into each of the policy's units and computes the rest again for the gradient.
@@ -74,9 +82,13 @@ class TrainerConfig:
     clip: float = 1.0
     ema: float = 0.99
     publish: str = "ema"
+    publish_dtype: str = "float32"
     epochs: int = 2
     groups_per_step: int = 10
     loss_weights: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PATTERNS, 1.0))
+    kind_weights: dict[LossKind, float] = field(
+        default_factory=lambda: dict.fromkeys(LOSS_KINDS, 1.0)
+    )
     checkpoint_every: int = 50
     kept_checkpoints: int = 2
     max_failures: int = 3
@@ -107,10 +119,13 @@ class TrainerConfig:
         require(
             self.publish in ("ema", "model"), "trainer.publish", self.publish, '"ema" or "model"'
         )
-        require(set(self.loss_weights) == set(PATTERNS), "trainer.loss_weights",
-                sorted(self.loss_weights), f"a number for each of {', '.join(PATTERNS)}")  # fmt: skip
-        require(min(self.loss_weights.values()) >= 0, "trainer.loss_weights", self.loss_weights,
-                "0 or more each")  # fmt: skip
+        require(self.publish_dtype in DTYPES, "trainer.publish_dtype", self.publish_dtype,
+                '"float32" or "bfloat16"')  # fmt: skip
+        for name, keys in (("loss_weights", PATTERNS), ("kind_weights", LOSS_KINDS)):
+            weights = getattr(self, name)
+            require(set(weights) == set(keys), f"trainer.{name}", sorted(weights),
+                    f"a number for each of {', '.join(keys)}")  # fmt: skip
+            require(min(weights.values()) >= 0, f"trainer.{name}", weights, "0 or more each")
 
 
 @dataclass(frozen=True)
