@@ -22,10 +22,10 @@ from actors.metrics import catalog
 from actors.metrics.meter import Meter
 from actors.pool.leases import OnEvent, Receipt, ignore_event
 from actors.pool.pool import Pool
-from actors.replay.records import JudgedGroup, Role, Task
+from actors.replay.records import Drawing, JudgedGroup, Role, Task
 from actors.roles.judge import Judge
 from actors.roles.proposer import Proposer
-from actors.roles.solver import Drawing, Solver
+from actors.roles.solver import Solver
 from actors.roles.templates import load_templates
 from actors.storage.events import note_start
 from actors.weights.mapped import MappedWeights

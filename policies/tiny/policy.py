@@ -30,7 +30,7 @@ from policies.interface import (
     TextSampling,
     learned,
 )
-from policies.sampling import Row
+from policies.sampling import Row, Sampled
 from policies.teacher_forcing import chunks, teacher_forced
 from policies.tiny import checkpoint
 from policies.tiny.layout import GIVEN, Layout, kind_of
@@ -113,6 +113,22 @@ class TinyPolicy:
         if not contexts:
             return []
         require_options(self.family, self.picture_options, sampling)
+        sampled = self.sample_codes(contexts, sampling, seeds)
+        codes = np.stack(sampled.tokens) - self.text.code_offset
+        pixels = self.vision.decode(torch.from_numpy(codes)).numpy()
+        return [
+            learned(Picture(seen, code))
+            for seen, code in zip(pixels, codes.astype(np.int32), strict=True)
+        ]
+
+    def sample_codes(
+        self,
+        contexts: Sequence[Context],
+        sampling: Sequence[PictureSampling],
+        seeds: Sequence[int],
+        keep_logits: bool = False,
+    ) -> Sampled:
+        """What `draw` draws, as token ids."""
         tokens = self.vision.config.tokens
         rows = [
             Row((*ids, IMAGE), how.temperature, how.guidance, seed, tokens, (BOS, SEP, IMAGE))
@@ -120,13 +136,7 @@ class TinyPolicy:
         ]
         for row, context in zip(rows, contexts, strict=True):
             self.layout.require_room(len(row.context) + tokens, context)
-        sampled = sample_tokens(self.module, rows, self._drawn)
-        codes = np.stack(sampled.tokens) - self.text.code_offset
-        pixels = self.vision.decode(torch.from_numpy(codes)).numpy()
-        return [
-            learned(Picture(seen, code))
-            for seen, code in zip(pixels, codes.astype(np.int32), strict=True)
-        ]
+        return sample_tokens(self.module, rows, self._drawn, keep_logits=keep_logits)
 
     @property
     def _words(self) -> slice:

@@ -19,7 +19,7 @@ from evaluation.config import EvaluationConfig
 from evaluation.measure import MeasureError, measure, read_measured
 from evaluation.metrics import read_metrics
 from evaluation.suites import load_suite
-from policies.interface import Picture
+from policies.interface import Picture, PictureSampling
 from policies.seeds import derive, generator
 from policies.tiny.world.language import corrupt, parse
 from policies.tiny.world.render import render, sample_scene
@@ -52,7 +52,7 @@ class Rules:
     def perform(self, task: Task, method: str, *args: Any) -> tuple[Receipt, Any]:
         return Receipt(task, 0.0), getattr(self, method)(task, *args)
 
-    def draw_each(self, task: Task, prompts: list[str], temperature: float) -> list[Picture]:
+    def draw_each(self, task: Task, prompts: list[str], how: PictureSampling) -> list[Picture]:
         return [self.draw(task, i, prompt) for i, prompt in enumerate(prompts)]
 
     def draw(self, task: Task, place: int, text: str) -> Picture:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.interface import PATTERNS, Example, Pattern, Picture
+from policies.interface import PATTERNS, Example, ExampleKey, Pattern, Picture, learned
 from trainer.batches import GroupExamples, Step, round_steps
 from trainer.config import ReconstructionConfig
 
@@ -18,7 +18,11 @@ PAPER = ReconstructionConfig()
 
 
 def group(index: int, lacks: tuple[Pattern, ...] = ()) -> dict[Pattern, Example]:
-    return {p: Example((str(index),), "x", p) for p in PATTERNS if p not in lacks}
+    return {
+        p: Example((str(index),), learned("x"), p, ExampleKey(group=index))
+        for p in PATTERNS
+        if p not in lacks
+    }
 
 
 def plan(
@@ -119,10 +123,13 @@ def test_choices_are_among_the_groups_of_the_step_and_spread() -> None:
 def test_a_share_of_the_drawings_is_learned_without_its_condition() -> None:
     picture = Picture(np.zeros((1, 1, 3), np.uint8))
     groups: list[GroupExamples] = [
-        {"generation": Example((str(i),), picture, "generation"), **group(i, ("generation",))}
+        {
+            "generation": Example((str(i),), learned(picture), "generation", ExampleKey(group=i)),
+            **group(i, ("generation",)),
+        }
         for i in range(400)
     ]
-    mix = ReconstructionConfig(condition_dropout=0.1)
+    mix = ReconstructionConfig(condition_dropout={"text": 0.1, "latents": 0.0, "features": 0.0})
     steps = plan(groups, mix, per_step=10, epochs=2)
     assert steps == plan(groups, mix, per_step=10, epochs=2)
     plain = plan(groups, per_step=10, epochs=2)
@@ -130,7 +137,7 @@ def test_a_share_of_the_drawings_is_learned_without_its_condition() -> None:
     dropped: dict[int, set[int]] = {1: set(), 2: set()}
     for step in steps:
         for pattern, examples in step.batch.items():
-            unconditioned = [int(str(e.context[0])) for e in examples if not e.conditioned]
+            unconditioned = [int(str(e.context[0])) for e in examples if e.dropped]
             assert not unconditioned or pattern == "generation"
             dropped[step.epoch].update(unconditioned)
     # Of 400 about 40; the chance of fewer than 20 or more than 60 is below one in a thousand.

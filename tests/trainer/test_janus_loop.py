@@ -17,7 +17,7 @@ from actors.replay.records import JudgedGroup
 from actors.replay.segments import read_segment
 from actors.roles.templates import load_templates
 from actors.weights.digests import weights_digest
-from policies.interface import PATTERNS, Sampling
+from policies.interface import PATTERNS, last_picture
 from policies.janus.policy import JanusPolicy
 from tests.policies.janus_taught import TEMPLATES, taught_folder
 
@@ -39,7 +39,7 @@ def recipe(folder: Path) -> Path:
         "proposer": {"prompts": PROMPTS, "prompts_per_task": 2, "temperature": 0.2, "max_tokens": 130},
         "solver": {"cpus": 0.3, "rollouts": 4, "prompts_per_task": 1, "guidance": [1.0, 5.0]},
         "judge": {"temperature": 1.0, "max_tokens": 60},
-        "reconstruction": {"condition_dropout": 0.3},
+        "reconstruction": {"condition_dropout": {"text": 0.3}},
         "trainer": {"warmup_steps": 1, "epochs": 2, "groups_per_step": 2},
         "evaluation": {"suite": "none"},
     }  # fmt: skip
@@ -92,9 +92,10 @@ def test_a_published_version_draws_the_same_in_another_process(run: Path) -> Non
     policy = JanusPolicy.from_pretrained(run / "versions/00001")
     for group in groups(run, 2):
         assert group.weight_version == 1
-        how = [Sampling(r.temperature, r.guidance) for r in group.rollouts]
+        how = [r.sampling for r in group.rollouts]
         seeds = [r.seed for r in group.rollouts]
         drawn = policy.draw([(group.prompt,)] * len(how), how, seeds)
-        for rollout, again in zip(group.rollouts, drawn, strict=True):
+        for rollout, output in zip(group.rollouts, drawn, strict=True):
+            again = last_picture(output)
             assert np.array_equal(rollout.picture.codes, again.codes)
             assert np.array_equal(rollout.picture.pixels, again.pixels)

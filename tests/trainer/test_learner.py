@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from policies.interface import Example, Pattern
+from policies.interface import Example, Pattern, learned
 from tests.trainer.small import TRAINER, free_port, small_batch, small_policy
 from trainer import checkpoint
 from trainer.batches import shares_for_rank
@@ -139,7 +139,7 @@ def test_each_pattern_counts_by_its_own_tokens() -> None:
     fresh = small_policy()
     for pattern, examples in batch.items():
         parts = fresh.loss(examples).values()
-        total, tokens = sum(p.total.item() for p in parts), sum(p.tokens for p in parts)
+        total, tokens = sum(p.total.item() for p in parts), sum(p.count for p in parts)
         assert learned.losses[pattern] == pytest.approx(total / tokens, rel=1e-6)
         assert learned.tokens[pattern] == tokens
 
@@ -169,7 +169,7 @@ def test_frozen_weights_are_named_as_the_difference() -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 2])
 def test_examples_are_shared_out_without_loss_or_repeat(size: int) -> None:
-    examples = [Example((str(i),), "x", "caption") for i in range(5)]
+    examples = [Example((str(i),), learned("x"), "caption") for i in range(5)]
     for world in (1, 2, 3, 7):
         ranks = [shares_for_rank(examples, rank, world, size) for rank in range(world)]
         every = [share for rank in ranks for share in rank]

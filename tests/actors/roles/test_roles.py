@@ -15,12 +15,12 @@ import pytest
 import torch
 
 from actors.config import JudgeConfig, ProposerConfig, SolverConfig
-from actors.replay.records import JudgedGroup, Judgement, Proposal, Task
+from actors.replay.records import Drawing, JudgedGroup, Judgement, Proposal, Task
 from actors.roles.judge import Judge, combine, rejection_reason
 from actors.roles.proposer import Proposer
-from actors.roles.solver import Drawing, Solver
+from actors.roles.solver import Solver
 from actors.roles.templates import load_templates
-from policies.interface import Example, Picture
+from policies.interface import Example, Picture, PictureSampling, learned
 from policies.seeds import generator
 from policies.tiny.policy import TinyPolicy
 from policies.tiny.vision import VisionConfig
@@ -60,7 +60,7 @@ def lesson(rng: np.random.Generator) -> Example:
         analysis, score = ANALYSES[int(rng.integers(3))]
         context = TINY.judge(category, prompt, picture)
         said = {"analysis": analysis, "score": score}
-    return Example(context, BROKEN if rng.random() < 0.25 else json.dumps(said), "caption")
+    return Example(context, learned(BROKEN if rng.random() < 0.25 else json.dumps(said)), "caption")
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def pupil() -> TinyPolicy:
     adam = torch.optim.AdamW(policy.module.parameters(), lr=1e-2)
     for _ in range(120):
         loss = policy.loss([lesson(rng) for _ in range(16)])["text"]
-        (loss.total / loss.tokens).backward()
+        (loss.total / loss.count).backward()
         adam.step()
         adam.zero_grad()
     policy.module.requires_grad_(False)
@@ -113,7 +113,7 @@ def everything(policy: TinyPolicy, index: int = 2) -> dict[str, str]:
         "rate": judge.rate(task, 5, PROMPTS),
         "answer": judge.answer(task, 5, [(drawings[0][0].picture, "what color ?")]),
         "caption": judge.caption(task, 5, [drawings[0][0].picture]),
-        "draw_each": solver.draw_each(task, 5, PROMPTS, 0.5),
+        "draw_each": solver.draw_each(task, 5, PROMPTS, PictureSampling(0.5)),
     }
     return {name: fingerprint(value) for name, value in made.items()}
 
@@ -189,7 +189,9 @@ def test_rollouts_take_turns_through_temperatures_and_guidance(pupil: TinyPolicy
             (1.0, 1.0), (0.5, 2.0), (1.0, 3.0), (0.5, 1.0)
         ]  # fmt: skip
         assert len({d.picture.pixels.tobytes() for d in group}) > 1
-    pictures = Solver(pupil, config, TINY).draw_each(Task(0, "evaluator", 0, 2), 0, PROMPTS, 1.0)
+    pictures = Solver(pupil, config, TINY).draw_each(
+        Task(0, "evaluator", 0, 2), 0, PROMPTS, PictureSampling()
+    )
     assert [p.pixels.shape for p in pictures] == [(16, 16, 3)] * 4
 
 
@@ -258,7 +260,9 @@ def test_ratings_answers_and_captions_come_one_a_row(pupil: TinyPolicy) -> None:
     task = Task(1, "judge", 0, 0)
     ratings = judge.rate(task, 0, PROMPTS)
     assert len(ratings) == 4 and any(r is not None and 5 <= r <= 9 for r in ratings)
-    picture = Solver(pupil, SolverConfig(), TINY).draw_each(task, 0, PROMPTS[:1], 1.0)[0]
+    picture = Solver(pupil, SolverConfig(), TINY).draw_each(
+        task, 0, PROMPTS[:1], PictureSampling()
+    )[0]
     assert len(judge.answer(task, 0, [(picture, "what color ?"), (picture, "a star ?")])) == 2
     assert len(judge.caption(task, 0, [picture] * 3)) == 3
     assert judge.rate(task, 0, []) == [] and judge.caption(task, 0, []) == []
