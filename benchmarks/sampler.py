@@ -51,7 +51,9 @@ def main() -> None:
         "matrix products alone": products(policy, rows),
         "our sampler": lambda: sample_tokens(policy.module, rows, drawn),
         "transformers generate": generate(policy, rows),
-        "our draw, with pixels": lambda: policy.draw(contexts, [PictureSampling()] * count, range(count)),
+        "our draw, with pixels": lambda: policy.draw(
+            contexts, [PictureSampling()] * count, range(count)
+        ),
         "our draw, guidance 3": lambda: policy.draw(contexts, guided, range(count)),
     }
     report(measure(jobs, arguments.repeats), count)

@@ -21,7 +21,7 @@ from policies.named_tensors import require_tensors
 
 
 def require_options(
-    family: str, known: frozenset[str], sampling: Iterable[PictureSampling]
+    family: str, known: frozenset[str], sampling: Iterable[PictureSampling], section: str = ""
 ) -> None:
     """Raises ConfigError for the first setting that is not at its default and not `known`."""
     for how in dict.fromkeys(sampling):
@@ -29,7 +29,7 @@ def require_options(
             value = getattr(how, field.name)
             if field.name not in known and value != field.default:
                 raise ConfigError(
-                    f"{field.name} is {describe(value)}: drawing by family {family} knows only "
+                    f"{section}{field.name} is {describe(value)}: drawing by family {family} knows only "
                     f"{', '.join(sorted(known))}; leave it at {describe(field.default)}"
                 )
 

@@ -15,14 +15,16 @@ from pathlib import Path
 
 import torch
 
+from actors.roles.solver import rollout_sampling
 from actors.roles.templates import load_templates
 from actors.storage.paths import BucketPath, StoragePath, run_folder
 from cluster.sizing import memory
 from cluster.sizing.needs import Machine, Need, measuring, needs, require_room
 from evaluation.suites import load_suite
+from policies.checks import require_conditions, require_options
 from policies.config import ConfigError
 from policies.footprint import Footprint
-from policies.registry import WEIGHTS, footprint, is_checkpoint
+from policies.registry import WEIGHTS, footprint, is_checkpoint, policy_class
 from trainer.config import RunConfig
 
 MIB = 2**20
@@ -103,6 +105,10 @@ def _check_family(config: RunConfig, size: Footprint) -> None:
         raise ConfigError(
             f"policy.dtype is {dtype!r}: family {family} samples in {' or '.join(size.dtypes)} only"
         )
+    policy = policy_class(config.policy)
+    require_conditions(family, policy.conditions, config.reconstruction.condition_dropout)
+    sampled = [rollout_sampling(config.solver, k) for k in range(config.solver.rollouts)]
+    require_options(family, policy.picture_options, sampled, "solver.")
     rank = config.trainer.lora_rank
     if rank and not size.adapter:
         raise ConfigError(

@@ -143,3 +143,25 @@ def test_a_share_of_the_drawings_is_learned_without_its_condition() -> None:
     # Of 400 about 40; the chance of fewer than 20 or more than 60 is below one in a thousand.
     assert all(20 <= len(found) <= 60 for found in dropped.values())
     assert dropped[1] != dropped[2]
+
+
+def test_each_epoch_learns_an_example_under_a_key_of_its_own() -> None:
+    steps = plan(8, epochs=2)
+    keys = [(p, e.key) for step in steps for p, batch in step.batch.items() for e in batch]
+    assert len(set(keys)) == len(keys)
+    assert {key.epoch for _, key in keys} == {1, 2}
+
+
+def test_a_condition_is_dropped_whatever_the_chance_of_another() -> None:
+    picture = Picture(np.zeros((1, 1, 3), np.uint8))
+    groups: list[GroupExamples] = [
+        {"generation": Example((), learned(picture), "generation", ExampleKey(group=i))}
+        for i in range(50)
+    ]
+
+    def gone(**chances: float) -> list[bool]:
+        every = {"text": 0.0, "latents": 0.0, "features": 0.0, **chances}
+        steps = plan(groups, ReconstructionConfig(condition_dropout=every))
+        return ["text" in e.dropped for step in steps for e in step.batch["generation"]]
+
+    assert gone(text=0.3) == gone(text=0.3, latents=0.5) and 5 < sum(gone(text=0.3)) < 30

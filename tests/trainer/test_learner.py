@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from policies.interface import Example, Pattern, learned
-from tests.trainer.small import TRAINER, free_port, small_batch, small_policy
+from policies.interface import Example, Part, Pattern, learned
+from tests.trainer.small import NUMBERS, TRAINER, free_port, small_batch, small_policy
 from trainer import checkpoint
 from trainer.batches import shares_for_rank
 from trainer.checkpoint import Cursor
@@ -142,6 +143,27 @@ def test_each_pattern_counts_by_its_own_tokens() -> None:
         total, tokens = sum(p.total.item() for p in parts), sum(p.count for p in parts)
         assert learned.losses[pattern] == pytest.approx(total / tokens, rel=1e-6)
         assert learned.tokens[pattern] == tokens
+
+
+def test_each_kind_counts_by_its_own_tokens_and_weight() -> None:
+    """A plan and the picture: the means of both kinds, each by its weight, and their gradients."""
+    made = small_batch(1)["generation"]
+    batch = [replace(e, target=(Part(f"{n} red"), *e.target)) for n, e in zip(NUMBERS, made)]
+    weights = {"text": 0.1, "codes": 1.0, "latents": 1.0}
+    learner = Learner(small_policy(), replace(TRAINER, clip=1e9, kind_weights=weights))
+    done = learner.step({"generation": shares_for_rank(batch, 0, 1, 2)})
+    fresh = small_policy()
+    terms = fresh.loss(batch)
+    assert {kind: term.count for kind, term in terms.items()} == {"text": 6, "codes": 21}
+    means = {kind: term.total / term.count for kind, term in terms.items()}
+    assert done.kinds["generation"] == pytest.approx({k: m.item() for k, m in means.items()})
+    loss = 0.1 * means["text"] + means["codes"]
+    assert done.losses["generation"] == pytest.approx(loss.item()) and done.tokens == {
+        "generation": 27
+    }
+    loss.backward()
+    for name, param in fresh.module.named_parameters():
+        assert torch.allclose(learner.params[name].grad, param.grad, atol=1e-6), name
 
 
 def test_a_gradient_that_is_no_number_is_refused_and_harms_nothing() -> None:

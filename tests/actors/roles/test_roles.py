@@ -6,7 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from actors.roles.judge import Judge, combine, rejection_reason
 from actors.roles.proposer import Proposer
 from actors.roles.solver import Solver
 from actors.roles.templates import load_templates
-from policies.interface import Example, Picture, PictureSampling, learned
+from policies.interface import Example, Part, Picture, PictureSampling, learned
 from policies.seeds import generator
 from policies.tiny.policy import TinyPolicy
 from policies.tiny.vision import VisionConfig
@@ -210,6 +210,18 @@ def test_judged_groups_say_who_drew_and_who_judged(pupil: TinyPolicy) -> None:
         assert (group.weight_version, group.judge_version, group.external) == (6, 0, "")
         assert [r.picture for r in group.rollouts] == [d.picture for d in own]
         assert [r.seed for r in group.rollouts] == [d.seed for d in own]
+
+
+def test_a_drawing_that_failed_is_not_judged_and_has_no_score(pupil: TinyPolicy) -> None:
+    drawings, plain = judged(pupil)
+    failed = replace(drawings[1][2], output=(Part("red", learned=True),))
+    changed = [[failed if d is drawings[1][2] else d for d in group] for group in drawings]
+    judge = Judge(pupil, JudgeConfig(temperature=1.0, max_tokens=16), TINY)
+    groups = judge.judge(Task(1, "judge", 0, 0), 0, proposals(6), changed)
+    assert groups[1].rollouts[2].judgement == Judgement("", None, 0)
+    assert groups[1].rollouts[2].picture is None and 2 not in groups[1].ranked()
+    assert all(len(group.rollouts) == 4 for group in groups)
+    assert groups[0].rollouts == plain[0].rollouts
 
 
 def test_a_group_is_accepted_for_its_best_score(pupil: TinyPolicy) -> None:

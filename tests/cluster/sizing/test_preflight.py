@@ -195,3 +195,12 @@ def test_adapters_are_refused_where_a_family_has_none(checkpoint: Path) -> None:
     run = dataclasses.replace(run, trainer=dataclasses.replace(run.trainer, lora_rank=8))
     with pytest.raises(ConfigError, match=r"^trainer\.lora_rank is 8: family tiny has no adapters"):
         check(run, 4, PLENTY, checkpoint)
+
+
+def test_what_a_family_cannot_do_is_refused_before_anything_starts(checkpoint: Path) -> None:
+    with pytest.raises(ConfigError, match=r"solver\.steps is 9: drawing by family tiny knows only"):
+        check(config(steps=9), 4, PLENTY, checkpoint)
+    chances = {"text": 0.1, "latents": 0.0, "features": 0.3}
+    mix = dataclasses.replace(RunConfig().reconstruction, condition_dropout=chances)
+    with pytest.raises(ConfigError, match=r"condition_dropout\.features is 0\.3: family tiny can"):
+        check(dataclasses.replace(RunConfig(), reconstruction=mix), 4, PLENTY, checkpoint)
