@@ -127,6 +127,8 @@ def _build(section: type[T], prefix: str, settings: Mapping[str, Setting]) -> T:
 
 def _convert(name: str, hint: Any, value: Any) -> object:
     """`value` as the type of the field; a whole number may stand for a number, and no more."""
+    if type(None) in get_args(hint):
+        return None if value is None else _convert(name, get_args(hint)[0], value)
     if hint is float and type(value) in (int, float) and abs(value) <= MOST:
         return float(value)
     if hint is bool and type(value) is bool:
