@@ -83,7 +83,8 @@ def learned(config: RunConfig, size: Footprint) -> int:
 def object_store(config: RunConfig, size: Footprint) -> int:
     """On the node of the weight store: the versions that are kept, version 0, and the drawings of
     all tasks in flight."""
-    versions = (config.actors.kept_versions + 1) * 4 * size.trained
+    published = ELEMENT_BYTES[config.trainer.publish_dtype]
+    versions = (config.actors.kept_versions * published + 4) * size.trained
     slices = config.actors.tasks_in_flight * (config.solver.replicas + config.judge.replicas)
     drawings = slices * config.solver.prompts_per_task * config.solver.rollouts
     return versions + drawings * size.drawing_bytes
