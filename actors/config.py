@@ -7,26 +7,27 @@ offer it get replicas, as many as their CPUs and GPUs allow.
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from typing import Annotated, Literal, Self
 
-from policies.config import require, require_cpus, require_gpus, require_temperature
+from pydantic import Field, model_validator
 
-
-def require_most(role: str, replicas: int, most: int) -> None:
-    require(most == 0 or most >= replicas, f"{role}.max_replicas", most,
-            f"0, or {role}.replicas ({replicas}) or more")  # fmt: skip
-
+from policies.config import Section, require
+from policies.constraints import (
+    Count,
+    Cpus,
+    Gpus,
+    Natural,
+    Node,
+    NotNegative,
+    Number,
+    Positive,
+    Temperature,
+    Text,
+    Whole,
+)
 
 LEAST = 0.0001
 """The least that Ray counts: it chooses a node, and does not bound how many share it."""
-
-
-def require_node(field: str, value: str) -> None:
-    plain = re.fullmatch(r"[A-Za-z][\w-]*|", value, re.ASCII)
-    own = ("CPU", "GPU", "TPU", "memory", "object_store_memory")
-    require(plain is not None and value not in own, field, value,
-            "empty, or the name of a custom resource (letters, digits, _ and -)")  # fmt: skip
 
 
 def node_resources(node: str) -> dict[str, float]:
@@ -34,151 +35,134 @@ def node_resources(node: str) -> dict[str, float]:
     return {node: LEAST} if node else {}
 
 
-@dataclass(frozen=True)
-class ProposerConfig:
-    """`prompts` a round; after every `reseed_every` of them the Judge picks new demonstrations
-    among `reseed_candidates` (paper, section 3.3.1; the numbers are ours: the paper gives none)."""
-
-    replicas: int = 1
-    cpus: float = 0.2
-    gpus: float = 0.0
-    node: str = ""
-    prompts: int = 320
-    prompts_per_task: int = 16
-    demonstrations: int = 2
-    reseed_every: int = 80
-    reseed_candidates: int = 4
-    temperature: float = 1.0
-    attempts: int = 4
-    similarity: float = 0.9
-    max_tokens: int = 40
-
-    def __post_init__(self) -> None:
-        for name in ("replicas", "prompts", "prompts_per_task", "reseed_every", "max_tokens"):
-            require(getattr(self, name) >= 1, f"proposer.{name}", getattr(self, name), "1 or more")
-        for name in ("demonstrations", "reseed_candidates"):
-            require(getattr(self, name) >= 0, f"proposer.{name}", getattr(self, name), "0 or more")
-        require_temperature("proposer.temperature", self.temperature)
-        require(1 <= self.attempts <= 1000, "proposer.attempts", self.attempts, "from 1 to 1000")
-        require_cpus("proposer.cpus", self.cpus)
-        require_gpus("proposer.gpus", self.gpus)
-        require_node("proposer.node", self.node)
-        require(0 < self.similarity <= 1, "proposer.similarity", self.similarity, "in (0, 1]")
+Replicas = Annotated[Count, Field(description="How many processes play the role.")]
+Fraction = Annotated[Number, Field(ge=0, le=1)]
+Attempts = Annotated[Whole, Field(ge=1, le=1000)]
 
 
-@dataclass(frozen=True)
-class SolverConfig:
-    """Rollout k of a prompt uses temperatures[k % len] and guidance[k % len] (paper, appendix A:
-    8 rollouts with different seeds and guidance; the ranges are ours), and so with
-    `image_guidance`; the others, to `size`, hold for all (`policies.interface.PictureSampling` says
-    what they are, and a family refuses what it does not know). There are `replicas`, and up to
-    `max_replicas` (0: never more) while there is work for them."""
+class ReplicaConfig(Section):
+    """The processes of a role."""
 
-    replicas: int = 2
-    max_replicas: int = 0
-    cpus: float = 0.4
-    gpus: float = 0.0
-    node: str = ""
-    rollouts: int = 8
-    prompts_per_task: int = 16
-    temperatures: tuple[float, ...] = (1.0,)
-    guidance: tuple[float, ...] = (1.0,)
-    image_guidance: tuple[float, ...] = (1.0,)
-    interval: tuple[float, float] = (0.0, 1.0)
-    renorm: str = "none"
-    steps: int = 0
-    shift: float = 0.0
-    size: tuple[int, int] = (0, 0)
+    replicas: Replicas = 1
+    cpus: Cpus = 0.4
+    gpus: Gpus = 0.0
+    node: Node = ""
 
-    def __post_init__(self) -> None:
-        for name in ("replicas", "rollouts", "prompts_per_task"):
-            require(getattr(self, name) >= 1, f"solver.{name}", getattr(self, name), "1 or more")
-        require_most("solver", self.replicas, self.max_replicas)
-        require_cpus("solver.cpus", self.cpus)
-        require_gpus("solver.gpus", self.gpus)
-        require_node("solver.node", self.node)
-        require(
-            self.temperatures != (), "solver.temperatures", self.temperatures, "one number or more"
-        )
-        for temperature in self.temperatures:
-            require_temperature("solver.temperatures", temperature)
-        for name in ("guidance", "image_guidance"):
-            scales = getattr(self, name)
-            require(len(scales) > 0 and min(scales) >= 0,
-                    f"solver.{name}", scales, "a list of numbers from 0")  # fmt: skip
-        require(0 <= self.interval[0] < self.interval[1] <= 1, "solver.interval", self.interval,
+
+class ElasticReplicaConfig(ReplicaConfig):
+    """The processes of a role of which there may be more while there is work for them."""
+
+    max_replicas: Natural = 0
+    """As many as there may be while there is work for them: `replicas` or more; 0: never more."""
+
+    @model_validator(mode="after")
+    def _require_most(self) -> Self:
+        require(self.max_replicas == 0 or self.max_replicas >= self.replicas,
+                f"{self.section}.max_replicas", self.max_replicas,
+                f"0, or {self.section}.replicas ({self.replicas}) or more")  # fmt: skip
+        return self
+
+
+class ProposerConfig(ReplicaConfig):
+    """How prompts are made (paper, section 3.3.1; the numbers are ours: the paper gives none)."""
+
+    section = "proposer"
+    cpus: Cpus = 0.2
+    prompts: Count = 320
+    """Prompts of a round."""
+    prompts_per_task: Count = 16
+    """Prompts that a replica is asked for at once."""
+    demonstrations: Natural = 2
+    """Example prompts that it is shown."""
+    reseed_every: Count = 80
+    """After so many prompts the Judge picks new demonstrations."""
+    reseed_candidates: Natural = 4
+    """Prompts of a category, chosen at random, among which it picks."""
+    temperature: Temperature = 1.0
+    """Of sampling an answer; 0 is greedy."""
+    attempts: Attempts = 4
+    """How often it is asked for a prompt until an answer can be read."""
+    similarity: Annotated[Number, Field(gt=0, le=1)] = 0.9
+    """A prompt that is this similar to one of the round (Jaccard, of word pairs) is dropped."""
+    max_tokens: Count = 40
+    """The longest answer."""
+
+
+class SolverConfig(ElasticReplicaConfig):
+    """How prompts are drawn (paper, appendix A: 8 rollouts with different seeds and guidance; the
+    ranges are ours)."""
+
+    section = "solver"
+    replicas: Replicas = 2
+    rollouts: Count = 8
+    """Drawings of a prompt."""
+    prompts_per_task: Count = 16
+    """Prompts that a replica draws at once."""
+    temperatures: Annotated[tuple[Temperature, ...], Field(strict=False, min_length=1)] = (1.0,)
+    """Rollout k samples with temperatures[k % length]; 0 is greedy."""
+    guidance: Annotated[tuple[NotNegative, ...], Field(strict=False, min_length=1)] = (1.0,)
+    """Rollout k is drawn with classifier-free guidance[k % length]; 1 is none."""
+    image_guidance: Annotated[tuple[NotNegative, ...], Field(strict=False, min_length=1)] = (1.0,)
+    """Likewise the guidance by the pictures of a context, where the family has it."""
+    interval: Annotated[tuple[Fraction, Fraction], Field(strict=False)] = (0.0, 1.0)
+    """The part of a flow's time in which drawings are guided."""
+    renorm: Text = "none"
+    """How guidance restores the norm of what it guides: the family's word for it."""
+    steps: Natural = 0
+    """Steps of a flow's solver; 0: the family's own."""
+    shift: NotNegative = 0.0
+    """Shift of a flow's timesteps; 0: the family's own."""
+    size: Annotated[tuple[Natural, Natural], Field(strict=False)] = (0, 0)
+    """Height and width of drawings in pixels; [0, 0]: the family's own."""
+
+    @model_validator(mode="after")
+    def _require_interval_and_size(self) -> Self:
+        require(self.interval[0] < self.interval[1], "solver.interval", self.interval,
                 "two rising numbers in [0, 1]")  # fmt: skip
-        for name in ("steps", "shift"):
-            require(getattr(self, name) >= 0, f"solver.{name}", getattr(self, name),
-                    "above 0, or 0 for the family's own")  # fmt: skip
         require(min(self.size) > 0 or self.size == (0, 0), "solver.size", self.size,
                 "height and width, or [0, 0] for the family's own")  # fmt: skip
+        return self
 
 
-@dataclass(frozen=True)
-class JudgeConfig:
-    """`votes` judgements a drawing, averaged; an unparsable answer is asked again with the next
-    seed up to `attempts` times. `weights` "current" judges with the round's pinned version,
-    "base" with version 0. `accept_at`: a group whose best score is lower is rejected
-    (paper, appendix A: 7). Replicas as for the Solver."""
+class JudgeConfig(ElasticReplicaConfig):
+    """How drawings are judged."""
 
-    replicas: int = 1
-    max_replicas: int = 0
-    cpus: float = 0.4
-    gpus: float = 0.0
-    node: str = ""
-    votes: int = 1
-    temperature: float = 0.0
-    attempts: int = 3
-    max_tokens: int = 64
-    weights: str = "current"
-    accept_at: float = 7.0
-
-    def __post_init__(self) -> None:
-        for name in ("replicas", "max_tokens"):
-            require(getattr(self, name) >= 1, f"judge.{name}", getattr(self, name), "1 or more")
-        for name in ("votes", "attempts"):
-            value = getattr(self, name)
-            require(1 <= value <= 1000, f"judge.{name}", value, "from 1 to 1000")
-        require_most("judge", self.replicas, self.max_replicas)
-        require_cpus("judge.cpus", self.cpus)
-        require_gpus("judge.gpus", self.gpus)
-        require_node("judge.node", self.node)
-        require_temperature("judge.temperature", self.temperature)
-        require(self.weights in ("current", "base"), "judge.weights", self.weights,
-                '"current" or "base"')  # fmt: skip
-        require(0 <= self.accept_at <= 10, "judge.accept_at", self.accept_at, "from 0 to 10")
+    section = "judge"
+    votes: Attempts = 1
+    """Judgements of a drawing, averaged."""
+    temperature: Temperature = 0.0
+    """Of sampling an answer; 0 is greedy."""
+    attempts: Attempts = 3
+    """How often it is asked, each time with the next seed, for an answer that can be read."""
+    max_tokens: Count = 64
+    """The longest answer."""
+    weights: Literal["current", "base"] = "current"
+    """"current" judges with the version that the round samples with, "base" with version 0."""
+    accept_at: Annotated[Number, Field(ge=0, le=10)] = 7.0
+    """A group whose best score is lower is rejected (paper, appendix A: 7)."""
 
 
-@dataclass(frozen=True)
-class ActorsConfig:
-    """Deadlines are seconds; `tasks_in_flight` bounds the work handed to one pool per replica.
+class ActorsConfig(Section):
+    """What carries the roles: deadlines in seconds, retries and queues."""
 
-    A task that failed `task_attempts` times is poison: its prompts are recorded as failed and the
-    run goes on, but for more than `poison_limit` of them. `pause_deadline` is how long a run waits
-    for a disk that takes no writes. A pool that may grow wants more replicas where its work would
-    take longer than `backlog_seconds`, and fewer after `cool_down` seconds without need of them.
-    """
-
-    templates: str = "tiny"
-    start_deadline: float = 180.0
-    task_deadline: float = 600.0
-    tasks_in_flight: int = 2
-    kept_versions: int = 3
-    task_attempts: int = 4
-    poison_limit: int = 3
-    pause_deadline: float = 86400.0
-    backlog_seconds: float = 30.0
-    cool_down: float = 60.0
-
-    def __post_init__(self) -> None:
-        require(self.start_deadline > 0, "actors.start_deadline", self.start_deadline, "above 0")
-        require(self.task_deadline > 0, "actors.task_deadline", self.task_deadline, "above 0")
-        require(self.tasks_in_flight >= 1, "actors.tasks_in_flight", self.tasks_in_flight,
-                "1 or more")  # fmt: skip
-        require(self.task_attempts >= 1, "actors.task_attempts", self.task_attempts, "1 or more")
-        require(self.poison_limit >= 0, "actors.poison_limit", self.poison_limit, "0 or more")
-        require(self.pause_deadline > 0, "actors.pause_deadline", self.pause_deadline, "above 0")
-        require(self.backlog_seconds > 0, "actors.backlog_seconds", self.backlog_seconds, "above 0")
-        require(self.cool_down >= 0, "actors.cool_down", self.cool_down, "0 or more")
-        require(self.kept_versions >= 2, "actors.kept_versions", self.kept_versions, "2 or more")
+    section = "actors"
+    templates: Text = "tiny"
+    """The wording of the roles: shipped templates by name, or a .yaml file."""
+    start_deadline: Positive = 180.0
+    """For an actor to start."""
+    task_deadline: Positive = 600.0
+    """For a task to be answered."""
+    tasks_in_flight: Count = 2
+    """Tasks that a replica is handed at once."""
+    kept_versions: Annotated[Whole, Field(ge=2)] = 3
+    """Weight versions that the store keeps beside version 0: those used last."""
+    task_attempts: Count = 4
+    """A task that failed so often is poison: its prompts are recorded as failed and the run goes on."""
+    poison_limit: Natural = 3
+    """More poisoned tasks than this end the run."""
+    pause_deadline: Positive = 86400.0
+    """How long a run waits for a disk that takes no writes."""
+    backlog_seconds: Positive = 30.0
+    """A pool that may grow wants more replicas where its work would take longer."""
+    cool_down: NotNegative = 60.0
+    """A pool that has grown gives replicas back after so long without need of them."""

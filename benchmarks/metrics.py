@@ -106,9 +106,9 @@ async def bursts(tasks: int, folder: str) -> None:
     from actors.replica import ReplicaSpec, role_pool
     from actors.weights.store import WeightStoreActor
     from actors.weights.version_folder import VersionFolder
-    from policies.config import PolicyConfig
+    from policies.config import TinyPolicyConfig
 
-    policy, solver = PolicyConfig(), SolverConfig(cpus=0.5)
+    policy, solver = TinyPolicyConfig(), SolverConfig(cpus=0.5)
     named: Any = {"name": "weight_store", "namespace": "benchmark"}
     store = WeightStoreActor.options(**named).remote(2, VersionFolder(Path(folder), policy))
     part = ReplicaSpec("solver", solver, policy, "tiny", 0, "benchmark", folder)

@@ -30,7 +30,7 @@ import ray
 import torch
 from safetensors.numpy import save_file
 
-from actors.storage import durable
+from actors.storage import storage
 from actors.weights.digests import Arrays
 from actors.weights.mapped import MappedWeights
 from actors.weights.store import WeightStoreActor, publish
@@ -121,8 +121,8 @@ class Disk:
     def write(self, version: int, weights: Arrays, measured: str) -> None:
         self.file.unlink(missing_ok=True)
         save_file(dict(weights), self.file)
-        durable.sync(self.file)
-        durable.sync(self.file.parent)
+        storage.sync(self.file)
+        storage.sync(self.file.parent)
 
 
 def noise(megabytes: int) -> dict[str, np.ndarray]:

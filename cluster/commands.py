@@ -10,11 +10,11 @@ import argparse
 import math
 import os
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from actors.storage.paths import BucketPath, parse_path, run_folder
+from actors.storage import storage
+from actors.storage.paths import parse_path, run_folder
 
 if TYPE_CHECKING:
     from cluster.gallery.address import GalleryAddress
@@ -138,7 +138,7 @@ def chaos(args: argparse.Namespace) -> None:
     from cluster.chaos import storm, verdict
     from cluster.session import ray_session
 
-    if isinstance(run_folder(config), BucketPath):
+    if storage.local_path(run_folder(config)) is None:
         raise storm.ChaosError(f"folder is {config.folder}: chaos wants one on this machine")
     if os.environ.get(ray_session.ADDRESS):
         raise storm.ChaosError(f"chaos kills only a Ray of its own: unset {ray_session.ADDRESS}")
@@ -223,6 +223,7 @@ def _selfplay(config: RunConfig, address: GalleryAddress | None) -> None:
     from cluster.sizing.needs import needs
     from cluster.watch import loggers
     from cluster.watch.progress import Progress
+    from policies.config import changed
     from trainer import selfplay
 
     progress = Progress(sys.stdout)
@@ -236,5 +237,5 @@ def _selfplay(config: RunConfig, address: GalleryAddress | None) -> None:
     ):
         _require_capacity(f"run {config.name}", needs(config))
         with host.beside(folder, address, progress.told):
-            selfplay.run(replace(config, folder=str(folder.parent)), progress)
+            selfplay.run(changed(config, folder=str(folder.parent)), progress)
     progress.finished(run_folder(config) / page.write(folder).name)

@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 
-from actors.storage.paths import BucketPath, StoragePath
+from actors.storage import storage
+from actors.storage.paths import StoragePath
 from actors.weights.version_folder import VERSIONS
 from cluster.recipes import recipe
 from cluster.watch.progress import Progress
 from evaluation.measure import measure
 from evaluation.suites import load_suite
-from policies.config import ConfigError
+from policies.config import ConfigError, changed
 from policies.registry import is_checkpoint
 from trainer.config import RunConfig
 from trainer.run_actors import RunActors
@@ -25,17 +25,18 @@ from trainer.run_actors import RunActors
 
 def target(path: StoragePath, overrides: Sequence[str]) -> RunConfig:
     """What to measure: a checkpoint folder, or the newest weights of a run. Raises ConfigError."""
-    if isinstance(path, BucketPath):
+    here = storage.local_path(path)
+    if here is None:
         raise ConfigError(
             f"{path} can not be measured where it is: copy the run, or one of its {VERSIONS}, to a "
             "folder of this machine"
         )
-    if recipe.is_run(path):
-        config = recipe.load(path / recipe.CONFIG_FILE, overrides)
-        newest = max((path / VERSIONS).glob("[0-9]*[0-9]"), default=None)
+    if recipe.is_run(here):
+        config = recipe.load(here / recipe.CONFIG_FILE, overrides)
+        newest = max((here / VERSIONS).glob("[0-9]*[0-9]"), default=None)
         weights = config.policy.path if newest is None else str(newest.absolute())
-    elif is_checkpoint(path):
-        config, weights = recipe.defaults(overrides), str(path.absolute())
+    elif is_checkpoint(here):
+        config, weights = recipe.defaults(overrides), str(here.absolute())
     else:
         raise ConfigError(
             f"{path} can not be measured: it is no run (no {recipe.CONFIG_FILE}) and no checkpoint "
@@ -46,13 +47,13 @@ def target(path: StoragePath, overrides: Sequence[str]) -> RunConfig:
             f"evaluation.suite is {config.evaluation.suite!r}: nothing would be measured; give "
             "another evaluation.suite=..."
         )
-    return replace(config, policy=replace(config.policy, path=weights))
+    return changed(config, policy=changed(config.policy, path=weights))
 
 
 def scores(config: RunConfig, progress: Progress) -> dict[str, float]:
     """Needs a connected Ray."""
     with tempfile.TemporaryDirectory(prefix="unicorn-") as folder:
-        return asyncio.run(_measure(replace(config, folder=folder), progress))
+        return asyncio.run(_measure(changed(config, folder=folder), progress))
 
 
 async def _measure(config: RunConfig, progress: Progress) -> dict[str, float]:

@@ -18,7 +18,7 @@ from actors.config import JudgeConfig
 from actors.replay.records import JudgedGroup, reason_kind
 from actors.replay.segments import SegmentName, read_segment, round_folder
 from actors.retry import within
-from actors.storage import durable
+from actors.storage import storage
 from actors.storage.paths import StoragePath, run_folder
 from evaluation.config import RunSettings
 from evaluation.diversity import diversity
@@ -133,7 +133,7 @@ def _kept(folder: StoragePath, round_: int) -> dict[str, float] | None:
 
 
 async def _count(folder: StoragePath, round_: int, config: Settings, suite: Suite) -> Tally:
-    there = await asyncio.to_thread(durable.files, round_folder(folder / "replay", round_))
+    there = await asyncio.to_thread(storage.files, round_folder(folder / "replay", round_))
     files = [path for path in there if SegmentName.parse(path)]
     held, places = ray.put(suite), asyncio.Semaphore(TASKS)
 

@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated, Protocol
+
+from pydantic import Field
 
 from actors.config import ActorsConfig, SolverConfig
-from policies.config import require, require_temperature
+from policies.config import Section
+from policies.constraints import NotNegative, Temperature, Text, Whole
+
+Some = Annotated[Whole, Field(ge=1, le=100_000)]
 
 
-@dataclass(frozen=True)
-class EvaluationConfig:
-    """`suite` names a module of `evaluation/suites`; `prompts` held-out prompts and `scenes`
-    rendered scenes are the same in every round and in every run with the same `seed`. Drawings are
-    measured at `temperature`, with `guidance` or, if that is none, the mean of solver.guidance."""
+class EvaluationConfig(Section):
+    """The same held-out prompts and scenes in every round and in every run with the same `seed`."""
 
-    suite: str = "tiny_world"
-    prompts: int = 500
-    scenes: int = 200
-    prompts_per_task: int = 50
-    temperature: float = 1.0
-    guidance: float | None = None
-    seed: int = 1234
-
-    def __post_init__(self) -> None:
-        for name in ("prompts", "scenes", "prompts_per_task"):
-            value = getattr(self, name)
-            require(1 <= value <= 100_000, f"evaluation.{name}", value, "from 1 to 100000")
-        require_temperature("evaluation.temperature", self.temperature)
-        require(self.guidance is None or self.guidance >= 0, "evaluation.guidance", self.guidance,
-                "a number from 0, or none for the mean of solver.guidance")  # fmt: skip
+    section = "evaluation"
+    suite: Text = "tiny_world"
+    """A module of evaluation/suites."""
+    prompts: Some = 500
+    """Held-out prompts that are drawn."""
+    scenes: Some = 200
+    """Rendered scenes that are captioned and judged."""
+    prompts_per_task: Some = 50
+    """Prompts that a replica draws at once."""
+    temperature: Temperature = 1.0
+    """Of sampling drawings; 0 is greedy."""
+    guidance: NotNegative | None = None
+    """Classifier-free guidance of measured drawings; null: the mean of solver.guidance."""
+    seed: Whole = 1234
+    """Prompts and scenes follow from it."""
 
 
 class RunSettings(Protocol):

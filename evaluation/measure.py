@@ -11,7 +11,6 @@ import asyncio
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -21,7 +20,7 @@ from actors.pool.pool import Pool
 from actors.replay.records import Task
 from actors.retry import made_again, patiently, within
 from actors.roles.solver import measured_sampling
-from actors.storage import durable
+from actors.storage import storage
 from actors.storage.paths import StoragePath, run_folder
 from evaluation import grading
 from evaluation.config import EvaluationConfig, RunSettings
@@ -68,9 +67,9 @@ async def measure(
     how = measured_sampling(
         config.solver, config.evaluation.temperature, config.evaluation.guidance
     )
-    own = {**asdict(config.evaluation), "guidance": how.guidance}.items()
+    own = {**config.evaluation.model_dump(), "guidance": how.guidance}.items()
     settings = {"seed": config.seed, **{f"evaluation.{key}": value for key, value in own}}
-    if await asyncio.to_thread(durable.exists, file):
+    if await asyncio.to_thread(storage.exists, file):
         found = await asyncio.to_thread(_read, file)
         _require_same(file, found["settings"], settings)
     else:
@@ -81,7 +80,7 @@ async def measure(
         found["judged"] = judged
         found["values"] |= await asyncio.to_thread(_drift, folder, version, judged)
         data = json.dumps(found, allow_nan=False).encode()
-        await asyncio.to_thread(patiently, lambda: durable.write(file, data), str(file), pause_s)
+        await asyncio.to_thread(patiently, lambda: storage.write(file, data), str(file), pause_s)
     values: dict[str, float] = found["values"]
     row = {"kind": "evaluation", "version": version, **values}
     await asyncio.to_thread(append_metrics, folder, row, pause_s)
@@ -92,7 +91,7 @@ async def measure(
 def read_measured(folder: StoragePath) -> dict[int, dict[str, Any]]:
     """Everything kept of a run's versions, by version: its values, outcomes and samples."""
     there = folder / FOLDER
-    found = [_read(there / name) for name in durable.names(there) if MEASURED.fullmatch(name)]
+    found = [_read(there / name) for name in storage.names(there) if MEASURED.fullmatch(name)]
     return {each["version"]: each for each in sorted(found, key=lambda each: int(each["version"]))}
 
 
@@ -243,7 +242,7 @@ def summary(drawn: list[Drawn], seen: list[Seen]) -> dict[str, Any]:
 def _drift(folder: StoragePath, version: int, judged: list[Score]) -> dict[str, float]:
     """Of this version as a Judge from the base; of the base itself nothing."""
     base = version_file(folder, 0)
-    if version == 0 or not durable.exists(base) or "judged" not in (found := _read(base)):
+    if version == 0 or not storage.exists(base) or "judged" not in (found := _read(base)):
         return {}
     distance = drift(found["judged"], judged)
     return {} if distance is None else {"judge/drift": distance}
@@ -251,7 +250,7 @@ def _drift(folder: StoragePath, version: int, judged: list[Score]) -> dict[str, 
 
 def _read(file: StoragePath) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(durable.read(file))
+        found: dict[str, Any] = json.loads(storage.read(file))
         missing = {"version", "settings", "values", "outcomes", "samples"} - set(found)
     except ValueError as error:
         missing = {str(error)}

@@ -16,7 +16,7 @@ from typing import Any
 from actors.metrics.catalog import SCORE
 from actors.metrics.meter import Meter
 from actors.retry import patiently
-from actors.storage import durable
+from actors.storage import storage
 from actors.storage.paths import StoragePath, parse_path
 from policies.errors import UserError
 
@@ -42,14 +42,14 @@ def append_metrics(folder: str | StoragePath, row: Mapping[str, Any], pause_s: f
             return False
         lines = [json.dumps(each, allow_nan=False) + "\n" for each in [*rows, _finite(row)]]
         data = "".join(lines).encode()
-        patiently(lambda: durable.write(parse_path(folder) / FILE, data), FILE, pause_s)
+        patiently(lambda: storage.write(parse_path(folder) / FILE, data), FILE, pause_s)
     return True
 
 
 def read_metrics(folder: str | StoragePath) -> list[Row]:
     """All rows in the order in which they were added; none for a run that has measured nothing."""
     file = parse_path(folder) / FILE
-    return read_rows(file) if durable.exists(file) else []
+    return read_rows(file) if storage.exists(file) else []
 
 
 def read_rows(file: StoragePath) -> list[Row]:
@@ -58,7 +58,7 @@ def read_rows(file: StoragePath) -> list[Row]:
     Raises MetricsError.
     """
     rows = []
-    for number, line in enumerate(durable.read(file).decode().split("\n")[:-1], 1):
+    for number, line in enumerate(storage.read(file).decode().split("\n")[:-1], 1):
         try:
             rows.append(_object(json.loads(line)))
         except ValueError as error:

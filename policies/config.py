@@ -1,18 +1,76 @@
-"""Configuration sections are frozen dataclasses that refuse impossible values by name.
+"""Configuration sections are frozen models that refuse impossible values by name.
 
 Invariant: a section that was constructed can be run with; every refusal is one ConfigError
-that names the field, the value and what is allowed.
+that names the field, the value and what is allowed. That holds for recipes and for Python alike.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args
 
-from policies.errors import UserError, describe
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
+
+from policies.constraints import Dtype, Text, allowed
+from policies.errors import ConfigError, describe, printable
+
+OUT_OF_BOUNDS = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
 
 
-class ConfigError(UserError, ValueError):
-    """A setting that cannot be; the message names the field, the value and the fix."""
+class Section(BaseModel):
+    """What is common to all sections: they are frozen, strict, and refuse in our words."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
+    )
+    section: ClassVar[str] = ""
+    """The dotted name under which a recipe has it."""
+    variant: ClassVar[str] = ""
+    """Of several sections of that name, which one this is: "family tiny"."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _refuse(cls, value: Any, construct: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return construct(value)
+        except ValidationError as error:
+            raise ConfigError(_sentence(cls, error)) from None
+
+
+class NamedNumbers(Section):
+    """A section of numbers that are looked up by name."""
+
+    def __getitem__(self, name: str) -> float:
+        found: float = getattr(self, name)
+        return found
+
+    def items(self) -> Iterable[tuple[Any, float]]:
+        """The names, each with its number."""
+        return dict(self).items()
+
+
+SectionT = TypeVar("SectionT", bound=Section)
+
+
+def changed(section: SectionT, **fields: object) -> SectionT:
+    """A copy with other values, which are checked. Raises ConfigError."""
+    return type(section)(**{**dict(section), **fields})
+
+
+def sections_of(hint: Any) -> tuple[type[Section], ...]:
+    """The sections that a field of this type can hold: none, one, or one for each family."""
+    if isinstance(hint, type) and issubclass(hint, Section):
+        return (hint,)
+    return tuple(found for inner in get_args(hint) for found in sections_of(inner))
 
 
 def require(condition: bool, field: str, value: object, rule: str) -> None:
@@ -21,32 +79,95 @@ def require(condition: bool, field: str, value: object, rule: str) -> None:
         raise ConfigError(f"{field} is {describe(value)}: it must be {rule}")
 
 
-def require_cpus(field: str, value: float) -> None:
-    require(value >= 0.0001, field, value, "from 0.0001 on, the least that Ray counts")
+def no_field(name: str, known: Iterable[str]) -> str:
+    """The sentence about a field that is unknown; the nearest is that of the likest whole name or
+    last part: `lr` is near to trainer.lr."""
+    name = name[:200]  # longer ones take minutes to compare
+
+    def likeness(candidate: str) -> tuple[float, float]:
+        whole = difflib.SequenceMatcher(None, name, candidate).ratio()
+        last = difflib.SequenceMatcher(None, name.split(".")[-1], candidate.split(".")[-1]).ratio()
+        return max(whole, last), whole
+
+    return f"there is no field {printable(name)}; the nearest is {max(known, key=likeness)}"
 
 
-def require_gpus(field: str, value: float) -> None:
-    whole = value == int(value)
-    require(value == 0 or (value >= 0.0001 if value < 1 else whole), field, value,
-            "0, a fraction below 1 (from 0.0001 on), or a whole number, as Ray counts GPUs")  # fmt: skip
+def no_section(name: str, value: object, example: str) -> str:
+    """The sentence about a value where a section belongs."""
+    return (
+        f"{name or 'a configuration'} is {describe(value)}: it must be a section with fields such "
+        f"as {example}"
+    )
 
 
-def require_temperature(field: str, value: float) -> None:
-    """A temperature that is all but 0 would make infinities of logits."""
-    require(value == 0 or value >= 0.001, field, value, "0, or from 0.001 on")
+def _sentence(section: type[Section], error: ValidationError) -> str:
+    """The first of pydantic's complaints about a section, in our words."""
+    first = error.errors(include_url=False)[0]
+    kind, value, context = first["type"], first["input"], first.get("ctx", {})
+    prefix = f"{section.section}." if section.section else ""
+    if not first["loc"]:
+        return no_section(section.section, value, prefix + next(iter(section.model_fields)))
+    own = str(first["loc"][0])
+    name = prefix + own
+    if kind == "extra_forbidden":
+        return no_field(name, [prefix + field for field in section.model_fields])
+    if kind.startswith("union_tag"):
+        tag = str(context["discriminator"]).strip("'")
+        known = context.get("expected_tags", "a text")
+        return f"{name}.{tag} is {describe(value[tag])}: it must be one of {known}"
+    field = section.model_fields[own]
+    if held := sections_of(field.annotation):
+        return no_section(name, value, f"{name}.{next(iter(held[0].model_fields))}")
+    if kind == "must":
+        return f"{name} is {describe(value)}: it must be {context['rule']}"
+    # A list of too few lacks an item, and that is said of the list.
+    item = len(first["loc"]) > 1 and kind != "missing"
+    takes = (
+        allowed(get_args(field.annotation)[0])
+        if item
+        else allowed(field.annotation, field.metadata)
+    )
+    rule = takes.rule if kind in OUT_OF_BOUNDS else takes.kind
+    whose = f" for {section.variant}" if section.variant else ""
+    return f"{name} is {describe(value)}: it must be {rule}{whose}"
 
 
-DTYPES = ("float32", "bfloat16")
+class PolicyConfig(Section):
+    """Which model plays the roles."""
+
+    section = "policy"
+    family: Text
+    """Which family of models it is of."""
+    path: Text = "base"
+    """A checkpoint folder; "base" is the one that ships with the family."""
+    dtype: Dtype = "float32"
+    """What replicas hold and sample in; learning keeps float32."""
 
 
-@dataclass(frozen=True)
-class PolicyConfig:
-    """Which model plays the roles. `path` is a checkpoint folder; "base" is the shipped tiny one.
-    `dtype` is what replicas hold and sample in; learning keeps float32."""
+class TinyPolicyConfig(PolicyConfig):
+    """The small model of the tests and of the default recipe."""
 
-    family: str = "tiny"
-    path: str = "base"
-    dtype: str = "float32"
+    variant = "family tiny"
+    family: Literal["tiny"] = "tiny"
+    """A decoder of 2.4 million parameters that samples and learns on CPUs."""
+    dtype: Literal["float32"] = "float32"
+    """What it learns and samples in."""
 
-    def __post_init__(self) -> None:
-        require(self.dtype in DTYPES, "policy.dtype", self.dtype, '"float32" or "bfloat16"')
+
+class JanusPolicyConfig(PolicyConfig):
+    """Janus-Pro of DeepSeek."""
+
+    variant = "family janus"
+    family: Literal["janus"] = "janus"
+    """Janus-Pro 1B and 7B."""
+
+
+def _tiny_by_default(value: object) -> object:
+    return {"family": "tiny", **value} if isinstance(value, Mapping) else value
+
+
+AnyPolicyConfig = Annotated[
+    TinyPolicyConfig | JanusPolicyConfig,
+    Field(discriminator="family"),
+    BeforeValidator(_tiny_by_default),
+]

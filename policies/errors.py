@@ -18,6 +18,12 @@ class UserError(Exception):
     """Mendable from outside the program: a setting, a file, a full disk, a busy machine."""
 
 
+class ConfigError(UserError):
+    """A setting that cannot be; the message names the field, the value and the fix.
+
+    No ValueError: pydantic would take it for a validator's own words and wrap it."""
+
+
 def describe(value: object) -> str:
     """`value` as a message tells it: in one line, and cut where it is long."""
     return _SHORT.repr(value)

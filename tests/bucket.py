@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from actors.storage import bucket
+from actors.storage import clients
 
 NAME = "unicorn"
 ADDRESS = f"s3://{NAME}"
@@ -74,7 +74,7 @@ def served() -> Iterator[Line]:
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{line.port}", "AWS_REGION": "us-east-1",
             "AWS_ACCESS_KEY_ID": "who", "AWS_SECRET_ACCESS_KEY": "hidden-from-all",
         }  # fmt: skip
-        bucket._amazon.cache_clear()
+        clients._of.cache_clear()
         urllib.request.urlopen(
             urllib.request.Request(f"http://127.0.0.1:{port}/{NAME}", method="PUT")
         )

@@ -24,9 +24,9 @@ import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.api import CheckpointException
 
 from actors.retry import FULL, patiently
-from actors.storage import durable, sealed_folder
+from actors.storage import sealed_folder, storage
 from actors.storage.bucket import BucketSilent
-from actors.storage.paths import BucketPath, StoragePath
+from actors.storage.paths import LEFTOVER, StoragePath
 from policies.errors import describe, one_line, printable
 from policies.interface import CheckpointError
 from trainer import shards
@@ -74,9 +74,9 @@ def save(
     `kept` newest are deleted. The same cursor again is a no-op. A disk that takes no writes is
     waited for, for `pause_s` seconds at most. Raises CheckpointError."""
     path = folder / cursor.name
-    if learner.any_rank(sealed_folder.is_whole(path, MANIFEST)):
+    if learner.any_rank(storage.is_whole(path, MANIFEST)):
         return path
-    aside = sealed_folder.aside_of(path)
+    aside = storage.staging(path)
     what = f"checkpoint {cursor.name}"
     if learner.rank == 0:
         patiently(lambda: _begin(folder, aside, path), what, pause_s)
@@ -112,9 +112,8 @@ def finished(folder: StoragePath) -> dict[int, StoragePath]:
 def verify(path: StoragePath) -> Checkpoint:
     """Raises CheckpointError naming the first file that is missing, added or altered."""
     found, stated = _manifest(path)
-    # In a bucket some may lie there of a writer that died, which nothing reads.
-    there = set() if isinstance(path, BucketPath) else set(durable.names(path)) - {MANIFEST}
-    for name in sorted(there | set(stated)):
+    foreign = storage.foreign(path, {MANIFEST, *stated})
+    for name in sorted(foreign | set(stated)):
         fault = _fault(path / name, stated.get(name))
         if fault:
             raise CheckpointError(
@@ -161,13 +160,13 @@ def _dcp_errors(fault: str, fix: str) -> Iterator[None]:
 
 def _begin(folder: StoragePath, aside: StoragePath, path: StoragePath) -> None:
     _remove_leftovers(folder, path)
-    sealed_folder.begin(aside)
+    storage.begin(aside)
 
 
 def _sealed_meanwhile(path: StoragePath) -> bool:
     """Never raises, for the other ranks wait for the answer."""
     with suppress(BucketSilent):
-        return isinstance(path, BucketPath) and sealed_folder.is_whole(path, MANIFEST, patience_s=0)
+        return storage.is_whole(path, MANIFEST, patience_s=0)
     return False
 
 
@@ -182,8 +181,8 @@ def _finish(
     aside: StoragePath, path: StoragePath, cursor: Cursor, settings: Mapping[str, Any]
 ) -> None:
     """Writes the manifest and gives the folder its name."""
-    if sealed_folder.is_whole(path, MANIFEST):
-        return durable.sync(path.parent)  # it got its name before the disk was full
+    if storage.is_whole(path, MANIFEST):
+        return storage.sync(path.parent)  # it got its name before the disk was full
     # Not what lies there: of a writer that is cut off but not dead some may be there, or gone.
     files = {name: _sha256(aside / name) for name in shards.written(aside)}
     body = {"cursor": asdict(cursor), "settings": dict(settings), "files": files}
@@ -196,24 +195,24 @@ def _prune(folder: StoragePath, kept: int) -> None:
     newest = list(_folders(folder))
     ended = list(finished(folder).values())
     for path in set(newest[kept:]) - set(ended[-KEPT_VERSIONS:]):
-        sealed_folder.discard(path, MANIFEST)
+        storage.discard(path, MANIFEST)
 
 
 def _remove_leftovers(folder: StoragePath, but: StoragePath) -> None:
-    for name in durable.names(folder):
-        left = name.startswith("step-") and not sealed_folder.is_whole(folder / name, MANIFEST)
+    for name in storage.names(folder):
+        left = name.startswith("step-") and not storage.is_whole(folder / name, MANIFEST)
         if left and folder / name != but:
-            sealed_folder.remove(folder / name)
+            storage.remove(folder / name)
 
 
 def _folders(folder: StoragePath) -> Iterator[StoragePath]:
     """The checkpoints in `folder`, newest first; what else lies there must be a leftover."""
     numbered = []
-    for name in durable.names(folder):
+    for name in storage.names(folder):
         match = NAME.fullmatch(name)
-        if match and sealed_folder.is_whole(folder / name, MANIFEST):
+        if match and storage.is_whole(folder / name, MANIFEST):
             numbered.append((int(match[1]), int(match[2]), folder / name))
-        elif not (match or name.endswith(durable.LEFTOVER)):
+        elif not (match or name.endswith(LEFTOVER)):
             raise CheckpointError(
                 f"{printable(str(folder / name))} is not a checkpoint: move it out of {folder}, which holds nothing else."
             )
@@ -224,7 +223,7 @@ def _manifest(path: StoragePath) -> tuple[Checkpoint, dict[str, str]]:
     """The checkpoint as its manifest states it, and the sha256 of each of its other files."""
     file = path / MANIFEST
     try:
-        body = json.loads(durable.read(file))
+        body = json.loads(storage.read(file))
         if body.pop("sha256") != _body_hash(body):
             raise ValueError("its checksum differs")
         cursor = _cursor(body["cursor"])
@@ -257,7 +256,7 @@ def _fault(file: StoragePath, stated: str | None) -> str:
     if stated is None:
         return "is not part of the checkpoint"
     try:
-        if not durable.exists(file):
+        if not storage.exists(file):
             return "is missing"
         return "" if _sha256(file) == stated else "is damaged (its checksum differs)"
     except BucketSilent:
@@ -267,7 +266,7 @@ def _fault(file: StoragePath, stated: str | None) -> str:
 
 
 def _sha256(file: StoragePath) -> str:
-    with durable.open_file(file) as stream:
+    with storage.open_file(file) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

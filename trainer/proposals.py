@@ -20,7 +20,7 @@ from actors.retry import patiently
 from actors.roles.prompt_library import PromptLibrary, demonstrations
 from actors.roles.proposer import Request
 from actors.roles.templates import load_templates
-from actors.storage import durable
+from actors.storage import storage
 from actors.storage.paths import StoragePath
 from policies.errors import UserError
 from trainer.run_actors import RunActors
@@ -38,11 +38,11 @@ class ProposalsDamaged(UserError, ValueError):
 async def propose(crew: RunActors, round_: int, version: int) -> list[list[Proposal]]:
     """The kept prompts in the fixed slices that Solver and Judge work on."""
     file = crew.folder / FOLDER / f"round-{round_:05d}.json"
-    if not await asyncio.to_thread(durable.exists, file):
+    if not await asyncio.to_thread(storage.exists, file):
         kept = await _propose(crew, round_, version)
         data = json.dumps([asdict(proposal) for proposal in kept]).encode()
         pause_s = crew.config.actors.pause_deadline
-        await asyncio.to_thread(patiently, lambda: durable.write(file, data), str(file), pause_s)
+        await asyncio.to_thread(patiently, lambda: storage.write(file, data), str(file), pause_s)
     kept = await asyncio.to_thread(_read, file)
     size = crew.config.solver.prompts_per_task
     return [kept[at : at + size] for at in range(0, len(kept), size)]
@@ -50,7 +50,7 @@ async def propose(crew: RunActors, round_: int, version: int) -> list[list[Propo
 
 def _read(file: StoragePath) -> list[Proposal]:
     try:
-        return [Proposal(**each) for each in json.loads(durable.read(file))]
+        return [Proposal(**each) for each in json.loads(storage.read(file))]
     except (ValueError, TypeError) as error:
         raise ProposalsDamaged(
             f"{file} does not hold the prompts of a round ({error}): restore it, or delete it to "

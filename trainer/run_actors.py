@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cached_property
@@ -17,6 +16,7 @@ from typing import Any, Protocol, Self
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from tenacity import AsyncRetrying
 
 from actors.config import JudgeConfig, ProposerConfig, SolverConfig
 from actors.metrics.meter import Meter
@@ -25,8 +25,8 @@ from actors.pool.pool import Pool
 from actors.replay.buffer import ReplayBufferActor, ReplayUnwritable
 from actors.replay.records import Role
 from actors.replica import ReplicaSpec, role_pool
-from actors.retry import ANSWER_S, refused, run_in_thread, within
-from actors.storage import bucket, durable, events
+from actors.retry import ANSWER_S, retrying, run_in_thread, within
+from actors.storage import bucket, events, storage
 from actors.storage.paths import run_folder
 from actors.weights.store import WeightStoreActor
 from actors.weights.version_folder import VersionDamaged, VersionFolder
@@ -77,7 +77,7 @@ class RunActors:
 
     async def __aenter__(self) -> Self:
         actors = self.config.actors
-        durable.make_folder(self.folder)
+        storage.make_folder(self.folder)
         # They ask for no CPU, so Ray would take the node of one that came for a Solver as idle and
         # end it with them; the driver's stays.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
@@ -117,7 +117,7 @@ class RunActors:
             ray.kill(actor)
 
     async def within(self, answer: Any, what: str) -> Any:
-        """`answer` of one of the stores, or a TimeoutError that names what was waited for. There
+        """`answer` of one of the stores, or a WaitTimeout that names what was waited for. There
         is time for a silent one to be noticed, to start again, and to answer then."""
         actors = self.config.actors
         return await within(answer, 2 * actors.task_deadline + actors.start_deadline, what)
@@ -168,18 +168,14 @@ class RunActors:
         await self._patiently(lambda: self.replay.close_round.remote(round_, slices), what)
 
     async def _patiently(self, ask: Callable[[], Any], what: str) -> None:
-        until = time.monotonic() + self.config.actors.pause_deadline
-        while True:
-            try:
-                answer = await self.within(ask(), what)
-                self.paused = False
-                return answer
-            except ReplayUnwritable as error:
-                self.paused = True
-                if time.monotonic() > until:
-                    raise
-                self.progress.trouble(f"paused: {message_of(error)}")
-            await asyncio.sleep(WATCH_S)
+        def pause(error: BaseException) -> None:
+            self.paused = True
+            self.progress.trouble(f"paused: {message_of(error)}")
+
+        longest = self.config.actors.pause_deadline
+        asking = retrying(AsyncRetrying, ReplayUnwritable, WATCH_S, lambda: longest, pause)
+        await asking(lambda: self.within(ask(), what))
+        self.paused = False
 
     def poisoned(self, error: Poisoned) -> None:
         """Counts a task that is given up; raises it where there are too many for bad luck."""
@@ -204,7 +200,7 @@ class RunActors:
 
     async def show_training(self) -> None:
         """Tells of the newest line in the training journal, and of a disk that takes no writes."""
-        self.refused = await asyncio.to_thread(refused, self.folder, LITTLE_BYTES)
+        self.refused = await asyncio.to_thread(storage.refusal, self.folder, LITTLE_BYTES)
         if self.refused:
             return self.progress.trouble(f"paused: {self.refused}")
         journal = Journal(self.folder / JOURNAL, self.config.actors.pause_deadline)

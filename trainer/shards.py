@@ -9,20 +9,21 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.filesystem import FileSystemBase
 
-from actors.storage import bucket
-from actors.storage.paths import BucketPath, StoragePath
+from actors.storage import storage
+from actors.storage.bucket import BucketStorage
+from actors.storage.paths import StoragePath
 
 METADATA = ".metadata"
 
 
 def writer(folder: StoragePath) -> dcp.FileSystemWriter:
-    return _placed(dcp.FileSystemWriter(str(folder), sync_files=isinstance(folder, Path)), folder)
+    on_disk = storage.local_path(folder) is not None
+    return _placed(dcp.FileSystemWriter(str(folder), sync_files=on_disk), folder)
 
 
 def reader(folder: StoragePath) -> dcp.FileSystemReader:
@@ -30,23 +31,24 @@ def reader(folder: StoragePath) -> dcp.FileSystemReader:
 
 
 def written(folder: StoragePath) -> list[str]:
-    """The names of the files that a checkpoint in `folder` consists of, by what it says itself."""
+    """Returns the names of the files that the checkpoint in `folder` says it consists of."""
     metadata = reader(folder).read_metadata()
     return sorted({METADATA, *(info.relative_path for info in metadata.storage_data.values())})
 
 
 def _placed(either: Any, folder: StoragePath) -> Any:
-    if isinstance(folder, BucketPath):
+    if storage.local_path(folder) is None:
         either.fs, either.path = BucketFiles(), folder
     return either
 
 
 class BucketFiles(FileSystemBase):
-    """What that library asks of a filesystem; every path is a BucketPath."""
+    """What that library asks of a filesystem; every path is one of a bucket."""
 
     @contextmanager
     def create_stream(self, path: Any, mode: str) -> Iterator[Any]:
-        with (bucket.open_file if mode == "rb" else bucket.open_sink)(path) as stream:
+        bucket = BucketStorage()
+        with bucket.open_file(path) if mode == "rb" else bucket.open_sink(path) as stream:
             yield stream
 
     def concat_path(self, path: Any, suffix: str) -> Any:
@@ -56,17 +58,17 @@ class BucketFiles(FileSystemBase):
         return path
 
     def rename(self, path: Any, new_path: Any) -> None:
-        bucket.move(path, new_path)
+        BucketStorage().move(path, new_path)
 
     def mkdir(self, path: Any) -> None:
         return
 
     @classmethod
     def validate_checkpoint_id(cls, checkpoint_id: str | os.PathLike[str]) -> bool:
-        return isinstance(checkpoint_id, BucketPath)
+        return True
 
     def exists(self, path: Any) -> bool:
-        return bucket.exists(path)
+        return BucketStorage().exists(path)
 
     def rm_file(self, path: Any) -> None:
-        bucket.delete(path)
+        BucketStorage().delete(path)

@@ -27,9 +27,9 @@ from actors.config import ActorsConfig, node_resources
 from actors.replay.records import JudgedGroup
 from actors.retry import get_within
 from actors.roles.templates import Templates, load_templates
-from actors.storage import durable
+from actors.storage import storage
 from actors.storage.events import note_start
-from actors.storage.paths import StoragePath
+from actors.storage.paths import StoragePath, locate
 from policies.checks import bfloat16_bits
 from policies.interface import CheckpointError
 from policies.registry import load_policy
@@ -96,11 +96,8 @@ def make_trainer(
 def _rays_own(folder: StoragePath) -> Path:
     """What Ray Train writes there nobody reads: checkpoints are our own. In a bucket it would only
     be one thing more to wait for."""
-    return (
-        folder / "ray"
-        if isinstance(folder, Path)
-        else Path(tempfile.gettempdir()) / f"unicorn-ray-{os.getuid()}"
-    )
+    here = storage.local_path(folder)
+    return here / "ray" if here else Path(tempfile.gettempdir()) / f"unicorn-ray-{os.getuid()}"
 
 
 def _patience(actors: ActorsConfig) -> int:
@@ -131,7 +128,7 @@ def train_loop(settings: dict[str, Any]) -> None:
         policy.adapt(how.lora_rank, how.lora_alpha)
     learner = Learner(policy, how, device)
     templates = load_templates(config.actors.templates)
-    Training(config, durable.locate(settings["folder"]), learner, templates, io).run()
+    Training(config, locate(settings["folder"]), learner, templates, io).run()
 
 
 class Training:
@@ -287,7 +284,7 @@ def learning_settings(config: RunConfig) -> dict[str, Any]:
         "policy.path": config.policy.path if config.trainer.lora_rank else "",
         "actors.templates": config.actors.templates,
         "judge.accept_at": config.judge.accept_at,
-        "reconstruction": asdict(config.reconstruction),
-        **{f"trainer.{name}": getattr(config.trainer, name) for name in LEARNING},
+        "reconstruction": config.reconstruction.model_dump(),
+        **{f"trainer.{k}": v for k, v in config.trainer.model_dump(include=set(LEARNING)).items()},
     }
     return json.loads(json.dumps(chosen))  # as a checkpoint gives them back

@@ -20,7 +20,7 @@ import ray.train
 from actors.metrics import catalog
 from actors.metrics.meter import Meter
 from actors.replay.records import JudgedGroup
-from actors.retry import ANSWER_S, get_within
+from actors.retry import ANSWER_S, WaitTimeout, get_within
 from actors.weights import store as weight_store
 from policies.interface import Part, Picture
 
@@ -109,7 +109,7 @@ class RayTrainingIO:
         ready, _ = ray.wait([answer, self._asked], timeout=allowed)
         self.check_stop()
         if not ready:
-            raise TimeoutError(
+            raise WaitTimeout(
                 f"No judged groups of round {round_} came for {allowed:g} s: the replay buffer "
                 f"did not answer for slice {start}; look whether its actor is alive."
             )

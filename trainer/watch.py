@@ -6,13 +6,12 @@ Invariant: it looks and never touches; a run without anybody who watches is the 
 from __future__ import annotations
 
 import asyncio
-import shutil
-from pathlib import Path
 from typing import Protocol
 
 from actors.metrics import catalog
 from actors.metrics.meter import Meter
 from actors.pool.pool import Pool
+from actors.storage import storage
 from actors.storage.paths import StoragePath
 
 WATCH_S = 2.0
@@ -35,8 +34,9 @@ async def watch(crew: Watched) -> None:
     while True:
         for pool in crew.pools():
             _tell_pool(crew.meter, pool)
-        if isinstance(crew.folder, Path):  # a bucket is never full
-            crew.meter.set(catalog.DISK_FREE, shutil.disk_usage(crew.folder).free)
+        free = storage.free_bytes(crew.folder)
+        if free is not None:
+            crew.meter.set(catalog.DISK_FREE, free)
         crew.meter.set(catalog.PAUSED, crew.paused or bool(crew.refused))
         await asyncio.sleep(WATCH_S)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,9 +20,9 @@ from actors.replay.metrics import ReplayMeter
 from actors.replay.records import JudgedGroup
 from actors.replay.segments import encode, read_segment, round_folder, segment_path
 from actors.retry import Signal
-from actors.storage import durable
+from actors.storage import storage
 from actors.storage.events import note_start
-from actors.storage.paths import BucketPath, StoragePath, parse_path
+from actors.storage.paths import TORN, StoragePath, locate, parse_path
 from policies.errors import UserError
 
 Slices = list[tuple[int, list[JudgedGroup]]]
@@ -45,7 +44,7 @@ class ReplayBuffer:
     """The log in `folder`. Appends must come one at a time; reads may run beside them."""
 
     def __init__(self, folder: str | StoragePath) -> None:
-        self.folder = durable.locate(folder)
+        self.folder = locate(folder)
         index = ReplayIndex(self.folder)
         self._slices, self._closed, self._ignored = index.slices, index.closed, index.ignored
         self._torn = self._settle(index)
@@ -160,7 +159,7 @@ class ReplayBuffer:
 
     def _write(self, path: StoragePath, data: bytes, what: str) -> None:
         try:
-            durable.write(path, data)
+            storage.write(path, data)
         except OSError as error:
             raise _unwritable(self.folder, len(data), what, error) from error
 
@@ -168,27 +167,29 @@ class ReplayBuffer:
         """Sets torn files aside, and lets no power failure take back what was found: who wrote
         it may have died before it synced the folder."""
         try:
-            torn = index.set_aside | {durable.set_aside(path) for path in index.torn}
+            for path in index.torn:
+                storage.move(path, path.with_name(path.name + TORN))
+                index.set_aside.add(path.with_name(path.name + TORN))
             for folder in index.folders:
-                durable.sync(folder)
+                storage.sync(folder)
         except OSError as error:
             raise ReplayUnwritable(
                 f"replay folder {self.folder} takes no writes ({error}): what a crash left there "
                 f"could not be set right; make it writable and do it again, nothing was lost"
             ) from error
-        return torn
+        return index.set_aside
 
 
 def _unwritable(folder: StoragePath, need: int, what: str, error: OSError) -> ReplayUnwritable:
-    if isinstance(folder, BucketPath) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    free = storage.free_bytes(folder)
+    if free is None or error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return ReplayUnwritable(
             f"replay folder {folder} takes no writes ({error}): {what} was not stored; make the "
             f"folder writable and do it again, nothing was lost"
         )
-    there = next(path for path in (folder, *folder.parents) if path.exists())
     return ReplayFull(
-        f"replay folder {folder} is full: {what} needs {need:,} bytes and "
-        f"{shutil.disk_usage(there).free:,} are free; make room and do it again, nothing was lost"
+        f"replay folder {folder} is full: {what} needs {need:,} bytes and {free:,} are free; make "
+        f"room and do it again, nothing was lost"
     )
 
 

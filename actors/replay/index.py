@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from actors.replay.segments import SegmentError, SegmentName, count, find_problem, is_torn
-from actors.storage import durable
-from actors.storage.paths import StoragePath
+from actors.storage import storage
+from actors.storage.paths import TORN, StoragePath
 
 CLOSED = "closed.json"
 CLOSED_NAME = re.compile(r"/round-([0-9]{5,9})/closed\.json$")
@@ -42,7 +42,7 @@ class ReplayIndex:
         self.ignored: list[StoragePath] = []
         self.torn: list[StoragePath] = []
         self.set_aside: set[StoragePath] = set()
-        files = durable.files(folder)
+        files = storage.files(folder)
         self.folders = sorted({path.parent for path in files})
         self._scan(files)
 
@@ -64,14 +64,14 @@ class ReplayIndex:
         round_ = CLOSED_NAME.search(path.as_posix())
         if round_ is not None:
             return self._take_closing(path, int(round_[1]))
-        if path.suffix == durable.TORN:
+        if path.suffix == TORN:
             self.set_aside.add(path)
         else:
             self.ignored.append(path)
         return ""
 
     def _take_segment(self, name: SegmentName) -> str:
-        data = durable.read(name.path)
+        data = storage.read(name.path)
         if is_torn(data):
             self.torn.append(name.path)
             return ""
@@ -85,7 +85,7 @@ class ReplayIndex:
         return ""
 
     def _take_closing(self, path: StoragePath, round_: int) -> str:
-        data = durable.read(path)
+        data = storage.read(path)
         match = CLOSING.match(data)
         slices = int(match[1]) if match else 0
         whole = closing(round_, slices)

@@ -26,9 +26,9 @@ from actors.replay.segment_format import (
     schema_for,
     text_columns,
 )
-from actors.storage import durable
+from actors.storage import storage
 from actors.storage.bucket import BucketSilent
-from actors.storage.paths import StoragePath, parse_path
+from actors.storage.paths import StoragePath, locate, parse_path
 from policies.errors import one_line, printable
 
 # As it is written: 000001 and the digits of other scripts are numbers too, and would be twins.
@@ -80,8 +80,8 @@ def write_segment(
 ) -> StoragePath:
     """Writes one slice durably; returns its path."""
     data = encode(round_, index, groups)
-    path = segment_path(durable.locate(folder), round_, index, data)
-    durable.write(path, data)
+    path = segment_path(locate(folder), round_, index, data)
+    storage.write(path, data)
     return path
 
 
@@ -103,13 +103,13 @@ def read_texts(path: StoragePath) -> pa.Table:
     """All but the pictures, for an overview that must not read them: what it shows is as it stands
     in the file, and was not verified. Raises SegmentError for a file that cannot be read."""
     try:
-        with durable.open_file(path) as stored, pq.ParquetFile(stored) as file:
+        with storage.open_file(path) as stored, pq.ParquetFile(stored) as file:
             if not is_schema(file.schema_arrow):
                 raise ValueError(f"it has the columns {', '.join(file.schema_arrow.names)}")
             return file.read(columns=text_columns(file.schema_arrow), use_threads=False)
     except Exception as error:
         if isinstance(error, BucketSilent):
-            durable.exists(path)  # raises where it is the bucket that is at fault, not the file
+            storage.exists(path)  # raises where it is the bucket that is at fault, not the file
         raise SegmentError(_foreign(path, error)) from error
 
 
@@ -176,7 +176,7 @@ def _foreign(path: StoragePath, why: object) -> str:
 def _verified(path: StoragePath) -> bytes:
     """The bytes of the segment `path`. Raises SegmentError."""
     try:
-        data = durable.read(path)
+        data = storage.read(path)
     except BucketSilent:
         raise
     except OSError as error:
@@ -192,7 +192,7 @@ def _verified(path: StoragePath) -> bytes:
 def log_digest(folder: str | StoragePath) -> str:
     """One hash of the whole log: equal for equal (round, slice, content), verified on the way."""
     total = hashlib.sha256()
-    paths = durable.files(durable.locate(folder))
+    paths = storage.files(locate(folder))
     names = [name for path in paths if (name := SegmentName.parse(path)) is not None]
     for name in sorted(names, key=lambda name: (name.round, name.index)):
         data = _verified(name.path)

@@ -1,36 +1,39 @@
-"""Files in buckets: S3 and Google Cloud Storage, through pyarrow.
+"""Files in buckets, S3 and Google Cloud Storage, through obstore.
 
 Invariant: a file appears under its name whole, or not at all. A bucket that does not answer is asked
-again, a few times by its own library and then for as long as the caller says; what comes after that
-is one sentence. Region, endpoint and keys are the environment's alone.
+again, once by obstore and then for as long as the caller says; what comes after that is one sentence.
+Region, endpoint and keys are the environment's alone.
 """
 
 from __future__ import annotations
 
 import errno
-import os
+import secrets
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from datetime import timedelta
-from functools import cache
-from typing import Any, TypeVar
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, TypeVar, cast
 
-from pyarrow import fs
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+from tenacity import Retrying
 
-from actors.storage.paths import BucketPath
-from policies.errors import UserError, one_line
+from actors.retry import retrying
+from actors.storage.clients import client, why
+from actors.storage.paths import BucketPath, StoragePath
+from actors.storage.streams import Sink, opened
+from policies.errors import UserError
 
-CONNECT_S, SILENT_S, TRIES = 5.0, 20.0, 2
-"""In all well below `actors.retry.ANSWER_S`, for which others wait for who asks a bucket."""
 AGAIN_S = 2.0
 READ_S = 24 * 3600.0
 """How long a reader waits for a bucket; who writes waits in `actors.retry.patiently`."""
-ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
 
 T = TypeVar("T")
+Version = dict[str, str]
+"""What tells a file from the one that has the same name before or after it."""
 
 
 class BucketSilent(UserError, OSError):
@@ -39,144 +42,225 @@ class BucketSilent(UserError, OSError):
     errno = errno.EHOSTUNREACH
 
 
+class Overtaken(Exception):
+    """Somebody else wrote the file meanwhile."""
+
+
 def wait_at_most(seconds: float) -> None:
-    """From now on in this process, also where somebody waits already."""
+    """Sets how long a reader waits in this process, also where somebody waits already."""
     global READ_S
     READ_S = seconds
 
 
-def write(path: BucketPath, data: bytes) -> None:
-    """Durable under its name when it returns: one PUT, or for large data one upload in parts."""
+class BucketStorage:
+    """All buckets: which one is the first part of a path."""
 
-    def put() -> None:
-        with _files(path).open_output_stream(path.key) as stream:
-            stream.write(data)
+    def write(self, path: StoragePath, data: bytes) -> None:
+        """Stores it by one PUT, or large data by one upload in parts."""
+        _ask(path, "written", 0, lambda at, key: obstore.put(at, key, data))
 
-    # In a thread, which Ctrl-C does not reach: a stream that is left early stores what it has.
-    with ThreadPoolExecutor(1) as apart:
-        _ask(path, "written", 0, lambda: apart.submit(put).result())
+    def swap(self, path: StoragePath, data: bytes, seen: Version | None) -> Version:
+        """Stores `data` if the file is still as it was `seen`, or is still not there for None.
+        Returns what it is now. Raises Overtaken; where it raises BucketSilent, either may be so."""
 
+        def put(at: Any, key: str) -> Version:
+            try:
+                return _version(obstore.put(at, key, data, mode=cast(Any, seen) or "create"))
+            except (AlreadyExistsError, PreconditionError) as error:
+                raise Overtaken(str(path)) from error
 
-def read(path: BucketPath, patience_s: float | None = None) -> bytes:
-    def get() -> bytes:
-        with _files(path).open_input_stream(path.key) as stream:
-            return bytes(stream.read())
+        return _ask(path, "written", 0, put)
 
-    return _ask(path, "read", patience_s, get)
+    def look(self, path: StoragePath) -> tuple[bytes, Version | None]:
+        """Returns what the file holds, and what to give to `swap`, without patience."""
 
+        def get(at: Any, key: str) -> tuple[bytes, Version | None]:
+            found = obstore.get(at, key)
+            return bytes(found.bytes()), _version(found.meta)
 
-def tail(path: BucketPath, size: int) -> bytes:
-    def get() -> bytes:
-        with _files(path).open_input_file(path.key) as file:
-            file.seek(max(0, file.size() - size))
-            return bytes(file.read())
-
-    return _ask(path, "read", None, get)
-
-
-@contextmanager
-def open_file(path: BucketPath) -> Iterator[Any]:
-    """For reading, with `seek`: only what is asked for is fetched."""
-    opened = _ask(path, "read", None, lambda: _files(path).open_input_file(path.key))
-    with _translated(path, "read"), opened as file:
-        yield file
-
-
-@contextmanager
-def open_sink(path: BucketPath) -> Iterator[Any]:
-    with _translated(path, "written"), _files(path).open_output_stream(path.key) as stream:
-        yield stream
-
-
-def exists(path: BucketPath, patience_s: float | None = None) -> bool:
-    return _info(path, patience_s).type != fs.FileType.NotFound
-
-
-def changed(path: BucketPath) -> int:
-    """When the file came, in nanoseconds; 0 if there is none."""
-    info = _info(path)
-    return info.mtime_ns if info.type == fs.FileType.File else 0
-
-
-def files(folder: BucketPath) -> list[BucketPath]:
-    """All under `folder`, sorted. Folders there are none: some buckets keep marks of them."""
-    selector = fs.FileSelector(folder.key, recursive=True, allow_not_found=True)
-    found = _ask(folder, "listed", None, lambda: _files(folder).get_file_info(selector))
-    keys = sorted(info.path for info in found if info.type == fs.FileType.File)
-    return [BucketPath(f"{folder.scheme}://{key}") for key in keys]
-
-
-def move(path: BucketPath, to: BucketPath) -> None:
-    _ask(path, "renamed", 0, lambda: _files(path).move(path.key, to.key))
-
-
-def delete(path: BucketPath) -> None:
-    """The file, if it is there."""
-    if exists(path, 0):
-        _ask(path, "deleted", 0, lambda: _files(path).delete_file(path.key))
-
-
-def delete_folder(path: BucketPath) -> None:
-    """With all that is in it, and a mark that may be there of itself."""
-    if exists(path, 0):
         with suppress(FileNotFoundError):
-            _ask(path, "deleted", 0, lambda: _files(path).delete_dir(path.key))
+            return _ask(path, "read", 0, get)
+        return b"", None
 
+    def read(self, path: StoragePath, patience_s: float | None = None) -> bytes:
+        return _ask(path, "read", patience_s, lambda at, key: bytes(obstore.get(at, key).bytes()))
 
-def _info(path: BucketPath, patience_s: float | None = None) -> fs.FileInfo:
-    return _ask(path, "read", patience_s, lambda: _files(path).get_file_info(path.key))
+    def open_file(self, path: StoragePath, patience_s: float | None = None) -> BinaryIO:
+        """Opens it; each part that is asked for is one request."""
+        meta = _ask(path, "read", patience_s, obstore.head)
 
+        def fetch(start: int, end: int) -> Any:
+            return _ask(
+                path, "read", 0, lambda at, key: obstore.get_range(at, key, start=start, end=end)
+            )
 
-def _ask(path: BucketPath, done: str, patience_s: float | None, ask: Callable[[], T]) -> T:
-    """None for the patience of this process. Raises BucketSilent, and FileNotFoundError where the
-    bucket says so."""
-    began = time.monotonic()
-    while True:
+        return opened(fetch, meta["size"])
+
+    @contextmanager
+    def open_sink(self, path: StoragePath) -> Iterator[Sink]:
+        """Opens it for writing; it is there when it is left without an error, and not before."""
+        with _translated(path, "written"), obstore.open_writer(*client(path)) as stream:
+            yield Sink(stream)
+
+    def exists(self, path: StoragePath, patience_s: float | None = None) -> bool:
+        """Returns whether there is such a file, or any file in such a folder."""
+        if self.is_file(path, patience_s):
+            return True
+        return bool(_ask(path, "read", patience_s, lambda at, key: _listed(at, key, 1)))
+
+    def is_file(self, path: StoragePath, patience_s: float | None = 0) -> bool:
+        with suppress(FileNotFoundError):
+            return bool(_ask(path, "read", patience_s, obstore.head))
+        return False
+
+    def changed(self, path: StoragePath) -> int:
+        with suppress(FileNotFoundError):
+            return int(_ask(path, "read", None, obstore.head)["last_modified"].timestamp() * 1e9)
+        return 0
+
+    def files(self, folder: StoragePath) -> list[StoragePath]:
+        """Returns files only: the empty ones that some tools leave as marks of folders are not."""
+        scheme, bucket, *key = folder.parts
+        keys = _ask(folder, "listed", None, lambda at, key: _listed(at, key, None))
+        marks = {str(parent) for found in keys for parent in PurePosixPath(found).parents}
+        top = BucketPath(f"{scheme}//{bucket}")
+        return sorted(top / found for found in set(keys) - marks - {"/".join(key)})
+
+    def names(self, folder: StoragePath) -> list[str]:
+        return sorted({path.relative_to(folder).parts[0] for path in self.files(folder)})
+
+    def search(self, folder: StoragePath, pattern: str) -> list[StoragePath]:
+        return []
+
+    def rest_s(self, folder: StoragePath) -> float:
+        return 10.0  # each look is paid for
+
+    def append(self, path: StoragePath, line: bytes) -> None:
+        there = self.read(path, 0) if self.is_file(path) else b""
+        if not there.endswith(line):  # else only the answer was lost, the last time
+            self.write(path, there + line)
+
+    def add(self, path: StoragePath, line: bytes) -> None:
+        """Stores a file of its own, in a thread: who tells may be an event loop."""
+        file = path.with_suffix("") / f"{time.time_ns()}-{secrets.token_hex(4)}.json"
+
+        def put() -> None:
+            with suppress(OSError):
+                self.write(file, line)
+
+        with suppress(RuntimeError):  # of a process that ends no thread can be started
+            threading.Thread(target=put, daemon=True).start()
+
+    def added(self, path: StoragePath) -> bytes:
+        return b"".join(map(self.read, self.files(path.with_suffix(""))))
+
+    def move(self, path: StoragePath, to: StoragePath) -> None:
+        _ask(path, "renamed", 0, lambda at, key: obstore.rename(at, key, client(to)[1]))
+
+    def delete(self, path: StoragePath) -> None:
+        """Deletes the file, if it is there."""
+        with suppress(FileNotFoundError):
+            _ask(path, "deleted", 0, obstore.delete)
+
+    def make_folder(self, path: StoragePath) -> None:
+        """Does nothing: a folder is there when something is in it."""
+
+    def sync(self, path: StoragePath) -> None:
+        """Does nothing: what was stored is durable."""
+
+    def local_path(self, path: StoragePath) -> None:
+        return None
+
+    def free_bytes(self, path: StoragePath) -> None:
+        return None
+
+    def refusal(self, folder: StoragePath, size: int) -> str:
         try:
-            with _translated(path, done):
-                return ask()
-        except BucketSilent:
-            patience = READ_S if patience_s is None else patience_s
-            if time.monotonic() + AGAIN_S > began + patience:
-                raise
-        time.sleep(AGAIN_S)
+            self.is_file(folder)
+        except BucketSilent as error:
+            return str(error)
+        return ""
+
+    def staging(self, path: StoragePath, token: str = "") -> StoragePath:
+        return path
+
+    def begin(self, aside: StoragePath) -> None:
+        """Deletes nothing: another writer, whom nobody thinks alive, may just have set the seal."""
+
+    def publish(self, aside: StoragePath, path: StoragePath) -> None:
+        """Does nothing: the seal has done it."""
+
+    def is_whole(self, path: StoragePath, seal: str, patience_s: float | None = None) -> bool:
+        return self.is_file(path / seal, patience_s)
+
+    def foreign(self, path: StoragePath, own: set[str]) -> set[str]:
+        """Returns none: some may lie there of a writer that died, which nothing reads."""
+        return set()
+
+    def discard(self, path: StoragePath, seal: str) -> None:
+        self.delete(path / seal)
+        self.remove(path)
+
+    def remove(self, path: StoragePath) -> None:
+        with suppress(FileNotFoundError):
+            _ask(path, "deleted", 0, lambda at, key: obstore.delete(at, _listed(at, key, None)))
+
+    def abandon(self, aside: StoragePath) -> None:
+        """Does nothing: without a seal nobody reads what is there."""
+
+    @contextmanager
+    def filling(self, aside: StoragePath) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(prefix="unicorn-") as folder:
+            yield Path(folder)
+            for file in sorted(Path(folder).iterdir()):
+                self.write(aside / file.name, file.read_bytes())
+
+    @contextmanager
+    def copied(self, path: StoragePath) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(prefix="unicorn-") as folder:
+            for name in self.names(path):
+                (Path(folder) / name).write_bytes(self.read(path / name))
+            yield Path(folder)
+
+
+def _listed(at: Any, prefix: str, most: int | None) -> list[str]:
+    found: list[str] = []
+    for chunk in obstore.list(at, prefix):
+        found += [meta["path"] for meta in chunk]
+        if most and len(found) >= most:
+            break
+    return found
+
+
+def _version(meta: Any) -> Version:
+    return {key: meta[key] for key in ("e_tag", "version") if meta.get(key)}
+
+
+def _ask(path: StoragePath, done: str, patience_s: float | None, ask: Callable[[Any, str], T]) -> T:
+    """Returns what `ask` gives for the client and the key of `path`, waiting for the bucket as long
+    as this process does where `patience_s` is None. Raises BucketSilent and FileNotFoundError."""
+
+    def once() -> T:
+        with _translated(path, done):
+            return ask(*client(path))
+
+    def patience() -> float:
+        return READ_S if patience_s is None else patience_s
+
+    found: T = retrying(Retrying, BucketSilent, AGAIN_S, patience)(once)
+    return found
 
 
 @contextmanager
-def _translated(path: BucketPath, done: str) -> Iterator[None]:
-    """What pyarrow raises, as one sentence."""
+def _translated(path: StoragePath, done: str) -> Iterator[None]:
+    """Makes one sentence of what obstore raises."""
     try:
         yield
-    except (FileNotFoundError, BucketSilent):
-        raise
-    except OSError as error:
+    except (BaseError, OSError) as error:
+        missing = isinstance(error, FileNotFoundError) and "NoSuchBucket" not in str(error)
+        if missing or isinstance(error, UserError):
+            raise
         raise BucketSilent(
-            f"{path} cannot be {done} ({one_line(error)}): see that the bucket is there and can be "
+            f"{path} cannot be {done} ({why(error)}): see that the bucket is there and can be "
             "reached with the keys, region and endpoint of the environment"
         ) from error
-
-
-def _files(path: BucketPath) -> fs.FileSystem:
-    return _google() if path.scheme == "gs" else _amazon(path.key.partition("/")[0])
-
-
-@cache
-def _google() -> fs.FileSystem:
-    return fs.GcsFileSystem(retry_time_limit=timedelta(seconds=TRIES * SILENT_S))
-
-
-@cache
-def _amazon(bucket: str) -> fs.FileSystem:
-    """Or any other that speaks S3, where the environment names its endpoint."""
-    scheme, _, endpoint = _first(ENDPOINTS).rpartition("://")
-    region = _first(REGIONS) or ("us-east-1" if endpoint else fs.resolve_s3_region(bucket))
-    return fs.S3FileSystem(
-        region=region, scheme=scheme or "https", endpoint_override=endpoint.rstrip("/") or None,
-        connect_timeout=CONNECT_S, request_timeout=SILENT_S,
-        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=TRIES),
-        allow_delayed_open=True,  # what is small goes in one request, which is whole or not there
-    )  # fmt: skip
-
-
-def _first(names: tuple[str, ...]) -> str:
-    return next((os.environ[name] for name in names if os.environ.get(name)), "")

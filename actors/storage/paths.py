@@ -1,7 +1,7 @@
 """Where a run is kept: a folder of a disk, or an address in a bucket.
 
 Invariant: an address is a name and nothing else: it has no method that reads or writes, so whoever
-does that goes through `actors.storage.durable`, for both kinds. It never holds a secret.
+does that asks `actors.storage.storage`, for both kinds. It never holds a secret.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from policies.config import ConfigError
-from policies.errors import describe
+from policies.errors import ConfigError, describe
 
 SCHEMES = ("s3", "gs")
+LEFTOVER = ".tmp"
+"""Ends the name of what a writer fills; where it stays, the writer died."""
+TORN = ".torn"
+"""Ends the name of a file that a power failure cut short, and that was set aside."""
 _ADDRESS = re.compile(rf"({'|'.join(SCHEMES)})://[a-z0-9][a-z0-9._-]*(/[^?#@]*)?")
 
 
@@ -23,19 +26,14 @@ class BucketPath(PurePosixPath):
     __slots__ = ()
 
     def __str__(self) -> str:
-        return f"{self.scheme}://{self.key}"
-
-    @property
-    def scheme(self) -> str:
-        return self.parts[0].removesuffix(":")
-
-    @property
-    def key(self) -> str:
-        """The bucket and the way within it, as pyarrow's filesystems want it."""
-        return "/".join(self.parts[1:])
+        scheme, *key = self.parts
+        return f"{scheme}//{'/'.join(key)}"
 
     def absolute(self) -> BucketPath:
         return self
+
+    def is_absolute(self) -> bool:
+        return True
 
 
 StoragePath = Path | BucketPath
@@ -49,7 +47,7 @@ class _Run(Protocol):
 
 
 def parse_path(text: str | StoragePath) -> StoragePath:
-    """What `text` names. Raises ConfigError for an address that cannot be."""
+    """Returns what `text` names. Raises ConfigError for an address that cannot be."""
     if isinstance(text, Path | BucketPath):
         return text
     if "://" not in text:
@@ -63,8 +61,13 @@ def parse_path(text: str | StoragePath) -> StoragePath:
     return BucketPath(text)
 
 
+def locate(text: str | StoragePath) -> StoragePath:
+    """Returns the absolute path that `text` names, or its address. Raises ConfigError."""
+    return parse_path(text).absolute()
+
+
 def run_folder(config: _Run) -> StoragePath:
-    """Of the run that `config` describes. Raises ConfigError."""
+    """Returns the folder of the run that `config` describes. Raises ConfigError."""
     return parse_path(config.folder) / config.name
 
 

@@ -36,7 +36,7 @@ def publish(
 ) -> None:
     """Makes `weights` known to the actor `store` as `version`, durably. Idempotent, and done again
     if the store died with what it was given, or while its disk takes no writes, for `pause_s`
-    seconds at most. Raises DigestMismatch, TimeoutError."""
+    seconds at most. Raises DigestMismatch, WaitTimeout."""
     stated = weights_digest(weights)
     stored_s = deadline_s + sum(array.nbytes for array in weights.values()) / SLOWEST
 

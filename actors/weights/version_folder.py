@@ -14,10 +14,10 @@ from functools import cached_property
 
 import numpy as np
 
-from actors.storage import durable, sealed_folder
+from actors.storage import sealed_folder, storage
 from actors.storage.bucket import BucketSilent
 from actors.storage.events import note_start
-from actors.storage.paths import StoragePath
+from actors.storage.paths import StoragePath, locate
 from actors.weights.digests import DigestMismatch, weights_digest
 from policies.checks import bfloat16_bits
 from policies.config import PolicyConfig
@@ -38,7 +38,7 @@ class VersionFolder:
     """The versions of the run in `run_folder`, which started from `base`."""
 
     def __init__(self, run_folder: str | StoragePath, base: PolicyConfig) -> None:
-        self.folder = durable.locate(run_folder) / VERSIONS
+        self.folder = locate(run_folder) / VERSIONS
         self._base = base
 
     def opened(self) -> None:
@@ -50,8 +50,8 @@ class VersionFolder:
 
     def versions(self) -> list[int]:
         """Those that can be read, in order."""
-        numbers = (int(name) for name in durable.names(self.folder) if name.isdigit())
-        return [0, *sorted(n for n in numbers if sealed_folder.is_whole(self.path(n), DIGEST))]
+        numbers = (int(name) for name in storage.names(self.folder) if name.isdigit())
+        return [0, *sorted(n for n in numbers if storage.is_whole(self.path(n), DIGEST))]
 
     def read(self, version: int) -> tuple[dict[str, np.ndarray], str]:
         """Its weights and their digest. Raises VersionDamaged if they are not what was published."""
@@ -59,7 +59,7 @@ class VersionFolder:
             weights = load_policy(self._base).weights()
             return weights, weights_digest(weights)
         try:
-            with sealed_folder.local(self.path(version)) as local:
+            with storage.copied(self.path(version)) as local:
                 weights = type(self._policy).from_pretrained(local).weights()
                 stated, short = self._stated(version)
                 weights = bfloat16_bits(weights) if short else weights
@@ -78,14 +78,14 @@ class VersionFolder:
         if version == 0:
             return
         path = self.path(version)
-        if sealed_folder.is_whole(path, DIGEST, patience_s=0):
+        if storage.is_whole(path, DIGEST, patience_s=0):
             stated, _ = self._stated(version)
             if stated != measured:
                 raise DigestMismatch(
                     f"{path} holds weights v{version} with digest {stated}, and "
                     f"{measured} cannot take their place: publish them under another version"
                 )
-            durable.sync(path.parent)  # who made it may have died before that
+            storage.sync(path.parent)  # who made it may have died before that
             return
         token = f".{secrets.token_hex(4)}"  # two writers differ
         short = any(array.dtype == np.uint16 for array in weights.values())
@@ -101,7 +101,7 @@ class VersionFolder:
     def _stated(self, version: int) -> tuple[str, bool]:
         """The digest, and whether it is that of bfloat16."""
         try:
-            words = durable.read(self.path(version) / DIGEST).decode().split()
+            words = storage.read(self.path(version) / DIGEST).decode().split()
             return " ".join(words[:1]), words[1:] == [SHORT]
         except BucketSilent:
             raise

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ import numpy as np
 from actors.storage import events
 from cluster.recipes import recipe
 from cluster.session.ray_session import HEAD, head
+from policies.config import changed
 from policies.errors import UserError
 from policies.seeds import generator
 from trainer.config import RunConfig
@@ -152,7 +153,7 @@ class Subject:
 
 def in_peace(config: RunConfig) -> Outcome:
     """The run `<name>-peace`, which nothing disturbs. One that was done before is not done again."""
-    subject = Subject(replace(config, name=f"{config.name}-peace"), 1)
+    subject = Subject(changed(config, name=f"{config.name}-peace"), 1)
     took = subject.folder.with_suffix(".seconds")
     if not took.exists():
         if subject.folder.exists():
@@ -170,7 +171,7 @@ def in_chaos(
 ) -> Outcome:
     """The run `<name>-chaos-<seed>`, with `kills` victims within about the `calm` seconds that it
     takes in peace. Raises ChaosError if it was begun before."""
-    subject = Subject(replace(config, name=f"{config.name}-chaos-{seed}"), kills + 3)
+    subject = Subject(changed(config, name=f"{config.name}-chaos-{seed}"), kills + 3)
     if subject.folder.exists():
         raise ChaosError(f"{subject.folder} exists: delete it, or give another --seed")
     return _to_the_end(subject, schedule(seed, kills, calm), tell, seed)

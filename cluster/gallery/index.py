@@ -14,13 +14,10 @@ from threading import Lock
 
 from actors.replay.index import CLOSED
 from actors.replay.segments import SegmentError, SegmentName, round_folder
-from actors.storage import durable
-from actors.storage.paths import BucketPath, StoragePath
+from actors.storage import storage
+from actors.storage.paths import StoragePath
 from cluster.gallery.slices import Slice
 
-REST_S = 1.0
-BUCKET_REST_S = 10.0
-"""There each look is paid for."""
 BUSY = 0.1
 """About the most of a processor that looking may take, however many files there are."""
 
@@ -79,7 +76,7 @@ class Index:
         self._catalogue = Catalogue(0, [], {}, {}, [])
         self._lock = Lock()
         self._look_at = 0.0
-        self._rest = BUCKET_REST_S if isinstance(replay, BucketPath) else REST_S
+        self._rest = storage.rest_s(replay)
 
     def catalogue(self) -> Catalogue:
         """What the folder holds, or held a moment ago."""
@@ -90,7 +87,7 @@ class Index:
 
     def closed(self, round_: int) -> bool:
         """Whether the log says that the round is complete."""
-        if round_ not in self._closed and durable.exists(
+        if round_ not in self._closed and storage.exists(
             round_folder(self.replay, round_) / CLOSED
         ):
             self._closed.add(round_)  # for good
@@ -105,7 +102,7 @@ class Index:
 
     def _refresh(self) -> None:
         began = time.thread_time()
-        names = {path: name for path in durable.files(self.replay)
+        names = {path: name for path in storage.files(self.replay)
                  if (name := SegmentName.parse(path))}  # fmt: skip
         worked = time.thread_time() - began  # a busy machine or a slow disk is no reason to rest
         self._look_at = time.monotonic() + max(self._rest, worked / BUSY)

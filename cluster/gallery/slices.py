@@ -21,7 +21,7 @@ from PIL import Image
 
 from actors.replay.records import JudgedGroup
 from actors.replay.segments import SegmentError, SegmentName, groups_of, read_table, read_texts
-from actors.storage import durable
+from actors.storage import storage
 from policies.interface import Picture
 
 KEPT_BYTES = 64 * 2**20
@@ -39,7 +39,7 @@ class Slice:
     @classmethod
     def read(cls, name: SegmentName) -> Slice:
         """Raises SegmentError."""
-        found = cls(name, read_texts(name.path), durable.changed(name.path))
+        found = cls(name, read_texts(name.path), storage.changed(name.path))
         if not all(score is None or 0 <= score <= 10 for row in found.scores() for score in row):
             raise SegmentError(
                 f"{name.path} holds a score that is not from 0 to 10: move it away, or delete it "

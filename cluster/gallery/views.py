@@ -16,7 +16,7 @@ from typing import Any
 from actors.replay.records import JudgedGroup
 from actors.replay.segments import SegmentError
 from actors.roles.templates import load_templates
-from actors.storage import durable
+from actors.storage import storage
 from actors.storage.paths import StoragePath
 from cluster.gallery.index import Catalogue, Entry, Index
 from cluster.gallery.slices import Pictures
@@ -56,7 +56,7 @@ class Gallery:
         return {
             "name": self.config.name,
             "revision": now.revision,
-            "curves": f"{now.revision}-{durable.changed(self.folder / metrics.FILE)}",
+            "curves": f"{now.revision}-{storage.changed(self.folder / metrics.FILE)}",
             "planned": self.config.rounds,
             "rollouts": self.config.solver.rollouts,
             "accept_at": self.config.judge.accept_at,

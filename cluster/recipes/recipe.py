@@ -7,17 +7,17 @@ same configuration.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from actors.storage.paths import BucketPath, StoragePath, parse_path, run_folder
+from actors.storage import storage
+from actors.storage.paths import LEFTOVER, StoragePath, parse_path, run_folder
 from cluster.recipes import yaml12
-from cluster.recipes.sections import Setting, Settings, build, flat
-from policies.config import ConfigError
-from policies.errors import UserError, describe, printable
+from cluster.recipes.settings import Setting, Settings, build, flat
+from policies.config import changed
+from policies.errors import ConfigError, UserError, describe, printable
 from trainer.config import RunConfig
 
 CONFIG_FILE = "config.yaml"
@@ -48,34 +48,28 @@ def load_folder(folder: StoragePath) -> RunConfig:
             + (f"there are: {runs}" if runs else "begin one with `unicorn-ray run RECIPE`")
         )
     here = folder.absolute()
-    return dataclasses.replace(load(here / CONFIG_FILE), folder=str(here.parent), name=here.name)
+    return changed(load(here / CONFIG_FILE), folder=str(here.parent), name=here.name)
 
 
 def is_run(folder: StoragePath) -> bool:
     """Also of a path that no disk can hold, and of a folder that is closed to us. Raises
     BucketSilent."""
-    if isinstance(folder, BucketPath):
-        from actors.storage import bucket
-
-        return bucket.exists(folder / CONFIG_FILE, 0)
-    return os.path.isfile(folder / CONFIG_FILE)  # noqa: PTH113 (never raises)
+    return storage.is_file(folder / CONFIG_FILE)
 
 
 def _beside(folder: StoragePath) -> list[str]:
     """The runs next to where one was looked for."""
-    if isinstance(folder, BucketPath) or not os.path.isdir(folder.parent):  # noqa: PTH112 (as above)
-        return []
-    return sorted(str(file.parent) for file in folder.parent.glob(f"*/{CONFIG_FILE}"))
+    return [str(file.parent) for file in storage.search(folder.parent, f"*/{CONFIG_FILE}")]
 
 
 def dump(config: RunConfig) -> str:
     """The whole configuration as YAML that `load` reads."""
-    return yaml12.dump(dataclasses.asdict(config))
+    return yaml12.dump(config.model_dump())
 
 
 def config_digest(config: RunConfig) -> str:
     """sha256 of everything but `folder`: where a run is kept is no part of what it is."""
-    return hashlib.sha256(dump(dataclasses.replace(config, folder="")).encode()).hexdigest()
+    return hashlib.sha256(dump(changed(config, folder="")).encode()).hexdigest()
 
 
 def claim_folder(config: RunConfig) -> StoragePath:
@@ -83,21 +77,19 @@ def claim_folder(config: RunConfig) -> StoragePath:
 
     Raises ConfigError where the folder is another run's, or none's but not empty.
     """
-    from actors.storage import durable  # brings pyarrow, which a dry run can do without
-
     folder = run_folder(config)
     file = folder / CONFIG_FILE
     if is_run(folder):
         _refuse_another(folder, config, load(file))
         return folder
     try:
-        durable.make_folder(folder.absolute())
-        if others := [n for n in durable.names(folder) if not n.endswith(durable.LEFTOVER)]:
+        storage.make_folder(folder.absolute())
+        if others := [n for n in storage.names(folder) if not n.endswith(LEFTOVER)]:
             raise ConfigError(
                 f"{folder} exists and is not a run: it holds {others[0]} but no {CONFIG_FILE}; "
                 "give another name=... or move it away"
             )
-        durable.write(file.absolute(), dump(config).encode())
+        storage.write(file.absolute(), dump(config).encode())
     except UserError:
         raise
     except OSError as error:
@@ -114,7 +106,7 @@ def _build(settings: Settings, overrides: Iterable[str]) -> RunConfig:
     return build(RunConfig, settings)
 
 
-def _read(path: StoragePath, seen: tuple[StoragePath, ...]) -> Settings:
+def _read(path: StoragePath, seen: tuple[str, ...]) -> Settings:
     """The settings of `path` over those of its base."""
     if (real := _real(path)) in seen:
         raise ConfigError(f"{path} is based on itself, by way of others; remove one `{BASE}:`")
@@ -133,8 +125,9 @@ def _read(path: StoragePath, seen: tuple[StoragePath, ...]) -> Settings:
     return _read(path.parent / base.value, (*seen, real)) | settings
 
 
-def _real(path: StoragePath) -> StoragePath:
-    return path if isinstance(path, BucketPath) else Path(os.path.realpath(path))
+def _real(path: StoragePath) -> str:
+    """Returns what is the same for two names of one file."""
+    return os.path.realpath(path)  # of an address too, for it is only compared
 
 
 def _settings(found: Iterable[tuple[str, Setting]]) -> Settings:
@@ -151,7 +144,8 @@ def _settings(found: Iterable[tuple[str, Setting]]) -> Settings:
 
 def _text(path: StoragePath) -> str:
     try:
-        data = _bytes(path)
+        with storage.open_file(path, patience_s=0) as file:
+            data = file.read(MOST_BYTES + 1)
         if len(data) > MOST_BYTES:
             raise ConfigError(f"{path} is larger than {MOST_BYTES} bytes; give a recipe")
         return data.decode()
@@ -168,23 +162,10 @@ def _text(path: StoragePath) -> str:
         ) from error
 
 
-def _bytes(path: StoragePath) -> bytes:
-    """Those of a recipe, and one more where there are too many."""
-    if isinstance(path, BucketPath):
-        from actors.storage import bucket
-
-        return bucket.read(path, 0)[: MOST_BYTES + 1]
-    with path.open("rb") as file:
-        return file.read(MOST_BYTES + 1)
-
-
 def _existing(folder: StoragePath) -> str:
     for there in (folder, RECIPES):
-        if isinstance(there, BucketPath):
-            continue
-        names = sorted(map(str, there.glob("*.yaml"))) if os.path.isdir(there) else []  # noqa: PTH112
-        if names:
-            return f"there are: {', '.join(names)}"
+        if found := storage.search(there, "*.yaml"):
+            return f"there are: {', '.join(map(str, found))}"
     return f"give the path of a YAML file, such as {RECIPES}/tiny.yaml of a clone"
 
 

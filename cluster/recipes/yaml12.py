@@ -1,4 +1,4 @@
-"""YAML as the people who write recipes mean it: the core schema of YAML 1.2.
+"""YAML as the people who write recipes mean it: the core schema of YAML 1.2, by yamlcore.
 
 Invariant: 1e-4 is a number, `on` and 2026-11-22 are texts, and what `dump` wrote `leaves` reads
 as the same values of the same types. Every value stands in the text where it is used, once: there
@@ -7,23 +7,15 @@ are no tags, anchors and aliases, so no short text can mean a huge or endless va
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import yaml
+from yamlcore import CoreDumper, CoreLoader
 
 from policies.errors import printable
 
 DEPTH = 8
-
-_SCHEMA = (
-    ("null", r"~|null|Null|NULL|", "~nN\0"),
-    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("int", r"[-+]?[0-9]+", "-+0123456789"),
-    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", "-+.0123456789"),
-    ("float", r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", "-+."),
-)
 
 
 class YamlError(ValueError):
@@ -34,8 +26,7 @@ class YamlError(ValueError):
         self.line = line
 
 
-class _Loader(yaml.SafeLoader):
-    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (PyYAML's own way)
+class _Loader(CoreLoader):
     depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
@@ -51,28 +42,12 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-class _Dumper(yaml.SafeDumper):
-    """Quotes just the texts that the loader would take for something else."""
+class _Dumper(CoreDumper):
+    """Lists stand on one line."""
 
-    yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+    def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> Any:
+        return super().represent_sequence(tag, sequence, flow_style=True)
 
-
-for _tag, _pattern, _first in _SCHEMA:
-    _letters = ["" if letter == "\0" else letter for letter in _first]
-    _Loader.add_implicit_resolver(
-        f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), _letters
-    )
-# Not PyYAML's own: that reads 010 as eight.
-_Loader.add_constructor(
-    "tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node))
-)
-for _kind in (list, tuple):
-    _Dumper.add_representer(
-        _kind,
-        lambda dumper, items: dumper.represent_sequence(
-            "tag:yaml.org,2002:seq", items, flow_style=True
-        ),
-    )
 
 Leaf = tuple[str, object, int]
 """Dotted name, value, line from 1."""

@@ -17,7 +17,7 @@ from actors.replay.index import CLOSED
 from actors.replay.records import JudgedGroup
 from actors.replay.segments import SegmentName, read_segment
 from actors.roles.templates import load_templates
-from actors.storage import durable
+from actors.storage import storage
 from actors.storage.paths import StoragePath
 from cluster.recipes import recipe
 from cluster.report.lessons import Taught, lessons, times_taught
@@ -86,7 +86,7 @@ def read_run(folder: StoragePath) -> Run:
         evaluations=read_measured(folder),
         audits=sorted(audits, key=lambda row: int(row["round"])),
         fates={row["round"]: _fates(row) for row in rows if row["kind"] == "proposals"},
-        training=_by_step(read_rows(training) if durable.exists(training) else []),
+        training=_by_step(read_rows(training) if storage.exists(training) else []),
         rounds=_rounds(folder / "replay", config),
     )
 
@@ -113,7 +113,7 @@ def _by_step(rows: list[Row]) -> list[Row]:
 
 
 def _rounds(replay: StoragePath, config: RunConfig) -> list[Round]:
-    folders = [replay / name for name in durable.names(replay) if name.startswith("round-")]
+    folders = [replay / name for name in storage.names(replay) if name.startswith("round-")]
     shown = {folders[i] for i in spread(len(folders), ROUNDS_SHOWN)}
     return [_Reader(folder, config).read(GROUPS_A_ROUND if folder in shown else 0)
             for folder in folders]  # fmt: skip
@@ -138,12 +138,12 @@ class _Reader:
                 self._refuse(group)
         first = heapq.nsmallest(most, self.chosen.values(), key=lambda item: item[0])
         self.round.shown = sorted((shown for _, shown in first), key=lambda s: s.group.index)
-        if durable.exists(self.folder / CLOSED):
+        if storage.exists(self.folder / CLOSED):
             self.round.taught = times_taught(self.config, self.round.number, self.able)
         return self.round
 
     def _groups(self) -> Iterator[JudgedGroup]:
-        names = filter(None, map(SegmentName.parse, durable.files(self.folder)))
+        names = filter(None, map(SegmentName.parse, storage.files(self.folder)))
         for name in sorted(names, key=lambda name: name.index):
             yield from read_segment(name.path)
 

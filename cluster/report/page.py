@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
-from actors.storage import durable
+from actors.storage import storage
 from actors.storage.paths import StoragePath, parse_path
 from cluster.recipes import recipe
 from cluster.report import charts
@@ -41,7 +41,7 @@ def write(folder: str | StoragePath) -> StoragePath:
     run = read_run(parse_path(folder))
     suite = load_suite(run.config.evaluation.suite)
     path = parse_path(folder) / FILE
-    durable.write(path, render(run, suite).encode())
+    storage.write(path, render(run, suite).encode())
     return path
 
 

@@ -18,7 +18,7 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from actors.storage.paths import BucketPath, parse_path
+from actors.storage.paths import parse_path
 from cluster.recipes import recipe
 from cluster.session.ray_session import ADDRESS, ANSWER_S
 from policies.config import ConfigError
@@ -46,8 +46,6 @@ class JobRefused(UserError):
 def require_shared(config: RunConfig) -> None:
     """Raises ConfigError where the folder of a run would go with its job."""
     folder = parse_path(config.folder)
-    if isinstance(folder, BucketPath):
-        return
     if not folder.is_absolute() or ".." in folder.parts:
         raise ConfigError(
             f"folder is {config.folder!r}: a job works in a directory that goes with it; give an "

@@ -27,7 +27,7 @@ class RunBusy(UserError):
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Raises RunBusy."""
+    """Holds the lock of `folder`. Raises RunBusy."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / FILE).open("a+") as file:
         try:
@@ -41,13 +41,14 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def myself() -> dict[str, object]:
+    """Returns what tells this process from others, for who is refused."""
     return {"pid": os.getpid(), "host": socket.gethostname(), "since": time.ctime()}
 
 
-def busy(folder: StoragePath, told: bytes) -> RunBusy:
-    """`told` is what the other one wrote of itself."""
+def busy(folder: StoragePath, written: bytes) -> RunBusy:
+    """Returns the refusal by the other driver, which has `written` who it is."""
     try:
-        other = json.loads(told)
+        other = json.loads(written)
         who = f"process {other['pid']} on {other['host']} since {other['since']}"
     except (ValueError, KeyError, TypeError):
         who = "another process"  # which is writing down who it is

@@ -10,14 +10,14 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
-import shutil
 from pathlib import Path
 
 import torch
 
 from actors.roles.solver import rollout_sampling
 from actors.roles.templates import load_templates
-from actors.storage.paths import BucketPath, StoragePath, run_folder
+from actors.storage import storage
+from actors.storage.paths import StoragePath, run_folder
 from cluster.sizing import memory
 from cluster.sizing.needs import Machine, Need, measuring, needs, require_room
 from evaluation.suites import load_suite
@@ -70,14 +70,13 @@ def machine_cpus() -> float:
 
 
 def room(folder: StoragePath) -> float:
-    """Bytes that the run in `folder` has already or may still take of its disk; a bucket is never
-    full. Raises ConfigError where that cannot be told."""
-    if isinstance(folder, BucketPath):
-        return math.inf
+    """Returns the bytes that the run in `folder` has already or may still take of its disk; a
+    bucket is never full. Raises ConfigError where that cannot be told."""
     try:
-        place = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.is_dir())
-        held = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        return shutil.disk_usage(place).free + held
+        here, free = storage.local_path(folder), storage.free_bytes(folder)
+        if here is None or free is None:
+            return math.inf
+        return free + sum(file.stat().st_size for file in here.rglob("*") if file.is_file())
     except OSError as error:
         raise ConfigError(
             f"the run folder {folder} cannot be looked at ({error.strerror}); give a folder=... "
@@ -100,16 +99,12 @@ def _check_checkpoint(config: RunConfig, checkpoint: Path) -> None:
 
 
 def _check_family(config: RunConfig, size: Footprint) -> None:
-    family, dtype = config.policy.family, config.policy.dtype
-    if dtype not in size.dtypes:
-        raise ConfigError(
-            f"policy.dtype is {dtype!r}: family {family} samples in {' or '.join(size.dtypes)} only"
-        )
+    family, rank = config.policy.family, config.trainer.lora_rank
     policy = policy_class(config.policy)
-    require_conditions(family, policy.conditions, config.reconstruction.condition_dropout)
+    chances = dict(config.reconstruction.condition_dropout.items())
+    require_conditions(family, policy.conditions, chances)
     sampled = [rollout_sampling(config.solver, k) for k in range(config.solver.rollouts)]
     require_options(family, policy.picture_options, sampled, "solver.")
-    rank = config.trainer.lora_rank
     if rank and not size.adapter:
         raise ConfigError(
             f"trainer.lora_rank is {rank}: family {family} has no adapters: set it to 0"

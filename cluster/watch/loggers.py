@@ -19,8 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from actors.storage import durable
-from actors.storage.paths import BucketPath, StoragePath
+from actors.storage import storage
+from actors.storage.paths import StoragePath
 from evaluation.metrics import read_metrics
 from policies.config import ConfigError
 from trainer.journal import JOURNAL
@@ -63,7 +63,8 @@ class WeightsAndBiases:
     def __init__(self, folder: StoragePath, name: str) -> None:
         import wandb
 
-        place = folder / "wandb" if isinstance(folder, Path) else Path(tempfile.mkdtemp())
+        here = storage.local_path(folder)
+        place = here / "wandb" if here else Path(tempfile.mkdtemp())
         place.mkdir(exist_ok=True)
         # The same id each time: a resumed run goes on with its curves.
         self._run = wandb.init(id=_id(folder), name=name, dir=str(place), resume="allow")
@@ -86,7 +87,7 @@ def require(names: tuple[str, ...], folder: StoragePath) -> None:
     for name in names:
         if name not in KINDS:
             raise ConfigError(f"loggers has {name!r}: it must be one of {', '.join(KINDS)}")
-        if name in LOCAL and isinstance(folder, BucketPath):
+        if name in LOCAL and storage.local_path(folder) is None:
             raise ConfigError(
                 f"loggers has {name!r}, which writes into the run folder, and that is {folder}: "
                 "leave it out, or give a folder=... on a disk"
@@ -153,14 +154,14 @@ class Follower(threading.Thread):
         for row in rows[self._told["rows"] :]:
             self._tell(_measured(row), row.get("version", row.get("round", 0)))
             self._told["rows"] += 1
-        durable.write(self._folder / STATE, json.dumps(self._told).encode())
+        storage.write(self._folder / STATE, json.dumps(self._told).encode())
 
     def _steps(self) -> Iterator[dict[str, Any]]:
         """Of the journal; after a crash it has some of the steps again, which are the same."""
         file = self._folder / JOURNAL
-        if not durable.exists(file):
+        if not storage.exists(file):
             return
-        *whole, _torn = durable.read(file).split(b"\n")
+        *whole, _torn = storage.read(file).split(b"\n")
         for line in whole:
             row = json.loads(line)
             if row["step"] > self._told["step"]:
@@ -186,7 +187,7 @@ def _measured(row: Mapping[str, Any]) -> dict[str, float]:
 
 def _state(folder: StoragePath) -> dict[str, int]:
     file = folder / STATE
-    return json.loads(durable.read(file)) if durable.exists(file) else {"step": 0, "rows": 0}
+    return json.loads(storage.read(file)) if storage.exists(file) else {"step": 0, "rows": 0}
 
 
 def _id(folder: StoragePath) -> str:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,7 @@ import pytest
 from actors.storage.paths import parse_path
 from cluster import evaluate
 from cluster.recipes import recipe
-from policies.config import ConfigError
+from policies.config import ConfigError, changed
 from trainer.config import RunConfig
 
 
@@ -23,13 +22,13 @@ def test_a_checkpoint_is_measured_with_the_defaults(tmp_path: Path) -> None:
     config = evaluate.target(folder, ["evaluation.prompts=7"])
     assert config.policy.path == str(folder)
     assert config.evaluation.prompts == 7
-    assert dataclasses.replace(
+    assert changed(
         config, policy=RunConfig().policy, evaluation=RunConfig().evaluation
     ) == RunConfig()  # fmt: skip
 
 
 def test_of_a_run_the_newest_weights_are_measured_with_its_settings(tmp_path: Path) -> None:
-    run = recipe.claim_folder(dataclasses.replace(RunConfig(), seed=5, folder=str(tmp_path)))
+    run = recipe.claim_folder(changed(RunConfig(), seed=5, folder=str(tmp_path)))
     assert evaluate.target(run, []).policy.path == "base"
     for name in ("00001", "00010", "00009", "00011.tmp"):
         weights(run / "versions" / name)

@@ -19,6 +19,7 @@ from evaluation.config import EvaluationConfig
 from evaluation.measure import MeasureError, measure, read_measured
 from evaluation.metrics import read_metrics
 from evaluation.suites import load_suite
+from policies.config import changed
 from policies.interface import Picture, PictureSampling
 from policies.seeds import derive, generator
 from policies.tiny.world.language import corrupt, parse
@@ -157,7 +158,7 @@ def test_samples_are_paired_and_say_how_to_draw_them_again(measured):
 
 def test_other_settings_are_refused(measured):
     settings, _, _ = measured
-    other = replace(settings, evaluation=replace(EVALUATION, prompts=24))
+    other = replace(settings, evaluation=changed(EVALUATION, prompts=24))
     with pytest.raises(
         MeasureError, match=r"version-00000\.json was measured with evaluation.prompts 25"
     ):

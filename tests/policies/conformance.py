@@ -20,7 +20,7 @@ from torch.distributed.tensor import DTensor
 
 from actors.weights.digests import weights_digest
 from policies.checks import bfloat16_bits, require_conditions
-from policies.config import ConfigError, PolicyConfig
+from policies.config import ConfigError, PolicyConfig, changed
 from policies.interface import (
     CONDITIONS,
     PATTERNS,
@@ -291,7 +291,7 @@ def gradients(family: Family, folder: Path) -> dict[str, tuple[float, dict[str, 
     """By pattern, the loss of one step from the same weights, and its whole gradients."""
     found: dict[str, tuple[float, dict[str, torch.Tensor]]] = {}
     for pattern, batch in examples(family).items():
-        learner = Learner(sharpened(family, folder), replace(TRAINER, clip=1e9))
+        learner = Learner(sharpened(family, folder), changed(TRAINER, clip=1e9))
         shares = shares_for_rank(batch, learner.rank, learner.world, 0)
         loss = learner.step({pattern: shares}).losses[pattern]
         grads = {n: p.grad for n, p in learner.params.items() if p.grad is not None}
@@ -342,7 +342,7 @@ def test_weights_are_what_learns_and_what_the_footprint_counts(
     assert all(array.dtype == np.float32 for array in weights.values())
     units = {id(unit) for unit in fresh.module.modules()}
     assert fresh.fsdp_units() and all(id(unit) in units for unit in fresh.fsdp_units())
-    size = footprint(PolicyConfig(fresh.family, str(folder)))
+    size = footprint(PolicyConfig(family=fresh.family, path=str(folder)))
     assert size.trained == sum(array.size for array in weights.values())
 
 

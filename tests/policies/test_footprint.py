@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from policies.config import ConfigError, PolicyConfig
+from policies.config import ConfigError, JanusPolicyConfig, TinyPolicyConfig
 from policies.footprint import Footprint
 from policies.interface import CheckpointError
 from policies.janus.checkpoint import load
@@ -20,11 +20,11 @@ from tests.policies.tiny import small
 
 
 def janus(path: Path | str, dtype: str = "bfloat16") -> Footprint:
-    return footprint(PolicyConfig("janus", str(path), dtype))
+    return footprint(JanusPolicyConfig(path=str(path), dtype=dtype))
 
 
 def test_the_tiny_policy_is_as_large_as_what_it_loads(policy: TinyPolicy, folder: Path) -> None:
-    found = footprint(PolicyConfig("tiny", str(folder)))
+    found = footprint(TinyPolicyConfig(path=str(folder)))
     trained = sum(weight.numel() for weight in policy.module.parameters())
     assert found.trained == trained == sum(w.size for w in policy.weights().values())
     seen = sum(weight.numel() for weight in policy.vision.parameters())
@@ -34,12 +34,12 @@ def test_the_tiny_policy_is_as_large_as_what_it_loads(policy: TinyPolicy, folder
     assert found.gathered == trained - sum(units) + 2 * units[0]
     wider = small(hidden_size=64)
     wider.save_pretrained(folder)
-    assert footprint(PolicyConfig("tiny", str(folder))).trained > trained
+    assert footprint(TinyPolicyConfig(path=str(folder))).trained > trained
 
 
 def test_a_tiny_folder_without_a_config_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"config\.json cannot be read \(No such file"):
-        footprint(PolicyConfig("tiny", str(tmp_path)))
+        footprint(TinyPolicyConfig(path=str(tmp_path)))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from policies.interface import PATTERNS, Example, ExampleKey, Pattern, Picture, learned
 from trainer.batches import GroupExamples, Step, round_steps
-from trainer.config import ReconstructionConfig
+from trainer.config import ConditionDropout, ReconstructionConfig
 
 PAPER = ReconstructionConfig()
 
@@ -129,7 +129,7 @@ def test_a_share_of_the_drawings_is_learned_without_its_condition() -> None:
         }
         for i in range(400)
     ]
-    mix = ReconstructionConfig(condition_dropout={"text": 0.1, "latents": 0.0, "features": 0.0})
+    mix = ReconstructionConfig(condition_dropout=ConditionDropout(text=0.1))
     steps = plan(groups, mix, per_step=10, epochs=2)
     assert steps == plan(groups, mix, per_step=10, epochs=2)
     plain = plan(groups, per_step=10, epochs=2)
@@ -160,7 +160,7 @@ def test_a_condition_is_dropped_whatever_the_chance_of_another() -> None:
     ]
 
     def gone(**chances: float) -> list[bool]:
-        every = {"text": 0.0, "latents": 0.0, "features": 0.0, **chances}
+        every = ConditionDropout(**chances)
         steps = plan(groups, ReconstructionConfig(condition_dropout=every))
         return ["text" in e.dropped for step in steps for e in step.batch["generation"]]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from actors.storage import durable
+from actors.storage.paths import LEFTOVER
 from policies.interface import CheckpointError
 from policies.tiny.policy import TinyPolicy
 from tests.trainer.small import SIZES, TRAINER, VISION, WORDS, small_batch, small_policy
@@ -98,7 +98,7 @@ def test_there_is_none_in_a_new_or_empty_folder(tmp_path) -> None:
 
 def test_leftovers_of_a_killed_save_are_not_read_and_then_removed(learner, tmp_path) -> None:
     done = save(tmp_path, learner, Cursor(1, 1, 1, 1, 0))
-    leftover = tmp_path / (Cursor(1, 1, 2, 2, 0).name + durable.LEFTOVER)
+    leftover = tmp_path / (Cursor(1, 1, 2, 2, 0).name + LEFTOVER)
     shutil.copytree(done, leftover)
     found = checkpoint.latest(tmp_path)
     assert found is not None and found.path == done

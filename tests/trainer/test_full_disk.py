@@ -24,7 +24,7 @@ from actors.weights.digests import weights_digest
 from actors.weights.store import WeightStoreActor, publish
 from actors.weights.version_folder import VersionFolder
 from evaluation.metrics import append_metrics
-from policies.config import PolicyConfig
+from policies.config import TinyPolicyConfig
 from tests.actors.replay.replay_samples import PATIENCE, expected, prompts, slice_of
 from tests.trainer.small import TRAINER, save_small_policy, small_policy
 from trainer import checkpoint, run_actors
@@ -226,7 +226,7 @@ def test_a_run_does_not_wait_for_room_for_ever(ray_cluster: str, small_disk: Pat
 def test_a_version_waits_for_room_and_the_others_are_given_out_meanwhile(
     ray_cluster: str, quick: None, small_disk: Path, tmp_path: Path
 ) -> None:
-    base = PolicyConfig("tiny", save_small_policy(tmp_path / "base"))
+    base = TinyPolicyConfig(path=save_small_policy(tmp_path / "base"))
     store = WeightStoreActor.remote(3, VersionFolder(small_disk, base))
     ray.get(store.get.remote(0), timeout=PATIENCE)
     ballast = fill(small_disk)

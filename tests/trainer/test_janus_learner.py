@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch.distributed.tensor import DTensor
 
+from policies.config import changed
 from policies.interface import PATTERNS
 from policies.janus.policy import JanusPolicy
 from tests.policies.janus import tiny_folder
@@ -21,7 +21,7 @@ from trainer.batches import shares_for_rank
 from trainer.learner import Learner
 
 RANK = 4
-UNCLIPPED = replace(TRAINER, clip=1e9)
+UNCLIPPED = changed(TRAINER, clip=1e9)
 
 
 def sharp(folder: str, rank: int) -> JanusPolicy:

@@ -12,11 +12,13 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from policies.config import changed
 from policies.interface import Example, Part, Pattern, learned
 from tests.trainer.small import NUMBERS, TRAINER, free_port, small_batch, small_policy
 from trainer import checkpoint
 from trainer.batches import shares_for_rank
 from trainer.checkpoint import Cursor
+from trainer.config import KindWeights
 from trainer.learner import Learner, TrainingDiverged
 
 STEPS = 5
@@ -149,8 +151,8 @@ def test_each_kind_counts_by_its_own_tokens_and_weight() -> None:
     """A plan and the picture: the means of both kinds, each by its weight, and their gradients."""
     made = small_batch(1)["generation"]
     batch = [replace(e, target=(Part(f"{n} red"), *e.target)) for n, e in zip(NUMBERS, made)]
-    weights = {"text": 0.1, "codes": 1.0, "latents": 1.0}
-    learner = Learner(small_policy(), replace(TRAINER, clip=1e9, kind_weights=weights))
+    how = changed(TRAINER, clip=1e9, kind_weights=KindWeights(text=0.1))
+    learner = Learner(small_policy(), how)
     done = learner.step({"generation": shares_for_rank(batch, 0, 1, 2)})
     fresh = small_policy()
     terms = fresh.loss(batch)

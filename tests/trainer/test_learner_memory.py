@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor
 
-from policies.config import ConfigError
+from policies.config import ConfigError, changed
 from tests.trainer.small import TRAINER, free_port, small_batch, small_policy
 from trainer.batches import shares_for_rank
 from trainer.config import TrainerConfig
@@ -20,11 +19,11 @@ from trainer.learner import Learned, Learner
 
 WAYS = {
     "all": TRAINER,
-    "two": replace(TRAINER, micro_batch=2),
-    "one": replace(TRAINER, micro_batch=1),
-    "recomputed": replace(TRAINER, recompute=True),
+    "two": changed(TRAINER, micro_batch=2),
+    "one": changed(TRAINER, micro_batch=1),
+    "recomputed": changed(TRAINER, recompute=True),
 }
-HALF = replace(TRAINER, precision="bfloat16", recompute=True, micro_batch=1)
+HALF = changed(TRAINER, precision="bfloat16", recompute=True, micro_batch=1)
 Outcome = tuple[Learned, dict[str, Tensor]]
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +19,7 @@ from actors.pool.faults import Poisoned
 from actors.pool.pool import Pool
 from actors.replay.records import Proposal, Task
 from actors.replay.segments import read_segment, write_segment
+from policies.config import changed
 from policies.seeds import generator
 from tests.simulated import Deadlock, Fate, World, play
 from trainer import selfplay
@@ -89,7 +89,7 @@ def test_only_the_task_that_kills_its_replicas_is_given_up() -> None:
     for seed in range(300):
         random = generator("deadly", seed)
         world = World(random, Fate(deadly=0))
-        config = replace(ACTORS, task_attempts=2, tasks_in_flight=4)
+        config = changed(ACTORS, task_attempts=2, tasks_in_flight=4)
         own = Pool("solver", world.make, int(random.integers(1, 3)), {}, config, kill=world.kill)
 
         async def story(own: Pool = own) -> None:
@@ -249,7 +249,7 @@ def test_the_simulation_notices_what_would_wait_for_ever() -> None:
         play(forgotten([asyncio.Event()]))
 
 
-ELASTIC = replace(ACTORS, backlog_seconds=20.0, cool_down=30.0)
+ELASTIC = changed(ACTORS, backlog_seconds=20.0, cool_down=30.0)
 
 
 @pytest.mark.parametrize("fate", [FATES[0], FATES[1], FATES[2], FATES[4]], ids=str)

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from actors.replay.segments import log_digest
-from actors.storage import durable, sealed_folder
+from actors.storage import storage
 from actors.storage.paths import StoragePath, parse_path
 from actors.weights.digests import weights_digest
 from cluster.gallery.views import Gallery
@@ -120,9 +120,9 @@ def test_a_run_in_a_bucket_that_was_cut_off_and_killed_ends_as_if_it_had_not_bee
     out = finish(start(folder, "killed"))
     assert f"report {killed}/report.html" in out
     assert log_digest(killed / "replay") == log_digest(run / "replay")
-    with sealed_folder.local(killed / f"versions/{ROUNDS:05d}") as version:
+    with storage.copied(killed / f"versions/{ROUNDS:05d}") as version:
         assert weights_digest(TinyPolicy.from_pretrained(version).weights()) == final_weights(run)
-    assert not any(b"hidden-from-all" in durable.read(file) for file in durable.files(killed))
+    assert not any(b"hidden-from-all" in storage.read(file) for file in storage.files(killed))
     shown = Gallery(killed).groups(None, None, None, 1)
     assert shown["total"] == Gallery(run).groups(None, None, None, 1)["total"]
 
@@ -155,7 +155,7 @@ def test_what_was_damaged_is_named_in_one_sentence(
 def wait_for(folder: StoragePath, run: subprocess.Popen[str], count: int = 1) -> int:
     """Until there are so many files; how many there are then."""
     deadline = time.monotonic() + 180
-    while len(found := durable.files(folder)) < count:
+    while len(found := storage.files(folder)) < count:
         assert run.poll() is None, run.communicate()[0]
         assert time.monotonic() < deadline, f"{len(found)} files are in {folder} after 180 s"
         time.sleep(0.1)

@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from actors.replay.records import JudgedGroup
 from actors.roles.templates import load_templates
 from actors.weights.digests import weights_digest
 from actors.weights.store import WeightStoreActor
-from policies.config import PolicyConfig
+from policies.config import TinyPolicyConfig, changed
 from policies.interface import CheckpointError
 from tests.trainer.small import TRAINER, free_port, group, save_small_policy, small_policy
 from trainer import checkpoint
@@ -37,7 +36,7 @@ from trainer.train_loop import CHECKPOINTS, Training, make_trainer, stop_trainin
 from trainer.training_io import StopRequested
 
 CONFIG = RunConfig(
-    name="small", rounds=2, judge=JudgeConfig(accept_at=7.0), trainer=replace(TRAINER, epochs=2)
+    name="small", rounds=2, judge=JudgeConfig(accept_at=7.0), trainer=changed(TRAINER, epochs=2)
 )
 ROUNDS = {
     r: [group(i, round_=r, reason="best score 3" if i % 5 == 4 else "") for i in range(11)]
@@ -173,18 +172,18 @@ def test_a_step_that_diverged_is_told_once_and_nothing_is_learned_from_it(tmp_pa
 
 
 def test_publishing_the_model_gives_other_weights_than_the_average(peace, tmp_path) -> None:
-    config = replace(CONFIG, trainer=replace(CONFIG.trainer, publish="model"))
+    config = changed(CONFIG, trainer=changed(CONFIG.trainer, publish="model"))
     io = TrainingIO()
     learner = train(tmp_path, io, config)
     assert io.published[2] == weights_digest(learner.weights("model")) != peace[0][2]
 
 
 def test_other_settings_are_refused_and_operational_ones_are_not(tmp_path) -> None:
-    train(tmp_path, TrainingIO(), replace(CONFIG, rounds=1))
-    slower = replace(CONFIG, trainer=replace(CONFIG.trainer, lr=1e-5))
+    train(tmp_path, TrainingIO(), changed(CONFIG, rounds=1))
+    slower = changed(CONFIG, trainer=changed(CONFIG.trainer, lr=1e-5))
     with pytest.raises(CheckpointError, match=r"made with trainer\.lr 0\.001, now it is 1e-05"):
         train(tmp_path, TrainingIO(), slower)
-    longer = replace(CONFIG, trainer=replace(CONFIG.trainer, checkpoint_every=7, workers=3))
+    longer = changed(CONFIG, trainer=changed(CONFIG.trainer, checkpoint_every=7, workers=3))
     io = TrainingIO()
     train(tmp_path, io, longer)
     assert list(io.published) == [1, 2]
@@ -242,7 +241,7 @@ def worker_pids() -> list[int]:
 
 def test_ranks_wait_for_one_another_as_long_as_a_disk_may_be_full(ray_cluster, tmp_path) -> None:
     for pause in (1.0, 86400.0, 1e300):
-        config = replace(CONFIG, actors=ActorsConfig(pause_deadline=pause))
+        config = changed(CONFIG, actors=ActorsConfig(pause_deadline=pause))
         seconds = make_trainer(config, tmp_path, "nobody").backend_config.timeout_s
         assert seconds > pause or timedelta(seconds=seconds) > timedelta(days=1000)
 
@@ -255,8 +254,8 @@ def test_on_ray_a_killed_worker_changes_no_bit_and_training_stops_when_asked(
     place = {"namespace": "unicorn-test-train-loop"}
     store = WeightStoreActor.options(name="weight_store", **place).remote(3)
     replay = ReplayBufferActor.options(name="replay_buffer", **place).remote(str(tmp_path / "log"))
-    policy = PolicyConfig("tiny", save_small_policy(tmp_path / "policy"))
-    config = replace(CONFIG, policy=policy, rounds=3)
+    policy = TinyPolicyConfig(path=save_small_policy(tmp_path / "policy"))
+    config = changed(CONFIG, policy=policy, rounds=3)
 
     trainer = make_trainer(config, tmp_path, place["namespace"], data_deadline=240.0)
     fit = threading.Thread(target=trainer.fit)

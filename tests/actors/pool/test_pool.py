@@ -21,7 +21,7 @@ from actors.roles.judge import Judge
 from actors.roles.solver import Solver
 from actors.roles.templates import load_templates
 from actors.weights import store as weight_store
-from policies.config import PolicyConfig
+from policies.config import TinyPolicyConfig, changed
 from policies.tiny.policy import TinyPolicy
 from policies.tiny.vision import VisionConfig
 
@@ -56,7 +56,7 @@ def part(ray_cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     store = named.remote(3)
     for version in (0, 1):
         weight_store.publish(tiny(version).weights(), version, store, 1.0)
-    policy = PolicyConfig("tiny", str(folder))
+    policy = TinyPolicyConfig(path=str(folder))
     yield ReplicaSpec("solver", SOLVER, policy, "tiny", 5, NAMESPACE, str(folder))
     ray.kill(store)
 
@@ -76,7 +76,7 @@ def with_pool(pool: Pool, work: Callable[[Pool], Coroutine[Any, Any, None]]) -> 
 
 def test_a_replica_asks_for_its_part_of_a_gpu_and_a_late_start_says_so(part: ReplicaSpec) -> None:
     assert role_pool(part, ACTORS).resources == {"CPU": SOLVER.cpus}
-    pool = role_pool(replace(part, config=replace(SOLVER, replicas=1, gpus=0.5)), ACTORS)
+    pool = role_pool(replace(part, config=changed(SOLVER, replicas=1, gpus=0.5)), ACTORS)
     assert pool.resources == {"CPU": SOLVER.cpus, "GPU": 0.5}
     with pytest.raises(
         StartTimeout,
@@ -84,7 +84,7 @@ def test_a_replica_asks_for_its_part_of_a_gpu_and_a_late_start_says_so(part: Rep
         r"free; add nodes or lower solver\.replicas or solver\.cpus or solver\.gpus; where",
     ):
         asyncio.run(pool.start(1))
-    pool = role_pool(replace(part, config=replace(SOLVER, replicas=1, node="far")), ACTORS)
+    pool = role_pool(replace(part, config=changed(SOLVER, replicas=1, node="far")), ACTORS)
     with pytest.raises(
         StartTimeout,
         match=r"CPU, 0\.0001 far, and .* 0 of 0 far free; add nodes or lower solver\.replicas or "
@@ -157,7 +157,7 @@ def test_no_more_tasks_are_in_flight_than_the_pool_may_hold(part: ReplicaSpec) -
 
 
 def test_what_does_not_start_is_named_with_what_it_waits_for(part: ReplicaSpec) -> None:
-    hungry = role_pool(replace(part, config=replace(SOLVER, cpus=99.0)), ACTORS)
+    hungry = role_pool(replace(part, config=changed(SOLVER, cpus=99.0)), ACTORS)
 
     async def start_one_more(pool: Pool) -> None:
         up = pool._replicas[0].handle
@@ -171,13 +171,13 @@ def test_what_does_not_start_is_named_with_what_it_waits_for(part: ReplicaSpec) 
         with pytest.raises(StartTimeout, match=told):
             await mixed.start(2.0)
 
-    with_pool(role_pool(replace(part, config=replace(SOLVER, replicas=1)), ACTORS), start_one_more)
+    with_pool(role_pool(replace(part, config=changed(SOLVER, replicas=1)), ACTORS), start_one_more)
     with pytest.raises(StartTimeout, match=r"solver replica 0, 1 of 2 .* within 2 s.* 99 CPU"):
         asyncio.run(hungry.start(2.0))
 
 
 def test_a_replica_that_cannot_start_says_why_at_once(part: ReplicaSpec) -> None:
-    lost = replace(part, policy=PolicyConfig("tiny", "nowhere"))
+    lost = replace(part, policy=TinyPolicyConfig(path="nowhere"))
     with pytest.raises(ReplicaDied, match=r"solver replica \d could not start: .*nowhere"):
         asyncio.run(role_pool(lost, ACTORS).start())
 
@@ -194,7 +194,7 @@ def test_a_task_that_fails_everywhere_is_given_up_with_its_reason(part: ReplicaS
         ray.get(await pool.run(Task(2, "solver", 9, 0), "draw", PROMPTS))
         assert pool.stats().in_flight == 0 and pool.stats().lost == 0
 
-    with_pool(role_pool(part, replace(ACTORS, task_attempts=2)), fail)
+    with_pool(role_pool(part, changed(ACTORS, task_attempts=2)), fail)
 
 
 def test_the_end_of_a_pool_ends_its_replicas(part: ReplicaSpec) -> None:

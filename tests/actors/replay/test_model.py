@@ -21,7 +21,8 @@ from actors.replay.buffer import ReplayBuffer, ReplayConflict, ReplayUnwritable
 from actors.replay.index import CLOSED, CLOSED_NAME
 from actors.replay.records import JudgedGroup
 from actors.replay.segments import SegmentName, encode, log_digest, round_folder
-from actors.storage import durable
+from actors.storage import storage
+from actors.storage.paths import TORN
 from tests.actors.replay.replay_samples import slice_of
 from tests.actors.storage.unsafe_disk import Crash, Fault, UnsafeDisk
 
@@ -134,7 +135,7 @@ class ReplayLog(RuleBasedStateMachine):
         """Power fails, and the disk had lied about one file."""
         self.die(data)
         named = [
-            path for path in durable.files(self.folder) if path.suffix in (".parquet", ".json")
+            path for path in storage.files(self.folder) if path.suffix in (".parquet", ".json")
         ]
         if named:
             path = data.draw(st.sampled_from(named))
@@ -188,7 +189,7 @@ class ReplayLog(RuleBasedStateMachine):
         """Opens what is on the disk, which may hold more than was acknowledged, but never less:
         from now on it is all promised, because readers have seen it."""
         self.buffer = ReplayBuffer(self.folder)
-        names = [name for path in durable.files(self.folder) if (name := SegmentName.parse(path))]
+        names = [name for path in storage.files(self.folder) if (name := SegmentName.parse(path))]
         there = {(name.round, name.index) for name in names}
         assert len(names) == len(there)
         assert self.stored <= there <= self.stored | self.offered
@@ -203,7 +204,7 @@ class ReplayLog(RuleBasedStateMachine):
 
     def forget(self, path: Path) -> None:
         """Takes the promise back that `path` is whole."""
-        self.torn.add(path.with_name(path.name + durable.TORN))
+        self.torn.add(path.with_name(path.name + TORN))
         if name := SegmentName.parse(path):
             self.stored.discard((name.round, name.index))
         if round_ := CLOSED_NAME.search(path.as_posix()):

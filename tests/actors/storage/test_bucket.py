@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote, urlsplit
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
@@ -13,14 +16,14 @@ import pytest
 from actors import retry
 from actors.replay.buffer import ReplayBuffer, ReplayUnwritable
 from actors.replay.segments import SegmentError, log_digest, read_segment, read_texts
-from actors.retry import patiently, refused
-from actors.storage import bucket, durable, events, sealed_folder
-from actors.storage.bucket import BucketSilent
+from actors.retry import patiently
+from actors.storage import bucket, clients, events, sealed_folder, storage
+from actors.storage.bucket import BucketSilent, BucketStorage
 from actors.storage.paths import BucketPath
 from actors.storage.paths import parse_path as named
 from actors.weights.digests import weights_digest
 from actors.weights.version_folder import DIGEST, VersionDamaged, VersionFolder
-from policies.config import ConfigError, PolicyConfig
+from policies.config import ConfigError, TinyPolicyConfig
 from tests.actors.replay.replay_samples import slice_of
 from tests.bucket import Line
 from tests.trainer.small import TRAINER, save_small_policy, small_batch, small_policy
@@ -46,26 +49,26 @@ def test_files_are_read_as_they_were_written_and_are_listed(place: BucketPath) -
     large = np.random.default_rng(0).bytes(12 * 2**20)  # more than one part of an upload
     contents = {"a": b"1", "b/c": large, "b/d/e": b"", "b/f": b"\x00\xff"}
     for name, data in contents.items():
-        durable.write(place / name, data)
-    assert durable.files(place) == [place / name for name in contents]
-    assert durable.names(place) == ["a", "b"]
-    assert durable.names(place / "b") == ["c", "d", "f"]
+        storage.write(place / name, data)
+    assert storage.files(place) == [place / name for name in contents]
+    assert storage.names(place) == ["a", "b"]
+    assert storage.names(place / "b") == ["c", "d", "f"]
     for name, data in contents.items():
-        assert durable.read(place / name) == data
-    with durable.open_file(place / "b/c") as file:
+        assert storage.read(place / name) == data
+    with storage.open_file(place / "b/c") as file:
         file.seek(5)
         assert file.read(7) == large[5:12]
-    assert durable.exists(place / "b") and not durable.exists(place / "g")
-    assert durable.names(place / "g") == durable.files(place / "g") == []
-    assert durable.changed(place / "g") == 0
-    assert abs(durable.changed(place / "a") / 1e9 - time.time()) < 600
+    assert storage.exists(place / "b") and not storage.exists(place / "g")
+    assert storage.names(place / "g") == storage.files(place / "g") == []
+    assert storage.changed(place / "g") == 0
+    assert abs(storage.changed(place / "a") / 1e9 - time.time()) < 600
     with pytest.raises(FileNotFoundError):
-        durable.read(place / "g")
-    assert durable.set_aside(place / "a") == place / "a.torn"
-    assert durable.names(place) == ["a.torn", "b"]
-    durable.append(place / "lines", b"one\n")
-    durable.append(place / "lines", b"two\n")
-    assert durable.read(place / "lines") == b"one\ntwo\n"
+        storage.read(place / "g")
+    storage.move(place / "a", place / "a.torn")
+    assert storage.names(place) == ["a.torn", "b"]
+    storage.append(place / "lines", b"one\n")
+    storage.append(place / "lines", b"two\n")
+    assert storage.read(place / "lines") == b"one\ntwo\n"
 
 
 def test_a_sealed_folder_is_whole_or_not_there(place: BucketPath) -> None:
@@ -73,16 +76,16 @@ def test_a_sealed_folder_is_whole_or_not_there(place: BucketPath) -> None:
     with pytest.raises(RuntimeError), sealed_folder.making(path, "", "seal", b"x") as local:
         (local / "one").write_bytes(b"1")
         raise RuntimeError("died")
-    durable.write(path / "two", b"by one who died later")
-    assert not sealed_folder.is_whole(path, "seal")
+    storage.write(path / "two", b"by one who died later")
+    assert not storage.is_whole(path, "seal")
     with sealed_folder.making(path, "", "seal", b"x") as local:
         (local / "two").write_bytes(b"2")
-    assert sealed_folder.is_whole(path, "seal")
-    assert durable.names(path) == ["seal", "two"]
-    with sealed_folder.local(path) as local:
+    assert storage.is_whole(path, "seal")
+    assert storage.names(path) == ["seal", "two"]
+    with storage.copied(path) as local:
         assert (local / "two").read_bytes() == b"2"
-    sealed_folder.discard(path, "seal")
-    assert durable.files(place) == [] and not sealed_folder.is_whole(path, "seal")
+    storage.discard(path, "seal")
+    assert storage.files(place) == [] and not storage.is_whole(path, "seal")
 
 
 def test_the_replay_log_goes_on_where_it_was_and_names_what_was_altered(place: BucketPath) -> None:
@@ -95,28 +98,28 @@ def test_the_replay_log_goes_on_where_it_was_and_names_what_was_altered(place: B
     assert again.closed(1) == 2
     assert [index for index, _ in again.read(1, 0, 5)] == [0, 1]
     before = log_digest(place / "replay")
-    whole = durable.files(place / "replay")[1]
-    data = durable.read(whole)
-    durable.write(whole, data[:-100])
+    whole = storage.files(place / "replay")[1]
+    data = storage.read(whole)
+    storage.write(whole, data[:-100])
     torn = ReplayBuffer(place / "replay")
     assert torn.missing(1, 2) == [0] and torn.stats()["torn"] == [f"{whole}.torn"]
     assert torn.append(1, 0, slice_of(0))
     assert log_digest(place / "replay") == before
-    durable.write(whole, data[:100] + b"altered" + data[107:])
+    storage.write(whole, data[:100] + b"altered" + data[107:])
     with pytest.raises(SegmentError, match=rf"{whole}.*"):
         ReplayBuffer(place / "replay").read(1, 0, 5)
 
 
 def test_versions_are_public_checkpoints_there_too(place: BucketPath, tmp_path) -> None:
-    folder = VersionFolder(place, PolicyConfig("tiny", save_small_policy(tmp_path / "base")))
+    folder = VersionFolder(place, TinyPolicyConfig(path=save_small_policy(tmp_path / "base")))
     weights = small_policy(1).weights()
-    durable.write(folder.path(2) / "config.json", b"{")  # of a writer that died
+    storage.write(folder.path(2) / "config.json", b"{")  # of a writer that died
     for _ in range(2):
         folder.write(1, weights, weights_digest(weights))
     assert folder.versions() == [0, 1]
     read, measured = folder.read(1)
     assert weights_digest(read) == measured == weights_digest(weights)
-    durable.write(folder.path(1) / DIGEST, b"0" * 32)
+    storage.write(folder.path(1) / DIGEST, b"0" * 32)
     with pytest.raises(VersionDamaged, match=rf"{folder.path(1)} holds weights that hash to"):
         folder.read(1)
 
@@ -133,7 +136,7 @@ def test_training_goes_on_from_a_checkpoint_there_as_if_it_had_not_ended(
     steps(first, 1, 2)
     checkpoint.save(folder, first, Cursor(1, 1, 2, 2, 0), {"seed": 3}, 1, 1.0)
     wanted = steps(first, 3, 4)
-    durable.write(folder / Cursor(1, 1, 9, 9, 0).name / "__0_0.distcp", b"of one who died")
+    storage.write(folder / Cursor(1, 1, 9, 9, 0).name / "__0_0.distcp", b"of one who died")
 
     found = checkpoint.latest(folder)
     assert found is not None and found.cursor == Cursor(1, 1, 2, 2, 0)
@@ -141,10 +144,10 @@ def test_training_goes_on_from_a_checkpoint_there_as_if_it_had_not_ended(
     checkpoint.restore(found, second)
     assert steps(second, 3, 4) == wanted
     checkpoint.save(folder, second, Cursor(2, 1, 0, 4, 1), {"seed": 3}, 1, 1.0)
-    assert durable.names(folder) == [Cursor(2, 1, 0, 4, 1).name]  # older ones and leftovers went
+    assert storage.names(folder) == [Cursor(2, 1, 0, 4, 1).name]  # older ones and leftovers went
 
-    file = next(path for path in durable.files(folder) if path.suffix == ".distcp")
-    durable.write(file, durable.read(file)[:-1] + b"?")
+    file = next(path for path in storage.files(folder) if path.suffix == ".distcp")
+    storage.write(file, storage.read(file)[:-1] + b"?")
     with pytest.raises(checkpoint.CheckpointError, match=rf"{file} is damaged"):
         checkpoint.latest(folder)
 
@@ -157,7 +160,7 @@ def test_the_journal_and_the_events(place: BucketPath) -> None:
     journal.rewind(3)
     journal.add({"step": 4, "again": True})
     assert journal.last() == {"step": 4, "again": True}
-    assert durable.read(journal.path).count(b"\n") == 4
+    assert storage.read(journal.path).count(b"\n") == 4
     for number in range(3):
         events.note(place, f"solver {number}", "died", why="a reason")
         time.sleep(0.3)
@@ -166,27 +169,27 @@ def test_the_journal_and_the_events(place: BucketPath) -> None:
 
 def test_a_silent_bucket_is_waited_for_and_loses_nothing(place: BucketPath, cut: Line) -> None:
     log = ReplayBuffer(place / "replay")
-    assert refused(place, 1) == ""
+    assert storage.refusal(place, 1) == ""
     cut.cut()
-    assert "cannot be read" in refused(place, 1)
+    assert "cannot be read" in storage.refusal(place, 1)
     with pytest.raises(ReplayUnwritable, match="slice 0 of round 1 was not stored"):
         log.append(1, 0, slice_of(0))
     events.note(place, "nobody", "hears of it")
-    with pytest.raises(BucketSilent, match=rf"{place}/x cannot be read .*NETWORK_CONNECTION"):
-        durable.read(place / "x")
+    with pytest.raises(BucketSilent, match=rf"{place}/x cannot be read .*error sending request"):
+        storage.read(place / "x")
     with pytest.raises(
         TimeoutError, match=r"waited 0.3 s \(actors.pause_deadline\) .* a line: .*|store a line"
     ):
-        patiently(lambda: durable.write(place / "y", b"1"), "a line", 0.3)
+        patiently(lambda: storage.write(place / "y", b"1"), "a line", 0.3)
     done = threading.Thread(
-        target=patiently, args=(lambda: durable.write(place / "z", b"1"), "z", 60.0)
+        target=patiently, args=(lambda: storage.write(place / "z", b"1"), "z", 60.0)
     )
     done.start()
     time.sleep(0.5)
     assert done.is_alive()
     cut.mend()
     done.join(60)
-    assert durable.read(place / "z") == b"1"
+    assert storage.read(place / "z") == b"1"
     assert log.append(1, 0, slice_of(0))
 
 
@@ -215,7 +218,7 @@ def test_a_checkpoint_that_somebody_thinned_out_is_not_sealed(place: BucketPath)
     folder, cursor = place / "checkpoints", Cursor(1, 1, 2, 2, 0)
     aside = folder / cursor.name
     checkpoint._write_shards(aside, Learner(small_policy(), TRAINER))
-    bucket.delete(aside / "__0_0.distcp")
+    BucketStorage().delete(aside / "__0_0.distcp")
     with pytest.raises(FileNotFoundError):
         checkpoint._finish(aside, aside, cursor, {})
     assert checkpoint.latest(folder) is None
@@ -226,9 +229,9 @@ def test_silence_is_no_damage(place: BucketPath, cut: Line, tmp_path: Path) -> N
     log = ReplayBuffer(place / "replay")
     log.append(1, 0, slice_of(0))
     checkpoint.save(place / "c", Learner(small_policy(), TRAINER), Cursor(1, 1, 2, 2), {}, 1, 60.0)
-    segment = next(path for path in durable.files(place / "replay"))
+    segment = next(path for path in storage.files(place / "replay"))
     manifest = place / "c" / Cursor(1, 1, 2, 2).name
-    versions = VersionFolder(place, PolicyConfig("tiny", save_small_policy(tmp_path / "base")))
+    versions = VersionFolder(place, TinyPolicyConfig(path=save_small_policy(tmp_path / "base")))
     cut.cut()
     reads = (read_segment, read_texts, checkpoint.verify)
     for read, what in zip(reads, (segment, segment, manifest), strict=True):
@@ -240,8 +243,8 @@ def test_silence_is_no_damage(place: BucketPath, cut: Line, tmp_path: Path) -> N
 
 def test_a_line_whose_answer_was_lost_is_there_once(place: BucketPath) -> None:
     for line in (b"one\n", b"two\n", b"two\n"):
-        durable.append(place / "lines", line)
-    assert durable.read(place / "lines") == b"one\ntwo\n"
+        storage.append(place / "lines", line)
+    assert storage.read(place / "lines") == b"one\ntwo\n"
 
 
 def test_a_run_whose_name_makes_no_address_is_refused() -> None:
@@ -262,15 +265,17 @@ def test_an_address_that_cannot_be_is_refused_without_its_secret(address: str) -
 
 
 def test_a_bucket_that_is_not_there_is_named(s3: Line) -> None:
-    with pytest.raises(BucketSilent, match=r"s3://no-such-bucket/x cannot be written .*NO_SUCH"):
-        durable.write(BucketPath("s3://no-such-bucket/x"), b"1")
+    with pytest.raises(
+        BucketSilent, match=r"s3://no-such-bucket/x cannot be written .*NoSuchBucket"
+    ):
+        storage.write(BucketPath("s3://no-such-bucket/x"), b"1")
 
 
 def test_what_another_writer_left_in_a_checkpoint_is_not_read(place: BucketPath) -> None:
     learner, folder, cursor = Learner(small_policy(), TRAINER), place / "c", Cursor(1, 1, 2, 2, 0)
-    durable.write(folder / cursor.name / "__1_0.distcp", b"of more ranks, which died")
+    storage.write(folder / cursor.name / "__1_0.distcp", b"of more ranks, which died")
     path = checkpoint.save(folder, learner, cursor, {}, 9, 60.0)
-    durable.write(path / ".metadata.tmp", b"of one that is cut off")
+    storage.write(path / ".metadata.tmp", b"of one that is cut off")
     found = checkpoint.latest(folder)
     assert found is not None and found.cursor == cursor
     checkpoint.restore(found, learner)
@@ -279,8 +284,61 @@ def test_what_another_writer_left_in_a_checkpoint_is_not_read(place: BucketPath)
 def test_a_damaged_file_is_named_where_the_bucket_answers(place: BucketPath) -> None:
     log = ReplayBuffer(place / "replay")
     log.append(1, 0, slice_of(0))
-    (path,) = durable.files(place / "replay")
-    data = durable.read(path)
-    durable.write(path, data[:-300] + bytes(292) + data[-8:])
+    (path,) = storage.files(place / "replay")
+    data = storage.read(path)
+    storage.write(path, data[:-300] + bytes(292) + data[-8:])
     with pytest.raises(SegmentError, match="was not written by this program"):
         read_texts(path)
+
+
+def test_the_keys_of_a_profile_are_found(
+    place: BucketPath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = tmp_path / "credentials"
+    keys.write_text("[work]\naws_access_key_id = who\naws_secret_access_key = hidden-from-all\n")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv(clients.CREDENTIALS, str(keys))
+    monkeypatch.setenv("AWS_PROFILE", "work")
+    clients._of.cache_clear()
+    try:
+        storage.write(place / "x", b"1")
+        assert storage.read(place / "x") == b"1"
+    finally:
+        clients._of.cache_clear()
+
+
+def test_marks_of_folders_are_no_files(place: BucketPath) -> None:
+    """As some tools leave them: empty files whose names end like those of folders."""
+    storage.write(place / "a" / "b", b"1")
+    port = urlsplit(os.environ["AWS_ENDPOINT_URL"]).port
+    for mark in (place, place / "a"):
+        key = str(mark).removeprefix("s3://")
+        urlopen(Request(f"http://127.0.0.1:{port}/{quote(key)}/", method="PUT", data=b""))
+    assert storage.files(place) == [place / "a" / "b"]
+    assert storage.names(place) == ["a"]
+
+
+def test_a_large_file_that_is_cut_off_was_never_written(place: BucketPath, cut: Line) -> None:
+    part = bytes(6 * 2**20)
+    with pytest.raises(BucketSilent), BucketStorage().open_sink(place / "x") as sink:
+        for number in range(8):
+            sink.write(part)
+            if number == 1:
+                cut.cut()
+    cut.mend()
+    assert not storage.exists(place / "x")
+
+
+def test_what_is_left_early_was_never_written(place: BucketPath) -> None:
+    part = bytes(6 * 2**20)
+    with pytest.raises(RuntimeError), BucketStorage().open_sink(place / "x") as sink:
+        for _ in range(4):
+            sink.write(part)
+        raise RuntimeError("died")
+    assert not storage.exists(place / "x")
+    with BucketStorage().open_sink(place / "x") as sink:
+        for _ in range(4):
+            sink.write(part)
+        assert sink.tell() == 4 * len(part)
+    assert storage.read(place / "x") == 4 * part

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from actors.replay.buffer import ReplayBuffer
-from actors.storage import durable
+from actors.storage import storage
 from tests.actors.replay.replay_samples import slice_of
 from tests.actors.storage.unsafe_disk import Crash, Fault, UnsafeDisk
 
@@ -27,8 +27,8 @@ def test_a_write_that_failed_leaves_nothing_undone_for_the_next(
     path, disk = tmp_path / "a" / "b" / "c" / "file", UnsafeDisk.installed(monkeypatch)
     disk.fault = Fault(steps, late, errno.EIO)
     with pytest.raises(OSError, match="Input/output error"):
-        durable.write(path, b"data")
-    durable.write(path, b"data")
+        storage.write(path, b"data")
+    storage.write(path, b"data")
     disk.fail_power(oldest)
     assert path.read_bytes() == b"data"
 
@@ -64,7 +64,7 @@ def test_a_folder_is_made_below_one_that_cannot_be_read(tmp_path: Path) -> None:
     home.mkdir(parents=True)
     home.parent.chmod(0o311)
     try:
-        durable.write(home / "new" / "file", b"data")
+        storage.write(home / "new" / "file", b"data")
     finally:
         home.parent.chmod(0o755)
     assert (home / "new" / "file").read_bytes() == b"data"

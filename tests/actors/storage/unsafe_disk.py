@@ -14,12 +14,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-from pyarrow import fs
 
-from actors.storage import durable
+from actors.storage import local
 
 
 class Crash(BaseException):
@@ -51,27 +49,23 @@ Choose = Callable[[int], int]  # one of so many outcomes
 
 
 class UnsafeDisk:
-    """Stands in for `durable.FILES`, and its `sync` for `durable.sync`. The folder on the real
+    """Stands in for `local.FILES`, and its `sync` for `local.sync`. The folder on the real
     disk is what a running program sees; `_past` is what each name held since it was last safe."""
 
     def __init__(self) -> None:
         self.fault: Fault | None = None
         self._past: dict[Path, list[State]] = {}
-        self._real = fs.LocalFileSystem()
 
     @classmethod
     def installed(cls, patch: pytest.MonkeyPatch) -> UnsafeDisk:
         disk = cls()
-        patch.setattr(durable, "FILES", disk)
-        patch.setattr(durable, "sync", disk.sync)
+        patch.setattr(local, "FILES", disk)
+        patch.setattr(local, "sync", disk.sync)
         return disk
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._real, name)
-
     @contextmanager
-    def open_output_stream(self, name: str) -> Iterator[Stream]:
-        path, file = Path(name), File()
+    def create(self, path: Path) -> Iterator[Stream]:
+        file = File()
         with self._step():
             path.write_bytes(b"")
             self._became(path, file)
@@ -82,18 +76,16 @@ class UnsafeDisk:
             path.write_bytes(data)
             file.data = data
 
-    def move(self, source: str, target: str) -> None:
-        old, new = Path(source), Path(target)
+    def move(self, old: Path, new: Path) -> None:
         with self._step():
             old.replace(new)
             self._became(new, self._past[old][-1])
             self._became(old, None)
 
-    def create_dir(self, name: str, recursive: bool) -> None:
-        assert not recursive, "a parent that is made on the way would not be synced"
+    def make_folder(self, path: Path) -> None:
         with self._step():
-            Path(name).mkdir()
-            self._became(Path(name), FOLDER)
+            path.mkdir()
+            self._became(path, FOLDER)
 
     def sync(self, path: Path) -> None:
         with self._step():

@@ -18,7 +18,7 @@ from actors.weights.mapped import MappedWeights
 from actors.weights.store import UnknownVersion, WeightStoreActor, publish
 from actors.weights.version_folder import VersionDamaged, VersionFolder
 from policies.checks import bfloat16_bits
-from policies.config import PolicyConfig
+from policies.config import TinyPolicyConfig
 from policies.tiny.checkpoint import seal
 from policies.tiny.policy import TinyPolicy
 from tests.trainer.small import save_small_policy, small_policy
@@ -28,7 +28,7 @@ PATIENCE = 240.0  # seconds: a busy machine is slow, not wrong
 
 @pytest.fixture
 def folder(tmp_path: Path) -> VersionFolder:
-    return VersionFolder(tmp_path, PolicyConfig("tiny", save_small_policy(tmp_path / "base")))
+    return VersionFolder(tmp_path, TinyPolicyConfig(path=save_small_policy(tmp_path / "base")))
 
 
 def weights(version: int) -> dict[str, np.ndarray]:

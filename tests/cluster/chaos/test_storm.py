@@ -16,6 +16,7 @@ import pytest
 from actors.storage import events
 from cluster.chaos import storm
 from cluster.chaos.storm import KINDS, ChaosError, Subject, Victim, schedule, strike
+from policies.config import changed
 from trainer.config import RunConfig
 
 ROOT = Path(__file__).parents[3]
@@ -74,7 +75,7 @@ def test_a_process_that_is_gone_was_never_born() -> None:
 
 def test_a_run_that_never_ends_well_is_named(tmp_path: Path) -> None:
     config = RunConfig(name="bad", folder=str(tmp_path), rounds=1)
-    wrong = replace(config, policy=replace(config.policy, path="nowhere"))
+    wrong = changed(config, policy=changed(config.policy, path="nowhere"))
     with pytest.raises(ChaosError, match=r"bad-peace ended unfinished 1 times.*exit code 2.*\.log"):
         storm.in_peace(wrong)
     assert "nowhere" in (tmp_path / "bad-peace.log").read_text()

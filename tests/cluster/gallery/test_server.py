@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -24,6 +23,7 @@ from cluster.gallery.views import PAGE
 from cluster.recipes import recipe
 from cluster.report.lessons import lessons
 from evaluation.config import EvaluationConfig
+from policies.config import changed
 from tests.cluster.gallery.gallery_samples import (
     Client,
     add,
@@ -41,8 +41,8 @@ LONG_S = 60.0  # a limit for a hang, not for a busy machine
 def client(tmp_path_factory):
     """Two measured versions, a complete round, and a round in progress."""
     base = synthetic.small_config(tmp_path_factory.mktemp("runs"), rounds=3)
-    config = replace(base, proposer=replace(base.proposer, prompts=30),
-                     solver=replace(base.solver, rollouts=4))  # fmt: skip
+    config = changed(base, proposer=changed(base.proposer, prompts=30),
+                     solver=changed(base.solver, rollouts=4))  # fmt: skip
     with serving(synthetic.build(config, measured=1, closed=1, begun=2)) as found:
         yield found
 
@@ -182,7 +182,7 @@ def test_a_large_drawing_has_a_small_thumbnail(tmp_path: Path) -> None:
 
 
 def test_a_run_that_nothing_measures_can_be_looked_at(tmp_path: Path) -> None:
-    config = replace(synthetic.small_config(tmp_path), evaluation=EvaluationConfig(suite="none"))
+    config = changed(synthetic.small_config(tmp_path), evaluation=EvaluationConfig(suite="none"))
     folder = recipe.claim_folder(config)
     add(folder, 1, 0, plain_group(1, 0, "a red circle", side=600))
     with serving(folder) as client:

@@ -6,7 +6,6 @@ own types would not do: to it `on` is true, 010 is eight and 1e-4 is a text.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 from collections.abc import Iterator
@@ -17,9 +16,10 @@ import pytest
 import yaml
 
 from cluster.recipes import recipe
-from cluster.recipes.sections import flat
+from cluster.recipes.settings import flat
 from cluster.sizing import dry_run, preflight
 from cluster.sizing.needs import Machine
+from policies.config import changed
 from policies.registry import checkpoint_folder, footprint
 from tests.mutations import BYTE_CHANGES, LINE_CHANGES, Rng, mutants, pick, verdict
 from trainer.config import RunConfig
@@ -109,6 +109,8 @@ def meant(node: yaml.Node) -> Any:
     text: str = node.value
     if node.style:
         return text
+    if re.fullmatch(r"0o[0-7]+|0x[0-9a-fA-F]+", text):
+        return int(text, 0)
     if re.fullmatch(r"[-+]?[0-9]+", text):
         return int(text) if len(text) < 4000 else math.inf
     if re.fullmatch(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", text):
@@ -201,5 +203,5 @@ def test_the_other_reading_knows_the_shipped_recipes() -> None:
     root = Path(__file__).resolve().parents[3]
     for path in sorted((root / "configs").glob("*.yaml")):
         require_as_said(recipe.load(path), reading_of(path), path.name)
-    whole = dataclasses.replace(RunConfig(), name="whole")
+    whole = changed(RunConfig(), name="whole")
     require_as_said(whole, reading(recipe.dump(whole)), "dump")

@@ -23,7 +23,7 @@ from cluster.report.data import read_run, spread
 from cluster.report.groups import card
 from evaluation.measure import version_file
 from evaluation.metrics import append_metrics
-from policies.config import ConfigError
+from policies.config import ConfigError, changed
 from policies.interface import PATTERNS
 from tests.cluster.report import synthetic_run as synthetic
 from trainer.config import RunConfig
@@ -62,8 +62,8 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def config(tmp_path_factory) -> RunConfig:
     base = synthetic.small_config(tmp_path_factory.mktemp("runs"), rounds=3)
-    return replace(base, proposer=replace(base.proposer, prompts=12),
-                   solver=replace(base.solver, rollouts=4))  # fmt: skip
+    return changed(base, proposer=changed(base.proposer, prompts=12),
+                   solver=changed(base.solver, rollouts=4))  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +176,7 @@ def test_a_run_with_only_the_base_measured_has_a_page(tmp_path):
 
 def test_a_run_without_a_suite_shows_its_rounds_and_no_oracle(tmp_path):
     base = synthetic.small_config(tmp_path)
-    config = replace(base, evaluation=replace(base.evaluation, suite="none"))
+    config = changed(base, evaluation=changed(base.evaluation, suite="none"))
     folder = recipe.claim_folder(config)
     for index, each in enumerate(synthetic.groups(config, 1)):
         ReplayBuffer(folder / "replay").append(1, index, [each])

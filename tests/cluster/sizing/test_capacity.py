@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ import pytest
 from cluster.sizing import capacity, preflight
 from cluster.sizing.capacity import Cluster, Node, require
 from cluster.sizing.needs import Machine, needs
-from policies.config import ConfigError
+from policies.config import ConfigError, changed
 from policies.registry import checkpoint_folder
 from trainer.config import RunConfig
 
@@ -33,7 +32,7 @@ def launched(folder: Path, most: int, **groups: dict[str, Any]) -> Path:
 
 
 def with_solver(**settings: object) -> RunConfig:
-    return dataclasses.replace(RUN, solver=dataclasses.replace(RUN.solver, **settings))
+    return changed(RUN, solver=changed(RUN.solver, **settings))
 
 
 def test_nodes_together_are_enough() -> None:

@@ -1,15 +1,14 @@
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
 
 from cluster.sizing import preflight
 from cluster.sizing.needs import Machine, Need, needs, waiting
-from policies.config import ConfigError
+from policies.config import ConfigError, changed
 from policies.registry import checkpoint_folder, footprint
-from trainer.config import RunConfig
+from trainer.config import ConditionDropout, ReconstructionConfig, RunConfig
 
 PLENTY = 10**15
 
@@ -28,7 +27,7 @@ def check(run: RunConfig, cpus: float, free: int, checkpoint: Path, gpus: float 
 
 def config(**solver: float) -> RunConfig:
     run = RunConfig()
-    return dataclasses.replace(run, solver=dataclasses.replace(run.solver, **solver))
+    return changed(run, solver=changed(run.solver, **solver))
 
 
 def test_what_waits_or_stores_asks_for_no_cpu() -> None:
@@ -109,19 +108,19 @@ def test_what_a_run_holds_already_counts_as_room(tmp_path: Path) -> None:
 
 
 def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
-    policy = dataclasses.replace(RunConfig().policy, path=str(tmp_path))
+    policy = changed(RunConfig().policy, path=str(tmp_path))
     assert checkpoint_folder(policy) == tmp_path
     with pytest.raises(ConfigError, match=str(tmp_path)):
-        check(dataclasses.replace(RunConfig(), policy=policy), 4, PLENTY, tmp_path)
+        check(changed(RunConfig(), policy=policy), 4, PLENTY, tmp_path)
 
 
 def test_templates_and_a_suite_that_are_not_there_are_named(checkpoint: Path) -> None:
     run = RunConfig()
-    actors = dataclasses.replace(run.actors, templates="tinny")
-    evaluation = dataclasses.replace(run.evaluation, suite="tiny_word")
+    actors = changed(run.actors, templates="tinny")
+    evaluation = changed(run.evaluation, suite="tiny_word")
     for wrong, said in (
-        (dataclasses.replace(run, actors=actors), "actors.templates is 'tinny'"),
-        (dataclasses.replace(run, evaluation=evaluation), "evaluation.suite is 'tiny_word'"),
+        (changed(run, actors=actors), "actors.templates is 'tinny'"),
+        (changed(run, evaluation=evaluation), "evaluation.suite is 'tiny_word'"),
     ):
         with pytest.raises(ConfigError, match=said):
             check(wrong, 4, PLENTY, checkpoint)
@@ -129,7 +128,7 @@ def test_templates_and_a_suite_that_are_not_there_are_named(checkpoint: Path) ->
 
 def test_the_smallest_and_the_largest_numbers_are_counted(checkpoint: Path) -> None:
     for replicas, cpus in ((2**63 - 1, 1e9), (2**63 - 1, 1e-4)):
-        run = dataclasses.replace(config(replicas=replicas, cpus=cpus), rounds=2**63 - 1)
+        run = changed(config(replicas=replicas, cpus=cpus), rounds=2**63 - 1)
         with pytest.raises(ConfigError, match="would wait for ever"):
             check(run, 2, PLENTY, checkpoint)
         with pytest.raises(ConfigError, match="needs up to"):
@@ -155,14 +154,15 @@ def test_a_role_of_the_tiny_family_is_refused_a_gpu_and_another_dtype(checkpoint
     with pytest.raises(ConfigError, match=r"^solver\.gpus is 0\.5: family tiny samples on CPU only: set "
                        r"solver\.gpus to 0$"):  # fmt: skip
         check(config(gpus=0.5), 4, PLENTY, checkpoint, gpus=8)
-    policy = dataclasses.replace(RunConfig().policy, dtype="bfloat16")
-    with pytest.raises(ConfigError, match=r"policy\.dtype is 'bfloat16': family tiny samples in"):
-        check(dataclasses.replace(RunConfig(), policy=policy), 4, PLENTY, checkpoint)
+    with pytest.raises(
+        ConfigError, match=r"^policy\.dtype is 'bfloat16': it must be \"float32\" for family tiny$"
+    ):
+        changed(RunConfig().policy, dtype="bfloat16")
 
 
 def test_too_few_gpus_name_every_actor_and_who_would_wait(checkpoint: Path) -> None:
     run = RunConfig()
-    run = dataclasses.replace(run, trainer=dataclasses.replace(run.trainer, gpus=1))
+    run = changed(run, trainer=changed(run.trainer, gpus=1))
     check(run, 4, PLENTY, checkpoint, gpus=2)
     with pytest.raises(ConfigError) as caught:
         check(run, 4, PLENTY, checkpoint, gpus=1)
@@ -192,7 +192,7 @@ def test_a_part_of_a_gpu_lies_on_one_gpu(
 
 def test_adapters_are_refused_where_a_family_has_none(checkpoint: Path) -> None:
     run = RunConfig()
-    run = dataclasses.replace(run, trainer=dataclasses.replace(run.trainer, lora_rank=8))
+    run = changed(run, trainer=changed(run.trainer, lora_rank=8))
     with pytest.raises(ConfigError, match=r"^trainer\.lora_rank is 8: family tiny has no adapters"):
         check(run, 4, PLENTY, checkpoint)
 
@@ -200,7 +200,6 @@ def test_adapters_are_refused_where_a_family_has_none(checkpoint: Path) -> None:
 def test_what_a_family_cannot_do_is_refused_before_anything_starts(checkpoint: Path) -> None:
     with pytest.raises(ConfigError, match=r"solver\.steps is 9: drawing by family tiny knows only"):
         check(config(steps=9), 4, PLENTY, checkpoint)
-    chances = {"text": 0.1, "latents": 0.0, "features": 0.3}
-    mix = dataclasses.replace(RunConfig().reconstruction, condition_dropout=chances)
+    mix = ReconstructionConfig(condition_dropout=ConditionDropout(text=0.1, features=0.3))
     with pytest.raises(ConfigError, match=r"condition_dropout\.features is 0\.3: family tiny can"):
-        check(dataclasses.replace(RunConfig(), reconstruction=mix), 4, PLENTY, checkpoint)
+        check(changed(RunConfig(), reconstruction=mix), 4, PLENTY, checkpoint)
