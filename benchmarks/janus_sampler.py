@@ -21,7 +21,7 @@ from torch import Tensor
 from transformers import JanusConfig, JanusForConditionalGeneration
 
 from benchmarks.timing import measure
-from policies.interface import Sampling
+from policies.interface import PictureSampling
 from policies.janus.checkpoint import Loaded
 from policies.janus.policy import JanusPolicy
 from policies.janus.tokens import parse
@@ -114,7 +114,7 @@ def question(policy: JanusPolicy) -> Tensor:
 
 
 def ours(policy: JanusPolicy, batch: int) -> Callable[[], object]:
-    how = [Sampling(guidance=GUIDANCE)] * batch
+    how = [PictureSampling(guidance=GUIDANCE)] * batch
     return lambda: policy.sample_codes([(PROMPT,)] * batch, how, range(batch))
 
 

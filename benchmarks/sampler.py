@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.timing import measure
-from policies.interface import Sampling
+from policies.interface import PictureSampling
 from policies.sampling import Row
 from policies.seeds import generator
 from policies.tiny.policy import TinyPolicy
@@ -48,12 +48,14 @@ def main() -> None:
     ]
     drawn = slice(policy.text.code_offset, policy.text.size)
     count = len(rows)
-    guided = [Sampling(guidance=3.0)] * count
+    guided = [PictureSampling(guidance=3.0)] * count
     jobs: dict[str, Callable[[], object]] = {
         "matrix products alone": products(policy, rows),
         "our sampler": lambda: sample_tokens(policy.module, rows, drawn),
         "transformers generate": generate(policy, rows),
-        "our draw, with pixels": lambda: policy.draw(contexts, [Sampling()] * count, range(count)),
+        "our draw, with pixels": lambda: policy.draw(
+            contexts, [PictureSampling()] * count, range(count)
+        ),
         "our draw, guidance 3": lambda: policy.draw(contexts, guided, range(count)),
     }
     report(measure(jobs, arguments.repeats), count)

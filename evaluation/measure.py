@@ -20,6 +20,7 @@ from actors.pool.pool import Pool
 from actors.replay.records import Task
 from actors.retry import made_again, patiently, within
 from actors.roles.requests import AnswerQuestions, Caption, DrawEach, ScoreDrawings
+from actors.roles.solver import measured_sampling
 from actors.storage import storage
 from actors.storage.paths import StoragePath, run_folder
 from evaluation import grading
@@ -29,7 +30,7 @@ from evaluation.judging import JUDGED, Score, drift, fixed_set
 from evaluation.metrics import append_metrics, show
 from evaluation.suites import Suite
 from policies.errors import UserError
-from policies.interface import Picture
+from policies.interface import Picture, PictureSampling
 from policies.seeds import derive
 
 FOLDER = "evaluation"
@@ -64,14 +65,17 @@ async def measure(
         return {}
     folder = run_folder(config)
     file, pause_s = version_file(folder, version), config.actors.pause_deadline
-    own = config.evaluation.model_dump().items()
+    how = measured_sampling(
+        config.solver, config.evaluation.temperature, config.evaluation.guidance
+    )
+    own = {**config.evaluation.model_dump(), "guidance": how.guidance}.items()
     settings = {"seed": config.seed, **{f"evaluation.{key}": value for key, value in own}}
     if await asyncio.to_thread(storage.exists, file):
         found = await asyncio.to_thread(_read, file)
         _require_same(file, found["settings"], settings)
     else:
         # In a thread: finding the prompts takes a while, and others share this event loop.
-        bench = await asyncio.to_thread(_Bench, version, config, suite, solvers, judges)
+        bench = await asyncio.to_thread(_Bench, version, config, how, suite, solvers, judges)
         drawn, seen, judged = await bench.run()
         found = {"version": version, "settings": settings, **summary(drawn, seen)}
         found["judged"] = judged
@@ -103,9 +107,10 @@ class _Bench:
     """
 
     def __init__(
-        self, version: int, config: Settings, suite: Suite, solvers: Pool, judges: Pool
-    ) -> None:
-        self.version, self.settings = version, config.evaluation
+        self, version: int, config: Settings, how: PictureSampling, suite: Suite, solvers: Pool,
+        judges: Pool,
+    ) -> None:  # fmt: skip
+        self.version, self.settings, self.how = version, config.evaluation, how
         self.run_seed, self.deadline = config.seed, config.actors.task_deadline
         self.solvers, self.judges = solvers, judges
         self.suite = ray.put(suite)
@@ -136,8 +141,7 @@ class _Bench:
     async def _draw(self, index: int, items: list[Item]) -> list[Drawn]:
         """Draws a slice, asks the Judge about its own drawings, and lets the oracle mark them."""
         task, prompts = self._task(index), [item.prompt for item in items]
-        draw = DrawEach(task, self.settings.temperature)
-        pictures = await self.solvers.run(draw, prompts)
+        pictures = await self.solvers.run(DrawEach(task, self.how), prompts)
         asked = _ask.remote(self.suite, prompts, pictures)
         answers = await self.judges.run(AnswerQuestions(task), asked)
         judged: Any = ()

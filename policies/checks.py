@@ -7,14 +7,43 @@ families.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from policies.interface import Context, PromptError
+from policies.config import ConfigError
+from policies.errors import describe
+from policies.interface import Condition, Context, PictureSampling, PromptError
 from policies.named_tensors import require_tensors
+
+
+def require_options(
+    family: str, known: frozenset[str], sampling: Iterable[PictureSampling], section: str = ""
+) -> None:
+    """Raises ConfigError for the first setting that is not at its default and not `known`."""
+    for how in dict.fromkeys(sampling):
+        for field in fields(how):
+            value = getattr(how, field.name)
+            if field.name not in known and value != field.default:
+                raise ConfigError(
+                    f"{section}{field.name} is {describe(value)}: drawing by family {family} knows only "
+                    f"{', '.join(sorted(known))}; leave it at {describe(field.default)}"
+                )
+
+
+def require_conditions(
+    family: str, known: frozenset[Condition], chances: Mapping[Condition, float]
+) -> None:
+    """Raises ConfigError for a condition that shall be dropped and that the family cannot drop."""
+    for name, chance in chances.items():
+        if chance > 0 and name not in known:
+            raise ConfigError(
+                f"reconstruction.condition_dropout.{name} is {chance}: family {family} can drop "
+                f"only {', '.join(sorted(known)) or 'nothing'}; set it to 0"
+            )
 
 
 def require_length(tokens: int, most: int, context: Context) -> None:
@@ -38,12 +67,23 @@ def require_codes(codes: np.ndarray, tokens: int, kinds: int) -> None:
 
 
 def weight_views(weights: Mapping[str, np.ndarray], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The arrays as tensors, without a copy. Raises CheckpointError unless they have the names and
-    shapes of `own`, in float32."""
+    """The arrays as tensors, without a copy: float32, or bfloat16 of arrays that are uint16. Raises
+    CheckpointError unless they have the names and shapes of `own`, and one of these dtypes."""
     found = {name: (array.shape, str(array.dtype)) for name, array in weights.items()}
-    wanted = {name: (tuple(w.shape), "float32") for name, w in own.items()}
+    short = any(array.dtype == np.uint16 for array in weights.values())
+    dtype = "uint16" if short else "float32"
+    wanted = {name: (tuple(w.shape), dtype) for name, w in own.items()}
     require_tensors("load_weights: the mapping", found, wanted)
     with warnings.catch_warnings():
         # Shared arrays are read-only and stay so: nobody writes to a weight.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return {name: torch.from_numpy(array) for name, array in weights.items()}
+        views = {name: torch.from_numpy(array) for name, array in weights.items()}
+    return {n: v.view(torch.bfloat16) for n, v in views.items()} if short else views
+
+
+def bfloat16_bits(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Float32 arrays rounded to bfloat16, as the uint16 arrays that `weight_views` reads."""
+    return {
+        name: torch.from_numpy(array).to(torch.bfloat16).view(torch.uint16).numpy()
+        for name, array in weights.items()
+    }

@@ -10,15 +10,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, Self
+from typing import ClassVar, Literal, Protocol, Self, get_args
 
 import numpy as np
 import torch
 
 from policies.errors import UserError
+from policies.seeds import generator
 
 Pattern = Literal["generation", "caption", "judgement", "reflection"]
-PATTERNS: tuple[Pattern, ...] = ("generation", "caption", "judgement", "reflection")
+PATTERNS: tuple[Pattern, ...] = get_args(Pattern)
+
+LossKind = Literal["text", "codes", "latents"]
+"""What a loss is summed over: nats of text tokens, nats of image tokens, squared errors of latent
+values. The sums of one kind can be added; those of two cannot."""
+LOSS_KINDS: tuple[LossKind, ...] = get_args(LossKind)
+
+Condition = Literal["text", "latents", "features"]
+"""What of a context can be left out while a drawing is learned: its texts, its pictures as the
+decoder's latents, its pictures as the encoder's features."""
+CONDITIONS: tuple[Condition, ...] = get_args(Condition)
 
 
 class PromptError(UserError, ValueError):
@@ -29,15 +40,21 @@ class CheckpointError(UserError, ValueError):
     """A checkpoint that is missing, damaged or of another model; the message names the file."""
 
 
+class Unsupported(UserError, TypeError):
+    """Something that a family of models cannot do; the message names the family and what it can."""
+
+
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A drawing: `pixels` are uint8 [height, width, 3]; `codes` int32 [tokens] are what was sampled.
+    """A drawing: `pixels` are uint8 [height, width, 3]. What was sampled is in `codes`, int32
+    [tokens], or in `latents`, on the CPU and of any dtype and shape.
 
-    A policy that has codes trains on them as they were sampled, never on re-encoded pixels.
+    A policy that has them trains on them as they were sampled, never on re-encoded pixels.
     """
 
     pixels: np.ndarray
     codes: np.ndarray | None = None
+    latents: torch.Tensor | None = None
 
 
 Segment = str | Picture
@@ -45,39 +62,117 @@ Context = tuple[Segment, ...]
 
 
 @dataclass(frozen=True)
-class Example:
-    """One training example: predict `target` after `context` (paper, section 3.3.2), or, where it
-    is not `conditioned`, after the policy's context of an unguided drawing."""
+class Part:
+    """One piece of what a model produced or shall produce. One that is not `learned` was put in by
+    somebody else, such as a tool: it is context for the parts after it."""
 
-    context: Context
-    target: Segment
-    pattern: Pattern
-    conditioned: bool = True
+    segment: Segment
+    learned: bool = True
+
+
+Output = tuple[Part, ...]
+"""What `draw` produced, and what an example teaches: one picture, or a plan and the picture, or a
+call of a tool and the tool's picture, or only text."""
+
+
+def learned(*segments: Segment) -> Output:
+    """These segments, all of them learned."""
+    return tuple(Part(segment) for segment in segments)
+
+
+def last_picture(output: Output) -> Picture | None:
+    """The picture that an output came to: what is judged and shown."""
+    pictures = [part.segment for part in output if isinstance(part.segment, Picture)]
+    return pictures[-1] if pictures else None
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """How one row is sampled. `temperature` 0 is greedy; `guidance` 1 is unguided (drawing only)."""
+class ExampleKey:
+    """Names an example among those of its pattern, in the run with this `seed`."""
+
+    seed: int = 0
+    round: int = 0
+    group: int = 0
+    epoch: int = 1
+
+
+@dataclass(frozen=True)
+class Example:
+    """One training example: predict the learned parts of `target` after `context` (paper, section
+    3.3.2), as if the `dropped` conditions of the context were not there.
+
+    Every random choice of its loss (timesteps, noise, masks) comes from `random`, so that the loss
+    is a function of the weights and the example alone.
+    """
+
+    context: Context
+    target: Output
+    pattern: Pattern
+    key: ExampleKey = ExampleKey()
+    dropped: frozenset[Condition] = frozenset()
+
+    def random(self, purpose: str) -> np.random.Generator:
+        """A generator of its own for each purpose, the same in every process."""
+        key = self.key
+        name = (key.seed, key.round, key.group, key.epoch)
+        return generator("example", *name, self.pattern, purpose)
+
+    @property
+    def draws(self) -> bool:
+        """Whether a picture is learned."""
+        return any(isinstance(part.segment, Picture) and part.learned for part in self.target)
+
+
+@dataclass(frozen=True)
+class TextSampling:
+    """How one text is sampled. `temperature` 0 is greedy."""
 
     temperature: float = 1.0
-    guidance: float = 1.0
     max_tokens: int = 64
 
 
 @dataclass(frozen=True)
-class TargetLoss:
-    """`total` is the summed cross-entropy in nats (a scalar with gradient) over `tokens` target tokens."""
+class PictureSampling:
+    """How one drawing is sampled. A field at its default means what the family itself does.
+
+    `temperature` 0 is greedy. `guidance` scales the text's influence and `image_guidance` that of
+    the context's pictures (1: unguided), over the part `interval` of the time from 0 to 1, with
+    norms restored as `renorm` says ("global", "channel", ...). `steps` and `shift` are those of
+    the solver of a flow (0: the family's own), `size` is height and width in pixels (0: its own).
+    """
+
+    temperature: float = 1.0
+    guidance: float = 1.0
+    image_guidance: float = 1.0
+    interval: tuple[float, float] = (0.0, 1.0)
+    renorm: str = "none"
+    steps: int = 0
+    shift: float = 0.0
+    size: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True)
+class LossTerm:
+    """`total` is a summed loss (a scalar with gradient) over `count` tokens or latent values."""
 
     total: torch.Tensor
-    tokens: int
+    count: int
 
 
 class Policy(Protocol):
     """One model that writes, draws and learns. Rows are independent: row i depends on its own
     context, sampling and seed, and on the shape of the batch it is in."""
 
+    family: ClassVar[str]
+    conditions: ClassVar[frozenset[Condition]]
+    """What `loss` can leave out of a context."""
+    picture_options: ClassVar[frozenset[str]]
+    """The fields of PictureSampling that `draw` knows; it refuses any other that is not at its
+    default (`policies.checks.require_options`)."""
+
     module: torch.nn.Module
-    """The trainable root; all compute of `loss` goes through its `forward` (FSDP2 needs it)."""
+    """The trainable root; all compute of `loss` goes through its `forward` (FSDP2 needs it).
+    Frozen parts, such as tokenizers, autoencoders and decoders, are not in it."""
 
     @classmethod
     def from_pretrained(cls, path: str | Path) -> Self:
@@ -92,24 +187,36 @@ class Policy(Protocol):
     def save_pretrained(self, path: str | Path) -> None: ...
 
     def write(
-        self, contexts: Sequence[Context], sampling: Sequence[Sampling], seeds: Sequence[int]
+        self, contexts: Sequence[Context], sampling: Sequence[TextSampling], seeds: Sequence[int]
     ) -> list[str]:
         """Raises PromptError for a text that the model cannot read."""
         ...
 
     def draw(
-        self, contexts: Sequence[Context], sampling: Sequence[Sampling], seeds: Sequence[int]
-    ) -> list[Picture]:
-        """Raises PromptError for a text that the model cannot read."""
+        self, contexts: Sequence[Context], sampling: Sequence[PictureSampling], seeds: Sequence[int]
+    ) -> list[Output]:
+        """Usually one picture each. An output without a picture is a drawing that failed. Raises
+        PromptError, and ConfigError for an option that the family does not know."""
         ...
 
-    def target_tokens(self, examples: Sequence[Example]) -> int:
-        """How many target tokens `loss` of the same examples counts, without a forward pass.
-        Raises PromptError for a text that the model cannot read."""
+    def log_probs(
+        self, contexts: Sequence[Context], targets: Sequence[Segment]
+    ) -> list[np.ndarray]:
+        """The log-probability of every token of each target after its context, float32 [tokens],
+        of a text with the token that ends it: by what `write` and `draw` sample from at
+        temperature 1, unguided. No gradient. Raises PromptError, and Unsupported for pictures
+        where the family has no likelihood of them."""
         ...
 
-    def loss(self, examples: Sequence[Example]) -> dict[str, TargetLoss]:
-        """Per kind of target ("text", "image"); examples of one call share their pattern."""
+    def target_counts(self, examples: Sequence[Example]) -> dict[LossKind, int]:
+        """The counts of `loss` of the same examples, without a forward pass. Raises PromptError."""
+        ...
+
+    def loss(self, examples: Sequence[Example]) -> dict[LossKind, LossTerm]:
+        """The loss of the learned parts, a term for each kind that is there; the examples of one
+        call share their pattern. An example's part of it depends on nothing but the weights and
+        the example (`Example.random`). Raises PromptError, and Unsupported for a target that the
+        family has no layout for."""
         ...
 
     def adapt(self, rank: int, alpha: int) -> None:
@@ -123,11 +230,14 @@ class Policy(Protocol):
         ...
 
     def weights(self) -> dict[str, np.ndarray]:
-        """What learns, by its name in `module.state_dict()`, without a copy."""
+        """What learns, float32 by its name in `module.state_dict()`, without a copy; never a frozen
+        part."""
         ...
 
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
-        """Takes the arrays as they are, without a copy; they are never written to."""
+        """Takes arrays that are all float32, or all uint16 and then bfloat16's bits (numpy has no
+        bfloat16): as they are and without a copy where replicas hold that dtype. They are never
+        written to. Raises CheckpointError."""
         ...
 
     def fsdp_units(self) -> list[torch.nn.Module]:

@@ -9,35 +9,55 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from policies.config import ConfigError, PolicyConfig
 from policies.footprint import Footprint
 from policies.interface import Policy
 
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+
+
+@dataclass(frozen=True)
+class Family:
+    """Where the two parts of a family are, as "module:name": a class that implements
+    `policies.interface.Policy`, and a function of a checkpoint's folder and the dtype of replicas
+    that gives a `policies.footprint.Footprint` without reading weights."""
+
+    policy: str
+    footprint: str
+
+
 FAMILIES = {
-    "tiny": ("policies.tiny.policy", "TinyPolicy"),
-    "janus": ("policies.janus.policy", "JanusPolicy"),
+    "tiny": Family("policies.tiny.policy:TinyPolicy", "policies.tiny.sizes:footprint"),
+    "janus": Family("policies.janus.policy:JanusPolicy", "policies.janus.sizes:footprint"),
 }
 
 
 def load_policy(config: PolicyConfig) -> Policy:
-    """The policy in `checkpoint_folder(config)`, on the CPU and able to learn. Raises ConfigError for an unknown family,
-    CheckpointError for a bad folder."""
+    """The policy in `checkpoint_folder(config)`, on the CPU and able to learn. Raises ConfigError
+    for an unknown family, CheckpointError for a bad folder."""
     folder = checkpoint_folder(config)
-    where, name = FAMILIES[config.family]
-    policy: Policy = getattr(importlib.import_module(where), name).from_pretrained(folder)
-    return policy
+    return policy_class(config).from_pretrained(folder)
+
+
+def policy_class(config: PolicyConfig) -> type[Policy]:
+    """The class of the family, which says what the family can. Raises ConfigError."""
+    found: type[Policy] = _load(_family(config).policy)
+    return found
 
 
 def footprint(config: PolicyConfig) -> Footprint:
     """How large the policy is, without its weights. Raises ConfigError, CheckpointError."""
-    folder = checkpoint_folder(config)
-    found: Footprint = importlib.import_module(f"policies.{config.family}.sizes").footprint(
-        folder, config.dtype
-    )
+    found: Footprint = _load(_family(config).footprint)(checkpoint_folder(config), config.dtype)
     return found
+
+
+def _load(where: str) -> Any:
+    module, name = where.split(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def is_checkpoint(folder: Path) -> bool:
@@ -50,12 +70,17 @@ def is_checkpoint(folder: Path) -> bool:
 def checkpoint_folder(config: PolicyConfig) -> Path:
     """`config.path`, or for "base" the checkpoint that ships beside the family's code. Raises
     ConfigError for an unknown family."""
-    if config.family not in FAMILIES:
-        near = difflib.get_close_matches(config.family, FAMILIES, n=1, cutoff=0.0)[0]
-        raise ConfigError(
-            f"policy.family is {config.family!r}: it must be one of {', '.join(FAMILIES)} "
-            f"(the nearest is {near!r})"
-        )
+    _family(config)
     if config.path != "base":
         return Path(config.path)
     return Path(__file__).parent / config.family / "base"
+
+
+def _family(config: PolicyConfig) -> Family:
+    if config.family in FAMILIES:
+        return FAMILIES[config.family]
+    near = difflib.get_close_matches(config.family, FAMILIES, n=1, cutoff=0.0)[0]
+    raise ConfigError(
+        f"policy.family is {config.family!r}: it must be one of {', '.join(FAMILIES)} "
+        f"(the nearest is {near!r})"
+    )

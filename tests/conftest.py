@@ -21,6 +21,9 @@ from hypothesis import settings
 from actors.storage.paths import BucketPath
 from tests.bucket import ADDRESS, Line, served
 
+# Its assertions are to explain themselves as those of a test module do.
+pytest.register_assert_rewrite("tests.policies.conformance")
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # A shell that starts these tests in the background has them ignore Ctrl-C, and all that they start.

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from policies.interface import PATTERNS, Example, Pattern, Picture
+from policies.interface import PATTERNS, Example, Pattern
 from policies.seeds import generator
 from trainer.config import ReconstructionConfig
 
@@ -67,7 +67,7 @@ class Quotas:
         weights = {pattern: Fraction(getattr(mix, pattern)) for pattern in PATTERNS}
         largest = max(weights.values())
         self.ratios = {p: weight / largest for p, weight in weights.items() if weight > 0}
-        self.key, self.dropout = (seed, round_), mix.condition_dropout.text
+        self.key, self.chances = (seed, round_), mix.condition_dropout
         # Begun at a keyed fraction, not at 0: short rounds would always round down.
         self.owed = {p: self._begin(p) for p in self.ratios}
 
@@ -86,21 +86,18 @@ class Quotas:
             if count:
                 random = generator(*self.key, "choice", pattern, epoch, index)
                 chosen = random.choice(len(able), size=count, replace=False)
-                picked = tuple(able[i] for i in sorted(chosen))
-                batch[pattern] = self._dropped(picked, pattern, epoch, index)
+                batch[pattern] = tuple(self._in(epoch, able[i]) for i in sorted(chosen))
         return batch
 
-    def _dropped(
-        self, picked: tuple[Example, ...], pattern: Pattern, epoch: int, index: int
-    ) -> tuple[Example, ...]:
-        """The same, some drawings without their condition: others in each epoch."""
-        if not self.dropout or not isinstance(picked[0].target, Picture):
-            return picked
-        chances = generator(*self.key, "dropout", pattern, epoch, index).random(len(picked))
-        return tuple(
-            replace(each, conditioned=bool(chance >= self.dropout))
-            for each, chance in zip(picked, chances, strict=True)
-        )
+    def _in(self, epoch: int, example: Example) -> Example:
+        """The example as this epoch learns it: with other random choices than in the others, of
+        which one is what of a drawing's condition is left out."""
+        example = replace(example, key=replace(example.key, epoch=epoch))
+        if not example.draws:
+            return example
+        chances = self.chances.items()
+        gone = [c for c, p in chances if p > 0 and example.random(f"drop {c}").random() < p]
+        return replace(example, dropped=frozenset(gone))
 
 
 def shares_for_rank(

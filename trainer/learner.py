@@ -1,8 +1,8 @@
 """One policy that learns: sharded over the ranks (FSDP2), AdamW, clipping, averaged weights.
 
-Invariant: a step's losses and gradients are means over the tokens of the whole step, whoever
-holds them and however they are shared out, so that neither changes anything but the rounding; and
-all ranks run the same units in the same order. Everything that a checkpoint must hold is in `state()`.
+Invariant: a step's losses and gradients are, for each pattern and kind of loss, means over the
+tokens (or latent values) of the whole step, whoever holds them and however they are shared out, so
+that neither changes anything but the rounding; and all ranks run the same units in the same order. Everything that a checkpoint must hold is in `state()`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from torch.utils.checkpoint import checkpoint
 
 from policies.config import require
 from policies.errors import UserError
-from policies.interface import Pattern, Policy
+from policies.interface import LOSS_KINDS, LossKind, Pattern, Policy
 from trainer.batches import Share
 from trainer.config import TrainerConfig
 
@@ -38,10 +38,12 @@ class TrainingDiverged(UserError, ArithmeticError):
 
 @dataclass(frozen=True)
 class Learned:
-    """What a step did: per pattern the mean loss in nats a token and the target tokens, over all
-    ranks; the norm of the gradient before clipping; the learning rate."""
+    """What a step did, over all ranks: for each pattern its mean loss, the means of its kinds added
+    by their weights, and how many tokens or latent values it is of; the mean of each `kinds`
+    alone; the norm of the gradient before clipping; the learning rate."""
 
     losses: dict[Pattern, float]
+    kinds: dict[Pattern, dict[LossKind, float]]
     tokens: dict[Pattern, int]
     grad_norm: float
     lr: float
@@ -105,10 +107,12 @@ class Learner:
         same order, with as many shares. Raises TrainingDiverged and leaves the weights as they
         were."""
         self.optimizer.zero_grad(set_to_none=True)
-        losses: dict[Pattern, float] = {}
+        kinds: dict[Pattern, dict[LossKind, float]] = {}
         tokens: dict[Pattern, int] = {}
         for pattern, shares in batch.items():
-            losses[pattern], tokens[pattern] = self._accumulate(pattern, shares)
+            kinds[pattern], tokens[pattern] = self._accumulate(pattern, shares)
+        weights = self.config.kind_weights
+        losses = {p: sum(weights[k] * mean for k, mean in of.items()) for p, of in kinds.items()}
         norm = _number(torch.nn.utils.clip_grad_norm_(self.params.values(), self.config.clip))
         if not math.isfinite(norm):
             raise TrainingDiverged(
@@ -121,30 +125,39 @@ class Learner:
         self.optimizer.step()
         self._average()
         self.steps += 1
-        return Learned(losses, tokens, norm, lr)
+        return Learned(losses, kinds, tokens, norm, lr)
 
-    def _accumulate(self, pattern: Pattern, shares: Sequence[Share]) -> tuple[float, int]:
-        """Adds the pattern's part of the gradient; returns its mean loss and its tokens."""
-        counted = [self.policy.target_tokens(share.examples) for share in shares]
-        tokens = self._summed(sum(c * s.weight for c, s in zip(counted, shares, strict=True)))
+    def _accumulate(
+        self, pattern: Pattern, shares: Sequence[Share]
+    ) -> tuple[dict[LossKind, float], int]:
+        """Adds the pattern's part of the gradient; returns the mean loss of each kind and the
+        count of all."""
+        counted = [self.policy.target_counts(share.examples) for share in shares]
+        counts = self._summed(
+            {k: sum(c.get(k, 0) * s.weight for c, s in zip(counted, shares, strict=True))
+             for k in LOSS_KINDS}
+        )  # fmt: skip
         # FSDP divides the summed gradient by the number of ranks; the mean is over tokens.
-        scale = self.config.loss_weights[pattern] * self.world / tokens
-        loss = 0.0
+        weight = self.config.loss_weights[pattern]
+        scales = {k: weight * self.config.kind_weights[k] * self.world / counts[k] for k in counts}
+        sums = dict.fromkeys(LOSS_KINDS, 0.0)
         for share, count in zip(shares, counted, strict=True):
-            parts = self.policy.loss(share.examples).values()
-            if sum(part.tokens for part in parts) != count:
-                raise ValueError(f"loss() of {count} target_tokens() counts another number of them")
-            total = torch.stack([part.total for part in parts]).sum() * share.weight
-            (total * scale).backward()
-            loss += total.item()
-        return self._summed(loss) / tokens, int(tokens)
+            terms = self.policy.loss(share.examples)
+            if {kind: term.count for kind, term in terms.items()} != count:
+                raise ValueError(f"loss() of target_counts() {count} counts otherwise")
+            totals = {kind: term.total * share.weight for kind, term in terms.items()}
+            torch.stack([total * scales[kind] for kind, total in totals.items()]).sum().backward()
+            for kind, total in totals.items():
+                sums[kind] += total.item()
+        means = {kind: total / counts[kind] for kind, total in self._summed(sums).items()}
+        return means, int(sum(counts.values()))
 
-    def _summed(self, number: float) -> float:
-        """Over all ranks; all call it together."""
-        told = torch.tensor(number, dtype=torch.float64, device=self.device)
+    def _summed(self, numbers: Mapping[LossKind, float]) -> dict[LossKind, float]:
+        """Over all ranks, without those that are 0 everywhere; all call it together."""
+        told = torch.tensor(list(numbers.values()), dtype=torch.float64, device=self.device)
         if self.distributed:
             dist.all_reduce(told)
-        return float(told.item())
+        return {kind: total for kind, total in zip(numbers, told.tolist(), strict=True) if total}
 
     def _learning_rate(self) -> float:
         warmup = self.config.warmup_steps

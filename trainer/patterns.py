@@ -2,7 +2,8 @@
 (paper, section 3.3.2).
 
 Invariant: a pure function of the group, the seed and the settings; every context is filled in
-by the same templates as in sampling, and every picture is the one that was sampled.
+by the same templates as in sampling, and every picture is the one that was sampled. What a drawing
+teaches is the whole output that came to it, a plan before it included.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 
 from actors.replay.records import JudgedGroup, Rollout
 from actors.roles.templates import Templates
-from policies.interface import Example, Pattern
+from policies.interface import Context, Example, ExampleKey, Output, Pattern, Picture, learned
 from policies.seeds import generator
 
 
@@ -35,22 +36,25 @@ def reconstruct(
     random = generator(seed, "reconstruct", group.round, group.index)
     variant = {name: int(random.integers(templates.variants(name)))
                for name in ("draw", "caption", "judge", "reflection")}  # fmt: skip
-    best, prompt = ranked[0].picture, group.prompt
+    best, prompt = ranked[0], group.prompt
     judged = _pick(_balanced(ranked, accept_at, random), random)
-    judge = templates.judge(group.category, prompt, judged.picture, variant["judge"])
-    examples: dict[Pattern, Example] = {
-        "generation": Example(templates.draw(prompt, variant["draw"]), best, "generation"),
-        "caption": Example(templates.caption(best, variant["caption"]), prompt, "caption"),
-        "judgement": Example(judge, judged.judgement.text(), "judgement"),
+    made: dict[Pattern, tuple[Context, Output]] = {
+        "generation": (templates.draw(prompt, variant["draw"]), best.output),
+        "caption": (templates.caption(_drawn(best), variant["caption"]), learned(prompt)),
+        "judgement": (
+            templates.judge(group.category, prompt, _drawn(judged), variant["judge"]),
+            learned(judged.judgement.text()),
+        ),
     }
     losers = [rollout for rollout in ranked if _score(rollout) < _score(ranked[0])]
     if losers:
         loser = _pick(losers, random)
         context = templates.reflection(
-            prompt, loser.picture, loser.judgement.text(), variant["reflection"]
+            prompt, _drawn(loser), loser.judgement.text(), variant["reflection"]
         )
-        examples["reflection"] = Example(context, best, "reflection")
-    return examples
+        made["reflection"] = (context, best.output)
+    key = ExampleKey(seed, group.round, group.index)
+    return {name: Example(*each, name, key) for name, each in made.items()}
 
 
 def _balanced(
@@ -71,3 +75,8 @@ def _score(rollout: Rollout) -> float:
     score = rollout.judgement.score
     assert score is not None, "only scored rollouts are ranked"
     return score
+
+
+def _drawn(rollout: Rollout) -> Picture:
+    assert rollout.picture is not None, "only drawings are scored"
+    return rollout.picture

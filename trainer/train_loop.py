@@ -30,6 +30,7 @@ from actors.roles.templates import Templates, load_templates
 from actors.storage import storage
 from actors.storage.events import note_start
 from actors.storage.paths import StoragePath, locate
+from policies.checks import bfloat16_bits
 from policies.interface import CheckpointError
 from policies.registry import load_policy
 from trainer import checkpoint
@@ -47,7 +48,7 @@ LONGEST_S = 10.0**8
 """Longer than a run takes, and as long as torch can wait."""
 LEARNING = (
     "precision", "lora_rank", "lora_alpha", "lr", "warmup_steps", "betas", "eps", "weight_decay", "clip", "ema", "publish", "epochs",
-    "groups_per_step", "loss_weights",
+    "groups_per_step", "loss_weights", "kind_weights", "publish_dtype",
 )  # fmt: skip
 LearnRound = Callable[["Training", int], None]
 """What a worker does with a round: it takes the steps that are left of it and publishes its version."""
@@ -231,7 +232,9 @@ class Training:
                 self._publish(version, weights)
 
     def _publish(self, version: int, weights: Mapping[str, np.ndarray]) -> None:
-        self.io.publish(version, self.learner.policy.published(weights))
+        whole = self.learner.policy.published(weights)
+        short = self.config.trainer.publish_dtype == "bfloat16"
+        self.io.publish(version, bfloat16_bits(whole) if short else whole)
 
     def _step(self, step: Step) -> Learned:
         rank, world, size = self.learner.rank, self.learner.world, self.config.trainer.micro_batch

@@ -22,7 +22,7 @@ from actors.metrics.meter import Meter
 from actors.replay.records import JudgedGroup
 from actors.retry import ANSWER_S, WaitTimeout, get_within
 from actors.weights import store as weight_store
-from policies.interface import Picture
+from policies.interface import Part, Picture
 
 SLICES_AT_ONCE = 1  # of real pictures a slice is hundreds of megabytes
 
@@ -155,10 +155,14 @@ class RayTrainingIO:
 
 def _owned(group: JudgedGroup) -> JudgedGroup:
     """The same group with arrays of its own, not views into the object store."""
-    rollouts = (replace(r, picture=_copy(r.picture)) for r in group.rollouts)
+    rollouts = (replace(r, output=tuple(map(_copy, r.output))) for r in group.rollouts)
     return replace(group, rollouts=tuple(rollouts))
 
 
-def _copy(picture: Picture) -> Picture:
+def _copy(part: Part) -> Part:
+    picture = part.segment
+    if isinstance(picture, str):
+        return part
     codes = None if picture.codes is None else picture.codes.copy()
-    return Picture(picture.pixels.copy(), codes)
+    latents = None if picture.latents is None else picture.latents.clone()
+    return replace(part, segment=Picture(picture.pixels.copy(), codes, latents))

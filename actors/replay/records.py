@@ -12,8 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from policies.interface import Picture
+import numpy as np
 
+from policies.interface import Output, Picture, PictureSampling, last_picture
+
+NOTHING = Picture(np.zeros((64, 64, 3), np.uint8))
+"""What stands in for a drawing that failed: it shows nothing of what was asked for."""
 _NUMBER = re.compile(r"\s*\b\d+(\.\d+)?\b")
 
 Role = Literal["proposer", "rater", "solver", "judge", "evaluator"]
@@ -72,14 +76,48 @@ class Judgement:
         return json.dumps({"analysis": self.analysis, "score": whole}, ensure_ascii=False)
 
 
+class _Sampled:
+    """What a drawing and a rollout say of themselves in short."""
+
+    sampling: PictureSampling
+    output: Output
+
+    @property
+    def picture(self) -> Picture | None:
+        """What the output came to; None where it failed, as a tool can."""
+        return last_picture(self.output)
+
+    @property
+    def shown(self) -> Picture:
+        """The picture, or one of nothing where there is none."""
+        return self.picture or NOTHING
+
+    @property
+    def temperature(self) -> float:
+        return self.sampling.temperature
+
+    @property
+    def guidance(self) -> float:
+        return self.sampling.guidance
+
+
 @dataclass(frozen=True)
-class Rollout:
-    """One drawing of a prompt, and how it was sampled."""
+class Drawing(_Sampled):
+    """A rollout that is not judged yet; weights `version` drew it."""
 
     seed: int
-    temperature: float
-    guidance: float
-    picture: Picture
+    sampling: PictureSampling
+    version: int
+    output: Output
+
+
+@dataclass(frozen=True)
+class Rollout(_Sampled):
+    """One drawing of a prompt, and how it was sampled. One without a picture has no score."""
+
+    seed: int
+    sampling: PictureSampling
+    output: Output
     judgement: Judgement
 
 

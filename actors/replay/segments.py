@@ -9,21 +9,27 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
-from actors.replay.records import JudgedGroup, Judgement, Rollout
+from actors.replay.records import JudgedGroup
+from actors.replay.segment_format import (
+    PictureOf,
+    SegmentError,
+    group_of,
+    is_schema,
+    row_of,
+    schema_for,
+    text_columns,
+)
 from actors.storage import storage
 from actors.storage.bucket import BucketSilent
 from actors.storage.paths import StoragePath, locate, parse_path
-from policies.errors import UserError, one_line, printable
-from policies.interface import Picture
+from policies.errors import one_line, printable
 
 # As it is written: 000001 and the digits of other scripts are numbers too, and would be twins.
 _NUMBER = "([0-9]{5}|[1-9][0-9]{5,})"
@@ -31,50 +37,6 @@ NAME = re.compile(rf"round-{_NUMBER}/slice-{_NUMBER}-([0-9a-f]{{32}})\.parquet")
 FORMAT = b"unicorn-ray replay segment 1"
 MAGIC = b"PAR1"  # begins and ends every Parquet file
 SMALLEST = 12  # the magic twice, and between them the length of the footer
-# Measured at 512 x 512: 35 ms a picture where the default 6 takes 149 ms for 10 % fewer bytes.
-PNG_LEVEL = 3
-
-ROLLOUT = pa.struct(
-    [
-        pa.field("seed", pa.int64(), nullable=False),
-        pa.field("temperature", pa.float64(), nullable=False),
-        pa.field("guidance", pa.float64(), nullable=False),
-        pa.field("png", pa.binary(), nullable=False),
-        pa.field("codes", pa.list_(pa.int32())),
-        pa.field("score", pa.float64()),
-        pa.field("analysis", pa.string(), nullable=False),
-        pa.field("attempts", pa.int32(), nullable=False),
-    ]
-)
-SCHEMA = pa.schema(
-    [
-        pa.field("round", pa.int32(), nullable=False),
-        pa.field("index", pa.int64(), nullable=False),
-        pa.field("category", pa.string(), nullable=False),
-        pa.field("subcategory", pa.string(), nullable=False),
-        pa.field("prompt", pa.string(), nullable=False),
-        pa.field("prompt_seed", pa.int64(), nullable=False),
-        pa.field("weight_version", pa.int32(), nullable=False),
-        pa.field("judge_version", pa.int32(), nullable=False),
-        pa.field("reason", pa.string(), nullable=False),
-        pa.field("external", pa.string(), nullable=False),
-        pa.field(
-            "rollouts", pa.list_(pa.field("rollout", ROLLOUT, nullable=False)), nullable=False
-        ),
-    ]
-)
-SCALARS = tuple(name for name in SCHEMA.names if name != "rollouts")
-PICTURE = ("png", "codes")
-TEXTS = [
-    *SCALARS,
-    *(f"rollouts.list.element.{each.name}" for each in ROLLOUT if each.name not in PICTURE),
-]
-PictureOf = Callable[[int, dict[str, Any]], Picture]
-"""The drawing of a rollout, by its number and its row."""
-
-
-class SegmentError(UserError, ValueError):
-    """A file of the replay log that is not what was written, or groups that cannot be stored."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +61,7 @@ def encode(round_: int, index: int, groups: Sequence[JudgedGroup]) -> bytes:
     """The file's bytes. Raises SegmentError for what a segment cannot hold."""
     place = {b"format": FORMAT, b"round": str(round_).encode(), b"slice": str(index).encode()}
     try:
-        return _parquet([_row(group) for group in groups], place)
+        return _parquet([row_of(group) for group in groups], place)
     except (SegmentError, UnicodeEncodeError, pa.ArrowException, OverflowError) as error:
         raise SegmentError(f"slice {index} of round {round_} cannot be stored: {error}") from error
 
@@ -142,9 +104,9 @@ def read_texts(path: StoragePath) -> pa.Table:
     in the file, and was not verified. Raises SegmentError for a file that cannot be read."""
     try:
         with storage.open_file(path) as stored, pq.ParquetFile(stored) as file:
-            if not file.schema_arrow.equals(SCHEMA):
+            if not is_schema(file.schema_arrow):
                 raise ValueError(f"it has the columns {', '.join(file.schema_arrow.names)}")
-            return file.read(columns=TEXTS, use_threads=False)
+            return file.read(columns=text_columns(file.schema_arrow), use_threads=False)
     except Exception as error:
         if isinstance(error, BucketSilent):
             storage.exists(path)  # raises where it is the bucket that is at fault, not the file
@@ -157,7 +119,7 @@ def groups_of(
     """The groups in rows of the segment `path`; `picture` stands in for drawings that were not
     read. Raises SegmentError."""
     try:
-        return [_group(row, picture or _picture) for row in table.to_pylist()]
+        return [group_of(row, picture) for row in table.to_pylist()]
     except Exception as error:  # foreign bytes make Arrow and PIL raise almost anything
         raise SegmentError(_foreign(path, error)) from error
 
@@ -187,7 +149,7 @@ def find_problem(data: bytes, path: StoragePath) -> str:
         )
     try:
         schema = pq.read_schema(io.BytesIO(data))
-        if schema.equals(SCHEMA):
+        if is_schema(schema):
             count(data)
     except Exception as error:
         return _foreign(path, error)
@@ -198,7 +160,7 @@ def find_problem(data: bytes, path: StoragePath) -> str:
             f"{path} holds {stated}, its name says {name} of {FORMAT!r}: move it back to its "
             f"place, or delete it and resume the run to have it made again"
         )
-    if not schema.equals(SCHEMA):
+    if not is_schema(schema):
         return _foreign(path, f"it has the columns {', '.join(schema.names)}, or other types")
     return ""
 
@@ -239,67 +201,7 @@ def log_digest(folder: str | StoragePath) -> str:
 
 
 def _parquet(rows: list[dict[str, Any]], place: dict[bytes, bytes]) -> bytes:
-    table = pa.Table.from_pylist(rows, schema=SCHEMA).replace_schema_metadata(place)
+    table = pa.Table.from_pylist(rows, schema=schema_for(rows)).replace_schema_metadata(place)
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()
-
-
-def _row(group: JudgedGroup) -> dict[str, Any]:
-    row = {name: getattr(group, name) for name in SCALARS}
-    where = f"group {group.index}"
-    rollouts = [_packed(r, f"{where}, rollout {k}") for k, r in enumerate(group.rollouts)]
-    return {**row, "rollouts": rollouts}
-
-
-def _packed(rollout: Rollout, where: str) -> dict[str, Any]:
-    judgement, codes = rollout.judgement, rollout.picture.codes
-    if codes is not None and (codes.dtype != np.int32 or codes.ndim != 1):
-        raise SegmentError(f"{where}: codes are {codes.dtype} {codes.shape}, not int32 [tokens]")
-    return {
-        "seed": rollout.seed,
-        "temperature": rollout.temperature,
-        "guidance": rollout.guidance,
-        "png": _png(rollout.picture.pixels, where),
-        "codes": codes,
-        "score": judgement.score,
-        "analysis": judgement.analysis,
-        "attempts": judgement.attempts,
-    }
-
-
-def _png(pixels: np.ndarray, where: str) -> bytes:
-    fits = pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3
-    if not fits or 0 in pixels.shape:
-        raise SegmentError(
-            f"{where}: pixels are {pixels.dtype} {pixels.shape}, not uint8 [height, width, 3]"
-        )
-    sink = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(sink, format="PNG", compress_level=PNG_LEVEL)
-    return sink.getvalue()
-
-
-def _group(row: dict[str, Any], picture: PictureOf) -> JudgedGroup:
-    rollouts = tuple(
-        _rollout(packed, picture(k, packed)) for k, packed in enumerate(row["rollouts"])
-    )
-    return JudgedGroup(**{name: row[name] for name in SCALARS}, rollouts=rollouts)
-
-
-def _rollout(packed: dict[str, Any], picture: Picture) -> Rollout:
-    return Rollout(
-        seed=packed["seed"],
-        temperature=packed["temperature"],
-        guidance=packed["guidance"],
-        picture=picture,
-        judgement=Judgement(packed["analysis"], packed["score"], packed["attempts"]),
-    )
-
-
-def _picture(_number: int, packed: dict[str, Any]) -> Picture:
-    with Image.open(io.BytesIO(packed["png"]), formats=("PNG",)) as image:
-        if image.mode != "RGB":
-            raise ValueError(f"a picture is {image.mode}, not RGB")
-        pixels = np.array(image)
-    codes = packed["codes"]
-    return Picture(pixels, None if codes is None else np.array(codes, dtype=np.int32))

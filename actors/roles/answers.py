@@ -14,10 +14,10 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 from actors.replay.records import Judgement, Proposal
-from policies.interface import Context, Sampling
+from policies.interface import Context, TextSampling
 
 Answer = TypeVar("Answer")
-Write = Callable[[Sequence[Context], Sequence[Sampling], Sequence[int]], list[str]]
+Write = Callable[[Sequence[Context], Sequence[TextSampling], Sequence[int]], list[str]]
 
 # Asked again greedily, a model would repeat itself word for word.
 REASKED_TEMPERATURE = 0.7
@@ -26,7 +26,7 @@ REASKED_TEMPERATURE = 0.7
 def ask(
     write: Write,
     contexts: Sequence[Context],
-    sampling: Sampling,
+    sampling: TextSampling,
     seed: Callable[[int, int], int],
     parse: Callable[[int, int, str], Answer | None],
     attempts: int,
@@ -50,7 +50,7 @@ def ask(
     return found
 
 
-def _warmer(sampling: Sampling) -> Sampling:
+def _warmer(sampling: TextSampling) -> TextSampling:
     return replace(sampling, temperature=max(sampling.temperature, REASKED_TEMPERATURE))
 
 

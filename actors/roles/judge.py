@@ -1,19 +1,19 @@
 """The Judge: says of every drawing what is right and wrong in it, and then gives a score.
 
 Invariant: a score is the mean of votes that were read from what the model wrote. What could not be
-read is None, stays out of every mean, and is recorded with the number of attempts.
+read is None, stays out of every mean, and is recorded with the number of attempts. A drawing that
+failed, and has no picture, is not asked about: its score is None after no attempt.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from actors.config import JudgeConfig
-from actors.replay.records import JudgedGroup, Judgement, Proposal, Rollout, Task
+from actors.replay.records import Drawing, JudgedGroup, Judgement, Proposal, Rollout, Task
 from actors.roles.answers import Answer, ask, parse_judgement, parse_rating
-from actors.roles.solver import Drawing
 from actors.roles.templates import Templates
-from policies.interface import Context, Picture, Policy, Sampling
+from policies.interface import Context, Picture, Policy, TextSampling
 from policies.seeds import derive
 
 
@@ -36,13 +36,14 @@ class Judge:
             self._templates.judge(proposal.category, proposal.prompt, drawing.picture)
             for proposal, group in pairs
             for drawing in group
+            if drawing.picture is not None
         ]
         votes = self._config.votes
         repeated = [context for context in contexts for _ in range(votes)]
         answers = self._ask(task, seed, repeated, parse_judgement)
         judgements = iter(combine(answers[at : at + votes]) for at in range(0, len(answers), votes))
         return [
-            self._group(task, proposal, [_judged(d, next(judgements)) for d in group], group)
+            self._group(task, proposal, [_judged(d, judgements) for d in group], group)
             for proposal, group in pairs
         ]
 
@@ -76,7 +77,7 @@ class Judge:
         parse: Callable[[str], Answer | None],
     ) -> list[tuple[Answer | None, int]]:
         key = (seed, task.round, task.role, task.index)
-        sampling = Sampling(self._config.temperature, max_tokens=self._config.max_tokens)
+        sampling = TextSampling(self._config.temperature, max_tokens=self._config.max_tokens)
         return ask(
             self._policy.write, contexts, sampling,
             lambda row, attempt: derive(*key, row, attempt),
@@ -84,7 +85,7 @@ class Judge:
         )  # fmt: skip
 
     def _say(self, task: Task, seed: int, contexts: Sequence[Context]) -> list[str]:
-        greedy = Sampling(temperature=0.0, max_tokens=self._config.max_tokens)
+        greedy = TextSampling(temperature=0.0, max_tokens=self._config.max_tokens)
         rows = range(len(contexts))
         seeds = [derive(seed, task.round, task.role, task.index, row) for row in rows]
         return self._policy.write(contexts, [greedy] * len(contexts), seeds)
@@ -132,5 +133,7 @@ def rejection_reason(judgements: Sequence[Judgement], accept_at: float) -> str:
     return "" if best >= accept_at else f"best score {best:g} is under {accept_at:g}"
 
 
-def _judged(drawing: Drawing, judgement: Judgement) -> Rollout:
-    return Rollout(drawing.seed, drawing.temperature, drawing.guidance, drawing.picture, judgement)
+def _judged(drawing: Drawing, judgements: Iterator[Judgement]) -> Rollout:
+    """With the next judgement, if there is a picture to judge."""
+    judgement = Judgement("", None, 0) if drawing.picture is None else next(judgements)
+    return Rollout(drawing.seed, drawing.sampling, drawing.output, judgement)

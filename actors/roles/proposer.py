@@ -12,7 +12,7 @@ from actors.config import ProposerConfig
 from actors.replay.records import Proposal, Task
 from actors.roles.answers import ask, parse_proposal
 from actors.roles.templates import Templates
-from policies.interface import Policy, Sampling
+from policies.interface import Policy, TextSampling
 from policies.seeds import derive
 
 Topic = tuple[int, str, str]
@@ -38,7 +38,7 @@ class Proposer:
             self._templates.propose(category, kind, self._shown(demonstrations, category))
             for _, category, kind in topics
         ]
-        sampling = Sampling(self._config.temperature, max_tokens=self._config.max_tokens)
+        sampling = TextSampling(self._config.temperature, max_tokens=self._config.max_tokens)
         key = (seed, task.round, task.role, task.index)
 
         def parse(row: int, own: int, text: str) -> Proposal | None:

@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
-from actors.replay.records import JudgedGroup, Proposal, Task
+from actors.replay.records import Drawing, JudgedGroup, Proposal, Task
 from actors.roles.judge import Judge
 from actors.roles.proposer import Proposer, Topic
-from actors.roles.solver import Drawing, Solver
-from policies.interface import Picture
+from actors.roles.solver import Solver
+from policies.interface import Picture, PictureSampling
 
 P = TypeVar("P")
 
@@ -66,11 +66,11 @@ class Draw(Request[list[list[Drawing]]]):
 
 @dataclass(frozen=True)
 class DrawEach(Request[list[Picture]]):
-    temperature: float
+    sampling: PictureSampling
     stage = "draw_each"
 
     def do(self, role: Solver, seed: int, prompts: Sequence[str]) -> Result[list[Picture]]:
-        pictures = role.draw_each(self.task, seed, prompts, self.temperature)
+        pictures = role.draw_each(self.task, seed, prompts, self.sampling)
         return Result(pictures, drawings=len(pictures))
 
 

@@ -7,24 +7,13 @@ task's name, i and k; the whole slice is one batch, and so nothing else can chan
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 from actors.config import SolverConfig
-from actors.replay.records import Proposal, Task
+from actors.replay.records import NOTHING, Drawing, Proposal, Task
 from actors.roles.templates import Templates
-from policies.interface import Picture, Policy, Sampling
+from policies.interface import Picture, PictureSampling, Policy, last_picture
 from policies.seeds import derive
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A rollout that is not judged yet; weights `version` drew it."""
-
-    seed: int
-    temperature: float
-    guidance: float
-    version: int
-    picture: Picture
 
 
 class Solver:
@@ -36,28 +25,47 @@ class Solver:
     def draw(self, task: Task, seed: int, proposals: Sequence[Proposal]) -> list[list[Drawing]]:
         """`rollouts` drawings of each prompt."""
         count = self._config.rollouts
-        sampling = [self._sampling(k) for _ in proposals for k in range(count)]
+        sampling = [rollout_sampling(self._config, k) for _ in proposals for k in range(count)]
         seeds = [
             derive(seed, task.round, task.role, task.index, i, k)
             for i in range(len(proposals))
             for k in range(count)
         ]
         contexts = [self._templates.draw(p.prompt) for p in proposals for _ in range(count)]
-        pictures = self._policy.draw(contexts, sampling, seeds)
+        outputs = self._policy.draw(contexts, sampling, seeds)
         drawings = [
-            Drawing(own, how.temperature, how.guidance, task.version, picture)
-            for own, how, picture in zip(seeds, sampling, pictures, strict=True)
+            Drawing(own, how, task.version, output)
+            for own, how, output in zip(seeds, sampling, outputs, strict=True)
         ]
         return [drawings[at : at + count] for at in range(0, len(drawings), count)]
 
     def draw_each(
-        self, task: Task, seed: int, prompts: Sequence[str], temperature: float
+        self, task: Task, seed: int, prompts: Sequence[str], sampling: PictureSampling
     ) -> list[Picture]:
-        """One unguided drawing of each prompt: what is measured, not what is learned from."""
+        """One drawing of each prompt: what is measured, not what is learned from. One that failed
+        shows nothing."""
         contexts = [self._templates.draw(prompt) for prompt in prompts]
         seeds = [derive(seed, task.round, task.role, task.index, i) for i in range(len(prompts))]
-        return self._policy.draw(contexts, [Sampling(temperature)] * len(prompts), seeds)
+        outputs = self._policy.draw(contexts, [sampling] * len(prompts), seeds)
+        return [last_picture(output) or NOTHING for output in outputs]
 
-    def _sampling(self, rollout: int) -> Sampling:
-        temperature, guidance = self._config.temperatures, self._config.guidance
-        return Sampling(temperature[rollout % len(temperature)], guidance[rollout % len(guidance)])
+
+def rollout_sampling(config: SolverConfig, rollout: int) -> PictureSampling:
+    """How that rollout of a prompt is drawn."""
+    return PictureSampling(
+        temperature=config.temperatures[rollout % len(config.temperatures)],
+        guidance=config.guidance[rollout % len(config.guidance)],
+        image_guidance=config.image_guidance[rollout % len(config.image_guidance)],
+        interval=config.interval, renorm=config.renorm, steps=config.steps, shift=config.shift,
+        size=config.size,
+    )  # fmt: skip
+
+
+def measured_sampling(
+    config: SolverConfig, temperature: float, guidance: float | None
+) -> PictureSampling:
+    """How drawings are drawn that are measured: with the mean of the rollouts' guidance unless
+    another one is given, and otherwise as the first rollout is."""
+    scales = config.guidance
+    usual = sum(scales) / len(scales) if guidance is None else guidance
+    return replace(rollout_sampling(config, 0), temperature=temperature, guidance=usual)

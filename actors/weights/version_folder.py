@@ -1,8 +1,9 @@
 """The published weight versions on disk: each a public checkpoint with its digest beside it.
 
 Invariant: a folder such as `00007` that has its digest file is whole and durable, and its weights
-hash to that digest, which is written last. Version 0 is the policy that the run started from,
-wherever that lies.
+hash to that digest, which is written last. A version that was published in bfloat16 says so beside
+its digest: the values are those of the folder, whatever dtype the family's layout holds them in.
+Version 0 is the policy that the run started from, wherever that lies.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from actors.storage.bucket import BucketSilent
 from actors.storage.events import note_start
 from actors.storage.paths import StoragePath, locate
 from actors.weights.digests import DigestMismatch, weights_digest
+from policies.checks import bfloat16_bits
 from policies.config import PolicyConfig
 from policies.errors import UserError, one_line
 from policies.interface import CheckpointError, Policy
@@ -25,6 +27,7 @@ from policies.registry import load_policy
 
 VERSIONS = "versions"
 DIGEST = "digest.txt"
+SHORT = "bfloat16"
 
 
 class VersionDamaged(UserError, ValueError):
@@ -58,10 +61,12 @@ class VersionFolder:
         try:
             with storage.copied(self.path(version)) as local:
                 weights = type(self._policy).from_pretrained(local).weights()
+                stated, short = self._stated(version)
+                weights = bfloat16_bits(weights) if short else weights
         except CheckpointError as error:
             fault = f"holds no weights that can be read ({one_line(error)})"
             raise self._damaged(version, fault) from error
-        stated, measured = self._stated(version), weights_digest(weights)
+        measured = weights_digest(weights)
         if stated != measured:
             fault = f"holds weights that hash to {measured}, published were {stated}"
             raise self._damaged(version, fault)
@@ -74,15 +79,18 @@ class VersionFolder:
             return
         path = self.path(version)
         if storage.is_whole(path, DIGEST, patience_s=0):
-            if self._stated(version) != measured:
+            stated, _ = self._stated(version)
+            if stated != measured:
                 raise DigestMismatch(
-                    f"{path} holds weights v{version} with digest {self._stated(version)}, and "
+                    f"{path} holds weights v{version} with digest {stated}, and "
                     f"{measured} cannot take their place: publish them under another version"
                 )
             storage.sync(path.parent)  # whoever wrote it may have died before syncing the folder
             return
         token = f".{secrets.token_hex(4)}"  # so that two writers never share a folder
-        with sealed_folder.making(path, token, DIGEST, f"{measured}\n".encode()) as local:
+        short = any(array.dtype == np.uint16 for array in weights.values())
+        seal = f"{measured} {SHORT}\n" if short else f"{measured}\n"
+        with sealed_folder.making(path, token, DIGEST, seal.encode()) as local:
             self._policy.load_weights(weights)
             self._policy.save_pretrained(local)
 
@@ -90,9 +98,11 @@ class VersionFolder:
     def _policy(self) -> Policy:
         return load_policy(self._base)
 
-    def _stated(self, version: int) -> str:
+    def _stated(self, version: int) -> tuple[str, bool]:
+        """The digest, and whether it is that of bfloat16."""
         try:
-            return storage.read(self.path(version) / DIGEST).decode().strip()
+            words = storage.read(self.path(version) / DIGEST).decode().split()
+            return " ".join(words[:1]), words[1:] == [SHORT]
         except BucketSilent:
             raise
         except OSError as error:

@@ -51,7 +51,7 @@ function lesson(taught) {
     { class: `lesson${taught.times === 0 ? " idle" : ""}` },
     element("h4", {}, `${taught.pattern} `, element("span", {}, taught.used)),
     element("div", { class: "flow" }, ...taught.context.map(piece)),
-    element("div", { class: "flow" }, element("span", { class: "arrow" }, "→"), piece(taught.target)),
+    element("div", { class: "flow" }, element("span", { class: "arrow" }, "→"), ...taught.target.map(piece)),
   );
 }
 

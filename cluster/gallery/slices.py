@@ -76,10 +76,11 @@ class Pictures:
         return groups_of(self._table(slice_).slice(row, 1), slice_.name.path)[0]
 
     def png(self, slice_: Slice, row: int, number: int) -> bytes | None:
-        """Returns the drawing as PNG, as it was stored; None if there is no such row or number."""
+        """Returns the drawing as PNG, as it was stored; None if there is no such row or
+        number, or the drawing failed."""
         table = self._table(slice_)
         rollouts = table["rollouts"][row] if 0 <= row < len(table) else ()
-        return rollouts[number]["png"].as_py() if 0 <= number < len(rollouts) else None
+        return (rollouts[number]["png"].as_py() or None) if 0 <= number < len(rollouts) else None
 
     def thumbnail(self, slice_: Slice, row: int, number: int) -> bytes | None:
         png = self.png(slice_, row, number)

@@ -31,7 +31,7 @@ class Lesson:
 
     pattern: str
     context: tuple[Piece, ...]
-    target: Piece
+    target: tuple[Piece, ...]
     times: int | None
 
     @property
@@ -111,7 +111,7 @@ def _loser(group: JudgedGroup, examples: Mapping[Pattern, Example]) -> int | Non
     if "reflection" not in examples:
         return None
     seen = [s for s in examples["reflection"].context if isinstance(s, Picture)]
-    return next((n for n, r in enumerate(group.rollouts) if any(_same(r.picture, s) for s in seen)),
+    return next((n for n, r in enumerate(group.rollouts) if any(_same(r.shown, s) for s in seen)),
                 None)  # fmt: skip
 
 
@@ -121,8 +121,8 @@ def _same(a: Picture, b: Picture) -> bool:
 
 def _drawing(group: JudgedGroup, number: int, mark: str, suite: Suite) -> DrawingView:
     rollout = group.rollouts[number]
-    pixels = rollout.picture.pixels
-    known = suite.grammatical(group.prompt)
+    pixels = rollout.shown.pixels
+    known = rollout.picture is not None and suite.grammatical(group.prompt)
     oracle = suite.verdict(pixels, group.prompt) if known else NEVER_RIGHT
     return DrawingView(
         number=number + 1,
@@ -152,7 +152,8 @@ def _times(count: int) -> str:
 
 def _lesson(example: Example, times: int | None) -> Lesson:
     context = tuple(map(_piece, example.context))
-    return Lesson(example.pattern, context, _piece(example.target), times)
+    target = tuple(_piece(part.segment) for part in example.target)
+    return Lesson(example.pattern, context, target, times)
 
 
 def _piece(segment: Segment) -> Piece:

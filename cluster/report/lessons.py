@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from actors.replay.records import JudgedGroup
 from actors.roles.templates import Templates
-from policies.interface import Example, Pattern
+from policies.interface import Example, ExampleKey, Pattern
 from trainer.batches import round_steps
 from trainer.config import RunConfig
 from trainer.patterns import reconstruct
@@ -34,13 +34,13 @@ def times_taught(
     """How often each (group, pattern) of a whole round is in a batch. `able` are the accepted
     groups in the order of the log with the patterns that they can give."""
     marks = [
-        {pattern: Example((str(index),), "", pattern) for pattern in patterns}
+        {pattern: Example((), (), pattern, ExampleKey(group=index)) for pattern in patterns}
         for index, patterns in able
     ]
     steps = round_steps(config.seed, round_, marks, config.reconstruction,
                         config.trainer.groups_per_step, config.trainer.epochs)  # fmt: skip
     return Counter(
-        (int(str(example.context[0])), pattern)
+        (example.key.group, pattern)
         for step in steps
         for pattern, batch in step.batch.items()
         for example in batch

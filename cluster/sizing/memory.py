@@ -82,7 +82,8 @@ def learned(config: RunConfig, size: Footprint) -> int:
 
 def object_store(config: RunConfig, size: Footprint) -> int:
     """Bytes on the weight store's node: the kept versions, version 0 and the drawings in flight."""
-    versions = (config.actors.kept_versions + 1) * 4 * size.trained
+    published = ELEMENT_BYTES[config.trainer.publish_dtype]
+    versions = (config.actors.kept_versions * published + 4) * size.trained
     slices = config.actors.tasks_in_flight * (config.solver.replicas + config.judge.replicas)
     drawings = slices * config.solver.prompts_per_task * config.solver.rollouts
     return versions + drawings * size.drawing_bytes

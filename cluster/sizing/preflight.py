@@ -14,15 +14,17 @@ from pathlib import Path
 
 import torch
 
+from actors.roles.solver import rollout_sampling
 from actors.roles.templates import load_templates
 from actors.storage import storage
 from actors.storage.paths import StoragePath, run_folder
 from cluster.sizing import memory
 from cluster.sizing.needs import Machine, Need, measuring, needs, require_room
 from evaluation.suites import load_suite
+from policies.checks import require_conditions, require_options
 from policies.config import ConfigError
 from policies.footprint import Footprint
-from policies.registry import WEIGHTS, footprint, is_checkpoint
+from policies.registry import WEIGHTS, footprint, is_checkpoint, policy_class
 from trainer.config import RunConfig
 
 MIB = 2**20
@@ -98,6 +100,11 @@ def _check_checkpoint(config: RunConfig, checkpoint: Path) -> None:
 
 def _check_family(config: RunConfig, size: Footprint) -> None:
     family, rank = config.policy.family, config.trainer.lora_rank
+    policy = policy_class(config.policy)
+    chances = dict(config.reconstruction.condition_dropout.items())
+    require_conditions(family, policy.conditions, chances)
+    sampled = [rollout_sampling(config.solver, k) for k in range(config.solver.rollouts)]
+    require_options(family, policy.picture_options, sampled, "solver.")
     if rank and not size.adapter:
         raise ConfigError(
             f"trainer.lora_rank is {rank}: family {family} has no adapters: set it to 0"

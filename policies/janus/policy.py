@@ -6,43 +6,56 @@ learned from the codes that were sampled.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from policies.checks import require_codes, require_length, weight_views
+from policies.checks import require_options, weight_views
 from policies.interface import (
+    Condition,
     Context,
     Example,
+    LossKind,
+    LossTerm,
+    Output,
     Picture,
-    Sampling,
+    PictureSampling,
     Segment,
-    TargetLoss,
+    TextSampling,
+    learned,
 )
 from policies.janus import checkpoint, lora
+from policies.janus.layout import Layout, only
 from policies.janus.module import JanusModule
 from policies.janus.pictures import AT_ONCE, ImageTokenizer, pixels_of
 from policies.janus.sampler import prefill
 from policies.janus.wording import Wording
 from policies.sampling import Ids, Row, Sampled, sample
+from policies.teacher_forcing import chunks, teacher_forced
 
 
 class JanusPolicy:
     """Implements `policies.interface.Policy`; see there."""
 
+    family: ClassVar[str] = "janus"
+    conditions: ClassVar[frozenset[Condition]] = frozenset({"text"})
+    picture_options: ClassVar[frozenset[str]] = frozenset({"temperature", "guidance"})
+
     def __init__(self, loaded: checkpoint.Loaded, source: Path | None = None) -> None:
         self._loaded, self._source = loaded, source
         self._adapters = 0.0
-        self._shares = True
+        # The type of arrays that are mapped as they are; others, and all on a GPU, are copied.
+        self._shares: torch.dtype | None = torch.float32
         self.module = JanusModule(loaded.net)
         self.vision = ImageTokenizer(loaded.net.model.vqmodel)
         self.wording = Wording(loaded.tokenizer, loaded.special)
+        self.layout = Layout(self.module, self.vision, self.wording)
         self.size: int = self.module.image_size
 
     @classmethod
@@ -64,42 +77,64 @@ class JanusPolicy:
         self.module.requires_grad_(False).to(place, kind)
         rotary.inv_freq = angles.to(place)  # in bfloat16 far tokens would be turned by a radian
         self.vision.vq.to(place, kind)
-        self._shares = (place.type, kind) == ("cpu", torch.float32)
+        self._shares = kind if place.type == "cpu" else None
 
     def write(
-        self, contexts: Sequence[Context], sampling: Sequence[Sampling], seeds: Sequence[int]
+        self, contexts: Sequence[Context], sampling: Sequence[TextSampling], seeds: Sequence[int]
     ) -> list[str]:
         """Raises PromptError."""
         if not contexts:
             return []
+        written = self.sample_words(contexts, sampling, seeds).tokens
+        return [self.wording.text(tokens.tolist()) for tokens in written]
+
+    def sample_words(
+        self,
+        contexts: Sequence[Context],
+        sampling: Sequence[TextSampling],
+        seeds: Sequence[int],
+        keep_logits: bool = False,
+    ) -> Sampled:
+        """What `write` writes, as ids."""
+        looked, questions = self.layout.questions(contexts, drawing=False)
+        rows = [
+            Row(question, how.temperature, 1.0, seed, how.max_tokens)
+            for question, how, seed in zip(questions, sampling, seeds, strict=True)
+        ]
         embed = self.module.model.language_model.embed_tokens
-        rows, looked = self._rows(contexts, sampling, seeds, drawing=False)
-        sampled = self._sample(rows, looked, embed, drawing=False)
-        return [self.wording.text(tokens.tolist()) for tokens in sampled.tokens]
+        return self._sample(contexts, rows, looked, embed, False, keep_logits)
 
     def draw(
-        self, contexts: Sequence[Context], sampling: Sequence[Sampling], seeds: Sequence[int]
-    ) -> list[Picture]:
-        """Raises PromptError."""
+        self, contexts: Sequence[Context], sampling: Sequence[PictureSampling], seeds: Sequence[int]
+    ) -> list[Output]:
+        """Raises PromptError, ConfigError."""
         if not contexts:
             return []
+        require_options(self.family, self.picture_options, sampling)
         sampled = self.sample_codes(contexts, sampling, seeds)
         codes = np.stack(sampled.tokens) - self.module.words
         pixels = self.vision.decode(torch.from_numpy(codes).to(self._device))
         return [
-            Picture(seen, code) for seen, code in zip(pixels, codes.astype(np.int32), strict=True)
+            learned(Picture(seen, code))
+            for seen, code in zip(pixels, codes.astype(np.int32), strict=True)
         ]
 
     def sample_codes(
         self,
         contexts: Sequence[Context],
-        sampling: Sequence[Sampling],
+        sampling: Sequence[PictureSampling],
         seeds: Sequence[int],
         keep_logits: bool = False,
     ) -> Sampled:
         """What `draw` draws, as ids in the numbering of `policies.janus.module`."""
-        rows, looked = self._rows(contexts, sampling, seeds, drawing=True)
-        return self._sample(rows, looked, self._embed_codes(len(rows)), True, keep_logits)
+        looked, questions = self.layout.questions(contexts, drawing=True)
+        steps, free = self.module.features, self.wording.unconditional
+        rows = [
+            Row(question, how.temperature, how.guidance, seed, steps, free(question))
+            for question, how, seed in zip(questions, sampling, seeds, strict=True)
+        ]
+        embed = self._embed_codes(len(rows))
+        return self._sample(contexts, rows, looked, embed, True, keep_logits)
 
     @torch.inference_mode()
     def _embed_codes(self, rows: int) -> Callable[[Tensor], Tensor]:
@@ -122,102 +157,89 @@ class JanusPolicy:
     @torch.inference_mode()
     def _sample(
         self,
+        contexts: Sequence[Context],
         rows: Sequence[Row],
         looked: Sequence[Picture],
         embed: Callable[[Tensor], Tensor],
         drawing: bool,
-        keep_logits: bool = False,
+        keep_logits: bool,
     ) -> Sampled:
         self._require_whole()
+        for row, context in zip(rows, contexts, strict=True):
+            self.layout.require_room(len(row.context) + row.max_tokens, context)
         module = self.module
         features = None
         if looked:
-            parts = self._pixels(looked).split(AT_ONCE)
+            parts = pixels_of(looked, self.size).to(self._device).split(AT_ONCE)
             features = torch.cat([module.look(part) for part in parts])
         head, first = (module.draw_head, module.words) if drawing else (module.word_head, 0)
         stop = None if drawing else self.wording.special.eos
         reading = partial(prefill, module, features, embed)
         return sample(reading, head, rows, first, stop, keep_logits, self._device)
 
-    def _rows(
-        self,
-        contexts: Sequence[Context],
-        sampling: Sequence[Sampling],
-        seeds: Sequence[int],
-        drawing: bool,
-    ) -> tuple[list[Row], list[Picture]]:
-        """The rows, and the pictures that their contexts look at, in the order of their features."""
-        looked, ids_of = self._looked(contexts)
-        known: dict[Context, Ids] = {}
-        rows = []
-        for context, how, seed in zip(contexts, sampling, seeds, strict=True):
-            if context not in known:
-                known[context] = self.wording.question(context, ids_of, drawing)
-            ids, steps = known[context], self.module.features if drawing else how.max_tokens
-            require_length(len(ids) + steps, self.module.max_positions, context)
-            guidance = how.guidance if drawing else 1.0
-            free = self.wording.unconditional(ids)
-            rows.append(Row(ids, how.temperature, guidance, seed, steps, free))
-        return rows, looked
-
     # Learning
 
-    def loss(self, examples: Sequence[Example]) -> dict[str, TargetLoss]:
-        """Raises PromptError."""
+    def loss(self, examples: Sequence[Example]) -> dict[LossKind, LossTerm]:
+        """Raises PromptError, Unsupported."""
         if not examples:
             return {}
-        drawing = isinstance(examples[0].target, Picture)
-        looked, ids_of = self._looked([example.context for example in examples])
-        answers = self._answers([example.target for example in examples])
+        targets = [only(example) for example in examples]
+        drawing = isinstance(targets[0], Picture)
+        looked, questions = self.layout.questions(
+            [example.context for example in examples], drawing
+        )
         made = []
-        for example, answer in zip(examples, answers, strict=True):
-            question = self.wording.question(example.context, ids_of, drawing)
-            require_length(len(question) + len(answer), self.module.max_positions, example.context)
-            if not example.conditioned:
+        for example, question, answer in zip(
+            examples, questions, self.layout.answers(targets), strict=True
+        ):
+            self.layout.require_room(len(question) + len(answer), example.context)
+            if "text" in example.dropped:
                 question = self.wording.unconditional(question)
             made.append((question, answer))
         nats = self._nats(made, looked, drawing)
-        return {"image" if drawing else "text": TargetLoss(nats.sum(), len(nats))}
+        return {"codes" if drawing else "text": LossTerm(nats.sum(), len(nats))}
 
-    def target_tokens(self, examples: Sequence[Example]) -> int:
-        """How many tokens `loss` counts."""
-        return sum(
-            self.module.features if isinstance(each.target, Picture)
-            else len(self.wording.answer(each.target))
-            for each in examples
-        )  # fmt: skip
+    def target_counts(self, examples: Sequence[Example]) -> dict[LossKind, int]:
+        """Raises PromptError, Unsupported."""
+        counts: dict[LossKind, int] = {}
+        for target in map(only, examples):
+            if isinstance(target, Picture):
+                counts["codes"] = counts.get("codes", 0) + self.module.features
+            else:
+                counts["text"] = counts.get("text", 0) + len(self.wording.answer(target))
+        return counts
+
+    @torch.inference_mode()
+    def log_probs(
+        self, contexts: Sequence[Context], targets: Sequence[Segment]
+    ) -> list[np.ndarray]:
+        """Raises PromptError."""
+        found: dict[int, np.ndarray] = {}
+        for drawing in (False, True):
+            rows = [i for i, each in enumerate(targets) if isinstance(each, Picture) == drawing]
+            for part in chunks(len(rows)):
+                chosen = rows[part]
+                looked, questions = self.layout.questions([contexts[i] for i in chosen], drawing)
+                made = list(
+                    zip(questions, self.layout.answers([targets[i] for i in chosen]), strict=True)
+                )
+                for i, (question, answer) in zip(chosen, made, strict=True):
+                    self.layout.require_room(len(question) + len(answer), contexts[i])
+                nats = self._nats(made, looked, drawing).split([len(answer) for _, answer in made])
+                found |= {i: -own.cpu().numpy() for i, own in zip(chosen, nats, strict=True)}
+        return [found[i] for i in range(len(targets))]
 
     def _nats(
         self, made: Sequence[tuple[Ids, Ids]], looked: Sequence[Picture], drawing: bool
     ) -> Tensor:
         """Cross-entropy of every token of every answer after its question, in one row of them."""
-        longest = max(len(question) + len(answer) for question, answer in made)
-        padded = np.full((len(made), longest), self.wording.special.pad, dtype=np.int64)
-        places = []
-        for row, (question, answer) in enumerate(made):
-            whole = (*question, *answer)
-            padded[row, : len(whole)] = whole
-            # The state at place p predicts the token at p + 1.
-            places.append(np.arange(len(question) - 1, len(whole) - 1) + row * longest)
-        ids = torch.from_numpy(padded).to(self._device)
-        select = torch.from_numpy(np.concatenate(places)).to(self._device)
-        pixels = self._pixels(looked) if looked else None
-        logits = self.module(ids, pixels, select, drawing)
-        wanted = ids.flatten()[select + 1] - (self.module.words if drawing else 0)
+        places = [np.arange(len(q), len(q) + len(a)) for q, a in made]
+        pad = self.wording.special.pad
+        forced = teacher_forced([(*q, *a) for q, a in made], places, pad, self._device)
+        pixels = pixels_of(looked, self.size).to(self._device) if looked else None
+        logits = self.module(forced.ids, pixels, forced.places, drawing)
+        wanted = forced.wanted - (self.module.words if drawing else 0)
         return F.cross_entropy(logits, wanted, reduction="none")
-
-    def _answers(self, targets: Sequence[Segment]) -> list[Ids]:
-        bare = [t for t in targets if isinstance(t, Picture) and t.codes is None]
-        encoded = iter(self.vision.encode(pixels_of(bare, self.size)).cpu().numpy() if bare else ())
-        answers = []
-        for target in targets:
-            if isinstance(target, str):
-                answers.append(self.wording.answer(target))
-                continue
-            codes = next(encoded) if target.codes is None else target.codes
-            require_codes(codes, self.module.features, self.module.codes)
-            answers.append(tuple((codes.astype(np.int64) + self.module.words).tolist()))
-        return answers
 
     def adapt(self, rank: int, alpha: int) -> None:
         """Raises ConfigError."""
@@ -232,22 +254,6 @@ class JanusPolicy:
         base = type(self).from_pretrained(self._source).weights()
         return lora.merge(base, trained, self._adapters)
 
-    # Pictures
-
-    def _looked(self, contexts: Iterable[Context]) -> tuple[list[Picture], dict[int, range]]:
-        """Every picture in `contexts` once, and by its id() the ids of its features."""
-        pictures = {id(p): p for context in contexts for p in context if isinstance(p, Picture)}
-        count = self.module.features
-        starts = range(0, count * len(pictures), count)
-        ids = {
-            key: range(-1 - at, -1 - at - count, -1)
-            for key, at in zip(pictures, starts, strict=True)
-        }
-        return list(pictures.values()), ids
-
-    def _pixels(self, pictures: Sequence[Picture]) -> Tensor:
-        return pixels_of(pictures, self.size).to(self._device)
-
     # Weights
 
     def weights(self) -> dict[str, np.ndarray]:
@@ -258,12 +264,12 @@ class JanusPolicy:
 
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         """The arrays become the weights, which from now on are not trained; a copy of them where
-        they are to be of another type or on a GPU. Raises CheckpointError."""
+        `sample_on` chose another type or a GPU. Raises CheckpointError."""
         self._require_whole()
         own = dict(self.module.named_parameters())
         views = weight_views(weights, own)
         self.module.requires_grad_(False)
-        if self._shares:
+        if all(view.dtype == self._shares for view in views.values()):
             self.module.load_state_dict(views, assign=True)
         else:  # one at a time: two models would not fit
             for name, view in views.items():

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from policies.interface import Context, Example, Picture
+from policies.interface import Context, Example, Picture, learned
 from policies.tiny.world import language, questions, render
 
 # How many facts of a drawing's caption are wrong: none, one, two.
@@ -131,19 +131,19 @@ SEEN: tuple[tuple[float, Callable[[Scene, np.random.Generator], Lesson]], ...] =
 def lesson(scene: Scene, rng: np.random.Generator) -> Example:
     """One thing to learn from `scene`; a spoilt scene only ever teaches the Judge."""
     if scene.wordless:
-        return Example(("",), scene.picture, "generation")
+        return Example(("",), learned(scene.picture), "generation")
     if scene.spoilt:
         context, target = judgement(scene, rng)
-        return Example(context, target, "judgement")
+        return Example(context, learned(target), "judgement")
     chosen = int(rng.choice(len(SEEN), p=[share for share, _ in SEEN]))
     context, target = SEEN[chosen][1](scene, rng)
-    return Example(context, target, "generation" if chosen == 0 else "caption")
+    return Example(context, learned(target), "generation" if chosen == 0 else "caption")
 
 
 def spoken(rng: np.random.Generator) -> Example:
     """A lesson without a picture: to propose prompts and to rate them."""
     context, target = proposal(rng) if rng.random() < 0.6 else rating(rng)
-    return Example(context, target, "caption")
+    return Example(context, learned(target), "caption")
 
 
 def scene(rng: np.random.Generator, kind: str) -> Scene:

@@ -1,47 +1,57 @@
 """The tiny unified policy: one transformer that reads and makes words and pictures.
 
-Invariant: a sequence is `<s> segments <sep> target </s>`, the same for learning and for sampling,
-so that what is sampled is a prefix of what would be trained on.
+Invariant: what is sampled is a prefix of what would be trained on (`policies.tiny.layout`), and is
+scored by `log_probs` as it was sampled.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from policies.checks import require_codes, require_length, weight_views
+from policies.checks import require_options, weight_views
 from policies.config import ConfigError, require
 from policies.interface import (
+    LOSS_KINDS,
+    Condition,
     Context,
     Example,
+    LossKind,
+    LossTerm,
+    Output,
     Picture,
-    Sampling,
+    PictureSampling,
     Segment,
-    TargetLoss,
+    TextSampling,
+    learned,
 )
-from policies.sampling import Row
+from policies.sampling import Row, Sampled
+from policies.teacher_forcing import chunks, teacher_forced
 from policies.tiny import checkpoint
+from policies.tiny.layout import GIVEN, Layout, kind_of
 from policies.tiny.sampler import sample_tokens
-from policies.tiny.text import BOS, END_IMAGE, EOS, IMAGE, PAD, SEP, Text, build_tokenizer
+from policies.tiny.text import BOS, EOS, IMAGE, PAD, SEP, Text, build_tokenizer
 from policies.tiny.transformer import Transformer, TransformerConfig
 from policies.tiny.vision import ImageTokenizer, VisionConfig
-
-Sequences = Sequence[tuple[np.ndarray, int]]
-"""Token ids int64 [n] and the place of the target's first token."""
 
 
 class TinyPolicy:
     """Implements `policies.interface.Policy` on one CPU core; see there."""
 
+    family: ClassVar[str] = "tiny"
+    conditions: ClassVar[frozenset[Condition]] = frozenset({"text"})
+    picture_options: ClassVar[frozenset[str]] = frozenset({"temperature", "guidance"})
+
     def __init__(self, module: Transformer, vision: ImageTokenizer, text: Text) -> None:
         self.module = module
         self.vision = vision.requires_grad_(False).eval()
         self.text = text
+        self.layout = Layout(text, vision, module.config.max_positions)
 
     @classmethod
     def create(
@@ -82,128 +92,123 @@ class TinyPolicy:
         self.module.requires_grad_(False)
 
     def write(
-        self, contexts: Sequence[Context], sampling: Sequence[Sampling], seeds: Sequence[int]
+        self, contexts: Sequence[Context], sampling: Sequence[TextSampling], seeds: Sequence[int]
     ) -> list[str]:
         """Raises PromptError."""
         if not contexts:
             return []
-        rows = self._rows(contexts, sampling, seeds, drawing=False)
-        words = slice(EOS, self.text.code_offset)
-        sampled = sample_tokens(self.module, rows, words, stop=EOS)
+        rows = [
+            Row(ids, how.temperature, 1.0, seed, how.max_tokens)
+            for ids, how, seed in zip(self.layout.prompts(contexts), sampling, seeds, strict=True)
+        ]
+        for row, context in zip(rows, contexts, strict=True):
+            self.layout.require_room(len(row.context) + row.max_tokens, context)
+        sampled = sample_tokens(self.module, rows, self._words, stop=EOS)
         return [self.text.decode(tokens.tolist()) for tokens in sampled.tokens]
 
     def draw(
-        self, contexts: Sequence[Context], sampling: Sequence[Sampling], seeds: Sequence[int]
-    ) -> list[Picture]:
-        """Raises PromptError."""
+        self, contexts: Sequence[Context], sampling: Sequence[PictureSampling], seeds: Sequence[int]
+    ) -> list[Output]:
+        """Raises PromptError, ConfigError."""
         if not contexts:
             return []
-        rows = self._rows(contexts, sampling, seeds, drawing=True)
-        first = self.text.code_offset
-        sampled = sample_tokens(self.module, rows, slice(first, self.text.size))
-        codes = np.stack(sampled.tokens) - first
+        require_options(self.family, self.picture_options, sampling)
+        sampled = self.sample_codes(contexts, sampling, seeds)
+        codes = np.stack(sampled.tokens) - self.text.code_offset
         pixels = self.vision.decode(torch.from_numpy(codes)).numpy()
         return [
-            Picture(seen, code) for seen, code in zip(pixels, codes.astype(np.int32), strict=True)
+            learned(Picture(seen, code))
+            for seen, code in zip(pixels, codes.astype(np.int32), strict=True)
         ]
 
-    def _rows(
+    def sample_codes(
         self,
         contexts: Sequence[Context],
-        sampling: Sequence[Sampling],
+        sampling: Sequence[PictureSampling],
         seeds: Sequence[int],
-        drawing: bool,
-    ) -> list[Row]:
-        codes = self._codes_of(part for context in contexts for part in context)
-        known: dict[Context, tuple[int, ...]] = {}
-        rows = []
-        for context, how, seed in zip(contexts, sampling, seeds, strict=True):
-            if context not in known:
-                prompt = [*self._read(context, codes), SEP]
-                known[context] = (*prompt, IMAGE) if drawing else tuple(prompt)
-            ids, steps = known[context], self.vision.config.tokens if drawing else how.max_tokens
-            require_length(len(ids) + steps, self.module.config.max_positions, context)
-            guidance = how.guidance if drawing else 1.0
-            rows.append(Row(ids, how.temperature, guidance, seed, steps, free=(BOS, SEP, IMAGE)))
-        return rows
+        keep_logits: bool = False,
+    ) -> Sampled:
+        """What `draw` draws, as token ids."""
+        tokens = self.vision.config.tokens
+        rows = [
+            Row((*ids, IMAGE), how.temperature, how.guidance, seed, tokens, (BOS, SEP, IMAGE))
+            for ids, how, seed in zip(self.layout.prompts(contexts), sampling, seeds, strict=True)
+        ]
+        for row, context in zip(rows, contexts, strict=True):
+            self.layout.require_room(len(row.context) + tokens, context)
+        return sample_tokens(self.module, rows, self._drawn, keep_logits=keep_logits)
+
+    @property
+    def _words(self) -> slice:
+        """The tokens that may be written."""
+        return slice(EOS, self.text.code_offset)
+
+    @property
+    def _drawn(self) -> slice:
+        """The tokens that may be drawn."""
+        return slice(self.text.code_offset, self.text.size)
 
     # Learning
 
-    def target_tokens(self, examples: Sequence[Example]) -> int:
+    def target_counts(self, examples: Sequence[Example]) -> dict[LossKind, int]:
         """Raises PromptError."""
+        counts = dict.fromkeys(LOSS_KINDS, 0)
         drawing = self.vision.config.tokens + 2  # between IMAGE and END_IMAGE
-        return sum(
-            1 + (len(self.text.encode(e.target)) if isinstance(e.target, str) else drawing)
-            for e in examples
-        )
+        for example in examples:
+            for part in example.target:
+                drawn = isinstance(part.segment, Picture)
+                counts[kind_of(part)] += part.learned * (
+                    drawing if drawn else len(self.text.encode(str(part.segment)))
+                )
+            counts[kind_of(example.target[-1])] += example.target[-1].learned  # EOS
+        return {kind: count for kind, count in counts.items() if count}
 
-    def loss(self, examples: Sequence[Example]) -> dict[str, TargetLoss]:
+    def loss(self, examples: Sequence[Example]) -> dict[LossKind, LossTerm]:
         """Raises PromptError."""
         if not examples:
             return {}
-        return self.sequence_loss(self.sequences(examples))
+        made = self.layout.sequences(examples)
+        kinds = np.concatenate([each.kinds for each in made])
+        nats = self._nats([each.ids for each in made], [each.kinds != GIVEN for each in made])
+        of = torch.from_numpy(kinds[kinds != GIVEN]).to(nats.device)
+        terms = {kind: nats[of == number] for number, kind in enumerate(LOSS_KINDS)}
+        return {k: LossTerm(each.sum(), len(each)) for k, each in terms.items() if len(each)}
 
-    def sequences(self, examples: Sequence[Example]) -> list[tuple[np.ndarray, int]]:
-        """Token ids int64 of each example and where its target starts. Raises PromptError."""
-        codes = self._codes_of(part for e in examples for part in (*e.context, e.target))
-        made = []
-        for example in examples:
-            context = example.context if example.conditioned else ()
-            prompt = [*self._read(context, codes), SEP]
-            ids = [*prompt, *self._segment(example.target, codes), EOS]
-            require_length(len(ids), self.module.config.max_positions, example.context)
-            made.append((np.array(ids, dtype=np.int64), len(prompt)))
-        return made
+    def _nats(self, ids: Sequence[np.ndarray], wanted: Sequence[np.ndarray]) -> torch.Tensor:
+        """Cross-entropy of the `wanted` tokens (bool [n] for each row) after those before them."""
+        places = [np.flatnonzero(each) for each in wanted]
+        forced = teacher_forced(ids, places, PAD, self.module.embed.weight.device)
+        logits = self.module(forced.ids, select=forced.places)
+        return F.cross_entropy(logits.float(), forced.wanted, reduction="none")
 
-    def sequence_loss(self, made: Sequences) -> dict[str, TargetLoss]:
-        """`loss` of what `sequences` gave."""
-        longest = max(len(tokens) for tokens, _ in made)
-        padded = np.full((len(made), longest), PAD, dtype=np.int64)
-        for row, (tokens, _) in zip(padded, made, strict=True):
-            row[: len(tokens)] = tokens
-        # The state at place p predicts the token at p + 1.
-        places = [np.arange(s - 1, len(t) - 1) + i * longest for i, (t, s) in enumerate(made)]
-        flat = torch.from_numpy(np.concatenate(places))
-        device = self.module.embed.weight.device
-        inputs, flat = torch.from_numpy(padded).to(device), flat.to(device)
-        logits = self.module(inputs, select=flat)
-        nats = F.cross_entropy(logits.float(), inputs.flatten()[flat + 1], reduction="none")
-        counts = [len(place) for place in places]
-        kinds = ["image" if tokens[start] == IMAGE else "text" for tokens, start in made]
-        totals: dict[str, TargetLoss] = {}
-        for kind in dict.fromkeys(kinds):
-            chosen = [part for part, k in zip(nats.split(counts), kinds, strict=True) if k == kind]
-            joined = torch.cat(chosen)
-            totals[kind] = TargetLoss(joined.sum(), len(joined))
-        return totals
-
-    def _read(self, context: Context, codes: Mapping[int, list[int]]) -> list[int]:
-        return [BOS, *(token for part in context for token in self._segment(part, codes))]
-
-    def _segment(self, part: Segment, codes: Mapping[int, list[int]]) -> list[int]:
-        if isinstance(part, str):
-            return self.text.encode(part)
-        return [IMAGE, *codes[id(part)], END_IMAGE]
-
-    def _codes_of(self, parts: Iterable[Segment]) -> dict[int, list[int]]:
-        """The token ids of every picture among `parts`, by its id(); pixels are encoded at once."""
-        pictures = {id(part): part for part in parts if isinstance(part, Picture)}
-        bare = [picture for picture in pictures.values() if picture.codes is None]
-        size = self.vision.config.size
-        for picture in bare:
-            if picture.pixels.shape != (size, size, 3) or picture.pixels.dtype != np.uint8:
-                raise ValueError(
-                    f"Picture.pixels is {picture.pixels.dtype} {picture.pixels.shape}, but the "
-                    f"tiny policy sees uint8 ({size}, {size}, 3); resize the picture."
-                )
-        codes = {key: p.codes for key, p in pictures.items() if p.codes is not None}
-        if bare:
-            encoded = self.vision.encode(torch.from_numpy(np.stack([p.pixels for p in bare])))
-            codes |= dict(zip(map(id, bare), encoded.numpy(), strict=True))
-        for found in codes.values():
-            require_codes(found, self.vision.config.tokens, self.text.codes)
-        offset = self.text.code_offset
-        return {key: (found.astype(np.int64) + offset).tolist() for key, found in codes.items()}
+    @torch.inference_mode()
+    def log_probs(
+        self, contexts: Sequence[Context], targets: Sequence[Segment]
+    ) -> list[np.ndarray]:
+        """Raises PromptError."""
+        codes, prompts = self.layout.codes_of(targets), self.layout.prompts(contexts)
+        found: list[np.ndarray] = []
+        for part in chunks(len(targets)):
+            rows, places = [], []
+            for prompt, target, context in zip(
+                prompts[part], targets[part], contexts[part], strict=True
+            ):
+                drawn = isinstance(target, Picture)
+                ids = [*prompt, *self.layout.segment(target, codes), EOS]
+                self.layout.require_room(len(ids), context)
+                rows.append(ids)
+                # Of a drawing only the codes are sampled: its marks are always there.
+                places.append(np.arange(len(prompt) + drawn, len(ids) - 2 * drawn))
+            forced = teacher_forced(rows, places, PAD, self.module.embed.weight.device)
+            logits = self.module(forced.ids, select=forced.places).float()
+            counts = [len(each) for each in places]
+            for target, own, wanted in zip(
+                targets[part], logits.split(counts), forced.wanted.split(counts), strict=True
+            ):
+                allowed = self._drawn if isinstance(target, Picture) else self._words
+                scores = own[:, allowed].log_softmax(-1)
+                found.append(scores.gather(1, wanted[:, None] - allowed.start)[:, 0].numpy())
+        return found
 
     # Weights
 
@@ -212,8 +217,9 @@ class TinyPolicy:
         return {name: w.detach().numpy() for name, w in self.module.state_dict().items()}
 
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
-        """The arrays become the weights, which from now on are not trained. Raises CheckpointError."""
-        views = weight_views(weights, self.module.state_dict())
+        """The arrays become the weights, which from now on are not trained; a copy of them where
+        they are bfloat16. Raises CheckpointError."""
+        views = {n: v.float() for n, v in weight_views(weights, self.module.state_dict()).items()}
         self.module.load_state_dict(views, assign=True)
         self.module.requires_grad_(False)
 

@@ -28,6 +28,7 @@ from torch.nn.utils import parametrize
 from policies.interface import Example, Picture
 from policies.seeds import derive, generator
 from policies.tiny import lessons
+from policies.tiny.layout import GIVEN, TokenSequence
 from policies.tiny.policy import TinyPolicy
 from policies.tiny.text import PAD
 from policies.tiny.transformer import Transformer
@@ -216,7 +217,7 @@ Nats = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 def learn(policy: TinyPolicy, nats: Nats, examples: list[Example]) -> dict[str, float]:
     """Adds the gradient of the mean loss per text token plus that per image token; returns both."""
-    made = sorted(policy.sequences(examples), key=lambda pair: len(pair[0]))
+    made = sorted(policy.layout.sequences(examples), key=lambda each: len(each.ids))
     size = -(-len(made) // PARTS)
     parts = [targets(policy, made[at : at + size]) for at in range(0, len(made), size)]
     counts = {kind: sum(int(part[kind].sum()) for part in parts) for kind in ("text", "image")}
@@ -232,14 +233,14 @@ def learn(policy: TinyPolicy, nats: Nats, examples: list[Example]) -> dict[str, 
     return figures
 
 
-def targets(policy: TinyPolicy, made: list[tuple[np.ndarray, int]]) -> dict[str, Tensor]:
+def targets(policy: TinyPolicy, made: list[TokenSequence]) -> dict[str, Tensor]:
     """Returns `ids` and `next` int64 [rows, tokens], and bool masks of the next tokens to learn:
     `text` in the targets, and `image` codes everywhere, as those of contexts are worth drawing."""
-    ids = torch.full((len(made), max(len(tokens) for tokens, _ in made) + 1), PAD)
+    ids = torch.full((len(made), max(len(each.ids) for each in made) + 1), PAD)
     learned = torch.zeros_like(ids, dtype=torch.bool)
-    for row, (tokens, start) in enumerate(made):
-        ids[row, : len(tokens)] = torch.from_numpy(tokens)
-        learned[row, start : len(tokens)] = True
+    for row, each in enumerate(made):
+        ids[row, : len(each.ids)] = torch.from_numpy(each.ids)
+        learned[row, : len(each.ids)] = torch.from_numpy(each.kinds != GIVEN)
     code = ids >= policy.text.code_offset
     shifted = {"next": ids, "text": learned & ~code, "image": code}
     return {"ids": ids[:, :-1], **{name: tensor[:, 1:] for name, tensor in shifted.items()}}

@@ -15,7 +15,7 @@ from actors.replay.segments import write_segment
 from evaluation.audit import audit, audit_groups
 from evaluation.metrics import read_metrics
 from evaluation.suites import load_suite
-from policies.interface import Picture
+from policies.interface import Picture, PictureSampling, learned
 from policies.seeds import generator
 from policies.tiny.world.language import parse
 from policies.tiny.world.render import render, sample_scene
@@ -37,7 +37,7 @@ class Settings:
 
 def group(index: int, *rollouts: tuple[np.ndarray, float | None], reason: str = "",
           prompt: str = PROMPT) -> JudgedGroup:  # fmt: skip
-    made = tuple(Rollout(k, 1.0, 1.0, Picture(pixels), Judgement("", score, 1))
+    made = tuple(Rollout(k, PictureSampling(), learned(Picture(pixels)), Judgement("", score, 1))
                  for k, (pixels, score) in enumerate(rollouts))  # fmt: skip
     return JudgedGroup(1, index, "counting", "one kind", prompt, 0, 0, 0, made, reason)
 

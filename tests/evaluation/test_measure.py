@@ -21,7 +21,7 @@ from evaluation.measure import MeasureError, measure, read_measured
 from evaluation.metrics import read_metrics
 from evaluation.suites import load_suite
 from policies.config import changed
-from policies.interface import Picture
+from policies.interface import Picture, PictureSampling
 from policies.seeds import derive, generator
 from policies.tiny.world.language import corrupt, parse
 from policies.tiny.world.render import render, sample_scene
@@ -55,7 +55,7 @@ class Rules:
         return Receipt(request.task, 0.0), request.do(self, 5, *inputs).payload
 
     def draw_each(
-        self, task: Task, seed: int, prompts: list[str], temperature: float
+        self, task: Task, seed: int, prompts: list[str], how: PictureSampling
     ) -> list[Picture]:
         return [self.draw(task, i, prompt) for i, prompt in enumerate(prompts)]
 

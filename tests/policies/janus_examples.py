@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from policies.interface import Example, Picture
+from policies.interface import Example, Picture, learned
 from policies.seeds import generator
 
 PROMPTS = ("a red circle", "two blue squares above a very long description of a circle", "", "ö→猫")
@@ -20,17 +20,19 @@ def picture(seed: int, side: int = 32) -> Picture:
 def examples() -> dict[str, list[Example]]:
     """Two of each pattern, of differing length."""
     return {
-        "generation": [Example((p,), picture(i), "generation") for i, p in enumerate(PROMPTS[:2])],
+        "generation": [
+            Example((p,), learned(picture(i)), "generation") for i, p in enumerate(PROMPTS[:2])
+        ],
         "caption": [
-            Example((picture(2), "Describe this."), "a red circle", "caption"),
-            Example((picture(3), "What is it?"), "two squares", "caption"),
+            Example((picture(2), "Describe this."), learned("a red circle"), "caption"),
+            Example((picture(3), "What is it?"), learned("two squares"), "caption"),
         ],
         "judgement": [
-            Example(("Judge", "a red circle", picture(4)), VERDICT, "judgement"),
-            Example(("Judge", "blue", picture(5)), '{"score": 1}', "judgement"),
+            Example(("Judge", "a red circle", picture(4)), learned(VERDICT), "judgement"),
+            Example(("Judge", "blue", picture(5)), learned('{"score": 1}'), "judgement"),
         ],
         "reflection": [
-            Example(("a red circle", picture(6), VERDICT), picture(7), "reflection"),
-            Example(("blue", picture(8), '{"score": 1}'), picture(9), "reflection"),
+            Example(("a red circle", picture(6), VERDICT), learned(picture(7)), "reflection"),
+            Example(("blue", picture(8), '{"score": 1}'), learned(picture(9)), "reflection"),
         ],
     }

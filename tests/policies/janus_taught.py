@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from actors.roles.templates import Templates
-from policies.interface import Example, Picture
+from policies.interface import Example, Picture, learned
 from policies.janus.policy import JanusPolicy
 from policies.seeds import generator
 from tests.policies import janus
@@ -46,10 +46,10 @@ def lessons(templates: Templates, categories: int) -> tuple[list[Example], list[
         kind, prompt = of.subcategories[0], f"a {category}"
         told = {"major_category": category, "subcategory": kind, "prompt": prompt}
         context = templates.propose(category, kind, ())
-        proposals.append(Example(context, json.dumps(told), "caption"))
+        proposals.append(Example(context, learned(json.dumps(told)), "caption"))
         pixels = chance.integers(0, 256, (janus.SIZE, janus.SIZE, 3), dtype=np.uint8)
         question = templates.judge(category, prompt, Picture(pixels))
-        judgements += [Example(question, told, "judgement") for told in JUDGEMENTS]
+        judgements += [Example(question, learned(told), "judgement") for told in JUDGEMENTS]
     return proposals, judgements
 
 
@@ -61,7 +61,7 @@ def taught_folder(folder: Path, templates: Templates, categories: int) -> Path:
         means = []
         for examples in lessons(templates, categories):
             (part,) = policy.loss(examples).values()
-            means.append(part.total / part.tokens)
+            means.append(part.total / part.count)
         # A judgement is a coin of two: 0.7 nats of its 42 tokens cannot be known.
         if means[0].item() < 0.005 and means[1].item() < 0.03:
             policy.save_pretrained(folder)

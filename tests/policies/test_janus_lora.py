@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from policies.interface import Sampling
+from policies.interface import PictureSampling, TextSampling
 from policies.janus.policy import JanusPolicy
 from tests.policies.janus import tiny_folder
 from tests.policies.janus_examples import examples
@@ -29,7 +29,7 @@ def adapted(folder: Path) -> JanusPolicy:
 
 def loss(policy: JanusPolicy, pattern: str) -> torch.Tensor:
     (part,) = policy.loss(examples()[pattern]).values()
-    return part.total / part.tokens
+    return part.total / part.count
 
 
 def test_only_adapters_learn_and_they_begin_as_nothing(folder: Path) -> None:
@@ -73,8 +73,8 @@ def test_what_is_published_is_what_was_learned(folder: Path) -> None:
 def test_an_adapted_policy_neither_samples_nor_is_saved(folder: Path) -> None:
     policy = adapted(folder)
     for act in (
-        lambda: policy.draw([("a cat",)], [Sampling()], [0]),
-        lambda: policy.write([("a cat",)], [Sampling()], [0]),
+        lambda: policy.draw([("a cat",)], [PictureSampling()], [0]),
+        lambda: policy.write([("a cat",)], [TextSampling()], [0]),
         lambda: policy.save_pretrained(folder / "again"),
         lambda: policy.load_weights({}),
     ):

@@ -14,7 +14,7 @@ import torch
 from policies.interface import (
     CheckpointError,
     Context,
-    Sampling,
+    PictureSampling,
 )
 from policies.seeds import generator
 from policies.tiny.checkpoint import seal
@@ -48,7 +48,7 @@ def test_saved_and_loaded_policy_is_the_same(policy: TinyPolicy, folder: Path) -
     for name, weight in policy.weights().items():
         assert np.array_equal(weight, loaded.weights()[name]), name
     contexts: list[Context] = [(prompt,) for prompt in PROMPTS]
-    how, seeds = [Sampling(guidance=2.0)] * 4, range(4)
+    how, seeds = [PictureSampling(guidance=2.0)] * 4, range(4)
     for one, two in zip(
         policy.draw(contexts, how, seeds), loaded.draw(contexts, how, seeds), strict=True
     ):

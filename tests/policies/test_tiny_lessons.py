@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from policies.interface import Example, Picture
+from policies.interface import Example, Picture, learned
 from policies.tiny import lessons, pretrain
 from policies.tiny.policy import TinyPolicy
 from policies.tiny.world.language import Prompt, is_held_out, parse
@@ -36,7 +36,7 @@ def taught(scenes: list[lessons.Scene]) -> list[tuple[lessons.Scene, Example]]:
 
 
 def prompts_in(example: Example) -> Iterator[Prompt]:
-    for part in (*example.context, example.target):
+    for part in (*example.context, *(each.segment for each in example.target)):
         if isinstance(part, str):
             with suppress(ValueError):
                 yield parse(part)
@@ -68,7 +68,7 @@ def test_half_of_the_drawings_are_captioned_wrongly_and_no_caption_is(
     ]
     assert abs(np.mean(drawn) - lessons.LOOSENESS[0]) < 0.06
     captions = [
-        example.target == scene.prompt.text
+        example.target == learned(scene.prompt.text)
         for scene, example in taught
         if example.context[-1] == "describe"
     ]
@@ -87,16 +87,16 @@ def test_codes_are_learned_wherever_they_stand_and_words_only_as_targets() -> No
     size = policy.vision.config.size
     picture = Picture(np.zeros((size, size, 3), np.uint8))
     drawing, caption = (
-        Example(("a",), picture, "generation"),
-        Example((picture, "a"), "a", "caption"),
+        Example(("a",), learned(picture), "generation"),
+        Example((picture, "a"), learned("a"), "caption"),
     )
-    learned = pretrain.targets(policy, policy.sequences([drawing, caption]))
+    made = pretrain.targets(policy, policy.layout.sequences([drawing, caption]))
     tokens = policy.vision.config.tokens
-    assert learned["image"].sum(1).tolist() == [tokens, tokens]
+    assert made["image"].sum(1).tolist() == [tokens, tokens]
     # <image>, </image> and </s> of the drawing; the word and </s> of the caption.
-    assert learned["text"].sum(1).tolist() == [3, 2]
-    assert not (learned["image"] & learned["text"]).any()
-    assert torch.equal(learned["ids"][:, 1:], learned["next"][:, :-1])
+    assert made["text"].sum(1).tolist() == [3, 2]
+    assert not (made["image"] & made["text"]).any()
+    assert torch.equal(made["ids"][:, 1:], made["next"][:, :-1])
 
 
 def test_what_is_saved_are_the_sums_of_own_and_shared_parts() -> None:

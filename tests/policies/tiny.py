@@ -10,6 +10,7 @@ from policies.interface import (
     Example,
     Picture,
     Segment,
+    learned,
 )
 from policies.sampling import Row
 from policies.seeds import generator
@@ -23,14 +24,14 @@ VISION = VisionConfig(levels=(5, 4, 3), channels=(8, 16, 16), blocks=1)
 PROMPTS = ("a red circle", "the blue square above a circle", "red", 'the word " c a t " in red')
 
 
-def small(seed: int = 0, **sizes: int) -> TinyPolicy:
+def small(seed: int = 0, sharp: float = 5, **sizes: int) -> TinyPolicy:
     shape = {"hidden_size": 32, "layers": 2, "heads": 4, "kv_heads": 2, "head_dim": 8}
     policy = TinyPolicy.create(WORDS, seed, VISION, **{**shape, "intermediate_size": 48, **sizes})
     # Random weights of deviation 0.02 say next to nothing: larger ones make every test sharper.
     with torch.no_grad():
         for weight in policy.module.parameters():
             if weight.ndim == 2:
-                weight.mul_(5)
+                weight.mul_(sharp)
     return policy
 
 
@@ -52,7 +53,7 @@ def examples() -> list[Example]:
         (("a red circle", picture(2), verdict), picture(0), "reflection"),
         (("blue", picture(3), '{"score": 1}'), picture(1), "reflection"),
     ]
-    return [Example(context, target, pattern) for context, target, pattern in made]  # type: ignore[arg-type]
+    return [Example(context, learned(target), pattern) for context, target, pattern in made]  # type: ignore[arg-type]
 
 
 def rows(policy: TinyPolicy, guidance: float = 1.0, temperature: float = 0.8) -> list[Row]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from actors.replay.records import JudgedGroup, Judgement, Rollout
-from policies.interface import Example, Pattern, Picture
+from policies.interface import Example, Pattern, Picture, PictureSampling, learned
 from policies.seeds import generator
 from policies.tiny.policy import TinyPolicy
 from policies.tiny.vision import VisionConfig
@@ -51,7 +51,7 @@ def group(
     prompt = " ".join(str(random.choice(words)) for words in (NUMBERS, COLOURS, SHAPES))
     rollouts = tuple(
         Rollout(
-            k, 1.0, 1.0, picture(round_, index, k),
+            k, PictureSampling(), learned(picture(round_, index, k)),
             Judgement("count right" if (s or 0) > 5 else "colour wrong", s, 1),
         )
         for k, s in enumerate(scores)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.interface import PATTERNS, Example, Pattern, Picture
+from policies.interface import PATTERNS, Example, ExampleKey, Pattern, Picture, learned
 from trainer.batches import GroupExamples, Step, round_steps
 from trainer.config import ConditionDropout, ReconstructionConfig
 
@@ -18,7 +18,11 @@ PAPER = ReconstructionConfig()
 
 
 def group(index: int, lacks: tuple[Pattern, ...] = ()) -> dict[Pattern, Example]:
-    return {p: Example((str(index),), "x", p) for p in PATTERNS if p not in lacks}
+    return {
+        p: Example((str(index),), learned("x"), p, ExampleKey(group=index))
+        for p in PATTERNS
+        if p not in lacks
+    }
 
 
 def plan(
@@ -119,7 +123,10 @@ def test_choices_are_among_the_groups_of_the_step_and_spread() -> None:
 def test_a_share_of_the_drawings_is_learned_without_its_condition() -> None:
     picture = Picture(np.zeros((1, 1, 3), np.uint8))
     groups: list[GroupExamples] = [
-        {"generation": Example((str(i),), picture, "generation"), **group(i, ("generation",))}
+        {
+            "generation": Example((str(i),), learned(picture), "generation", ExampleKey(group=i)),
+            **group(i, ("generation",)),
+        }
         for i in range(400)
     ]
     mix = ReconstructionConfig(condition_dropout=ConditionDropout(text=0.1))
@@ -130,9 +137,31 @@ def test_a_share_of_the_drawings_is_learned_without_its_condition() -> None:
     dropped: dict[int, set[int]] = {1: set(), 2: set()}
     for step in steps:
         for pattern, examples in step.batch.items():
-            unconditioned = [int(str(e.context[0])) for e in examples if not e.conditioned]
+            unconditioned = [int(str(e.context[0])) for e in examples if e.dropped]
             assert not unconditioned or pattern == "generation"
             dropped[step.epoch].update(unconditioned)
     # Of 400 about 40; the chance of fewer than 20 or more than 60 is below one in a thousand.
     assert all(20 <= len(found) <= 60 for found in dropped.values())
     assert dropped[1] != dropped[2]
+
+
+def test_each_epoch_learns_an_example_under_a_key_of_its_own() -> None:
+    steps = plan(8, epochs=2)
+    keys = [(p, e.key) for step in steps for p, batch in step.batch.items() for e in batch]
+    assert len(set(keys)) == len(keys)
+    assert {key.epoch for _, key in keys} == {1, 2}
+
+
+def test_a_condition_is_dropped_whatever_the_chance_of_another() -> None:
+    picture = Picture(np.zeros((1, 1, 3), np.uint8))
+    groups: list[GroupExamples] = [
+        {"generation": Example((), learned(picture), "generation", ExampleKey(group=i))}
+        for i in range(50)
+    ]
+
+    def gone(**chances: float) -> list[bool]:
+        every = ConditionDropout(**chances)
+        steps = plan(groups, ReconstructionConfig(condition_dropout=every))
+        return ["text" in e.dropped for step in steps for e in step.batch["generation"]]
+
+    assert gone(text=0.3) == gone(text=0.3, latents=0.5) and 5 < sum(gone(text=0.3)) < 30

@@ -17,7 +17,7 @@ from actors.replay.records import JudgedGroup
 from actors.replay.segments import read_segment
 from actors.roles.templates import load_templates
 from actors.weights.digests import weights_digest
-from policies.interface import PATTERNS, Sampling
+from policies.interface import PATTERNS, last_picture
 from policies.janus.policy import JanusPolicy
 from tests.policies.janus_taught import TEMPLATES, taught_folder
 
@@ -92,9 +92,10 @@ def test_a_published_version_draws_the_same_in_another_process(run: Path) -> Non
     policy = JanusPolicy.from_pretrained(run / "versions/00001")
     for group in groups(run, 2):
         assert group.weight_version == 1
-        how = [Sampling(r.temperature, r.guidance) for r in group.rollouts]
+        how = [r.sampling for r in group.rollouts]
         seeds = [r.seed for r in group.rollouts]
         drawn = policy.draw([(group.prompt,)] * len(how), how, seeds)
-        for rollout, again in zip(group.rollouts, drawn, strict=True):
+        for rollout, output in zip(group.rollouts, drawn, strict=True):
+            again = last_picture(output)
             assert np.array_equal(rollout.picture.codes, again.codes)
             assert np.array_equal(rollout.picture.pixels, again.pixels)

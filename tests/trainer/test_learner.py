@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from policies.interface import Example, Pattern
-from tests.trainer.small import TRAINER, free_port, small_batch, small_policy
+from policies.config import changed
+from policies.interface import Example, Part, Pattern, learned
+from tests.trainer.small import NUMBERS, TRAINER, free_port, small_batch, small_policy
 from trainer import checkpoint
 from trainer.batches import shares_for_rank
 from trainer.checkpoint import Cursor
+from trainer.config import KindWeights
 from trainer.learner import Learner, TrainingDiverged
 
 STEPS = 5
@@ -139,9 +142,30 @@ def test_each_pattern_counts_by_its_own_tokens() -> None:
     fresh = small_policy()
     for pattern, examples in batch.items():
         parts = fresh.loss(examples).values()
-        total, tokens = sum(p.total.item() for p in parts), sum(p.tokens for p in parts)
+        total, tokens = sum(p.total.item() for p in parts), sum(p.count for p in parts)
         assert learned.losses[pattern] == pytest.approx(total / tokens, rel=1e-6)
         assert learned.tokens[pattern] == tokens
+
+
+def test_each_kind_counts_by_its_own_tokens_and_weight() -> None:
+    """A plan and the picture: the means of both kinds, each by its weight, and their gradients."""
+    made = small_batch(1)["generation"]
+    batch = [replace(e, target=(Part(f"{n} red"), *e.target)) for n, e in zip(NUMBERS, made)]
+    how = changed(TRAINER, clip=1e9, kind_weights=KindWeights(text=0.1))
+    learner = Learner(small_policy(), how)
+    done = learner.step({"generation": shares_for_rank(batch, 0, 1, 2)})
+    fresh = small_policy()
+    terms = fresh.loss(batch)
+    assert {kind: term.count for kind, term in terms.items()} == {"text": 6, "codes": 21}
+    means = {kind: term.total / term.count for kind, term in terms.items()}
+    assert done.kinds["generation"] == pytest.approx({k: m.item() for k, m in means.items()})
+    loss = 0.1 * means["text"] + means["codes"]
+    assert done.losses["generation"] == pytest.approx(loss.item()) and done.tokens == {
+        "generation": 27
+    }
+    loss.backward()
+    for name, param in fresh.module.named_parameters():
+        assert torch.allclose(learner.params[name].grad, param.grad, atol=1e-6), name
 
 
 def test_a_gradient_that_is_no_number_is_refused_and_harms_nothing() -> None:
@@ -169,7 +193,7 @@ def test_frozen_weights_are_named_as_the_difference() -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 2])
 def test_examples_are_shared_out_without_loss_or_repeat(size: int) -> None:
-    examples = [Example((str(i),), "x", "caption") for i in range(5)]
+    examples = [Example((str(i),), learned("x"), "caption") for i in range(5)]
     for world in (1, 2, 3, 7):
         ranks = [shares_for_rank(examples, rank, world, size) for rank in range(world)]
         every = [share for rank in ranks for share in rank]

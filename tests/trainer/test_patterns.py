@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from actors.roles.answers import parse_judgement
 from actors.roles.templates import load_templates
-from policies.interface import Picture
+from policies.interface import Picture, last_picture, learned
 from tests.trainer.small import group
 from trainer.patterns import reconstruct
 
@@ -28,14 +28,14 @@ def test_each_pattern_has_the_context_that_sampling_uses() -> None:
     assert list(examples) == ["generation", "caption", "judgement", "reflection"]
     assert all(name == example.pattern for name, example in examples.items())
     assert examples["generation"].context == TINY.draw(judged.prompt) == (judged.prompt,)
-    assert examples["generation"].target is best
+    assert examples["generation"].target == judged.rollouts[1].output
     assert examples["caption"].context == TINY.caption(best) == (best, "describe")
-    assert examples["caption"].target == judged.prompt
-    assert examples["reflection"].target is best
+    assert examples["caption"].target == learned(judged.prompt)
+    assert examples["reflection"].target == judged.rollouts[1].output
     word, prompt, seen = examples["judgement"].context
     assert (word, prompt) == ("judge", judged.prompt)
     one = judged.rollouts[rollout_of(judged, seen)]
-    assert examples["judgement"].target == one.judgement.text()
+    assert examples["judgement"].target == learned(one.judgement.text())
     assert parse_judgement(one.judgement.text()) is not None
 
 
@@ -82,7 +82,7 @@ def test_any_accepted_group_gives_what_it_can(scores, seed) -> None:
         examples = reconstruct(judged, seed, templates, 7.0)
         known = [s for s in scores if s is not None]
         assert ("reflection" in examples) == (min(known) < max(known))
-        best = examples["generation"].target
+        best = last_picture(examples["generation"].target)
         assert judged.rollouts[rollout_of(judged, best)].judgement.score == max(known)
         again = reconstruct(judged, seed, templates, 7.0)
         assert {p: (e.context, e.target) for p, e in again.items()} == {

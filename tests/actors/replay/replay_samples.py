@@ -6,7 +6,7 @@ import numpy as np
 
 from actors.replay.buffer import ReplayBuffer
 from actors.replay.records import JudgedGroup, Judgement, Rollout
-from policies.interface import Picture
+from policies.interface import Picture, PictureSampling, learned
 
 PATIENCE = 240.0  # seconds: a busy machine is slow, not wrong
 
@@ -14,7 +14,7 @@ PATIENCE = 240.0  # seconds: a busy machine is slow, not wrong
 def slice_of(index: int, side: int = 4) -> list[JudgedGroup]:
     """Two groups, the second rejected; a pure function of `index`; `side` makes it large."""
     pixels = np.random.default_rng(index).integers(0, 256, (side, side, 3), dtype=np.uint8)
-    rollout = Rollout(index, 1.0, 1.0, Picture(pixels), Judgement("fine", 9.0, 1))
+    rollout = Rollout(index, PictureSampling(), learned(Picture(pixels)), Judgement("fine", 9.0, 1))
     return [
         JudgedGroup(1, 2 * index + k, "counting", "single", f"prompt {index}", 5, 0, 0,
                     (rollout,), reason)

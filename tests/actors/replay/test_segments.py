@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -19,12 +20,14 @@ from actors.replay.segments import (
     SegmentError,
     SegmentName,
     encode,
+    groups_of,
     log_digest,
     read_segment,
+    read_texts,
     segment_path,
     write_segment,
 )
-from policies.interface import Picture
+from policies.interface import Output, Part, Picture, PictureSampling, learned
 
 TEXT = st.text(max_size=30)
 SEED = st.integers(0, 2**63 - 1)
@@ -39,11 +42,30 @@ def pictures(draw: st.DrawFn) -> Picture:
     return Picture(
         noise.integers(0, 256, (height, width, 3), dtype=np.uint8),
         None if codes is None else np.array(codes, dtype=np.int32),
+        draw(st.none() | tensors()),
     )
 
 
+@st.composite
+def tensors(draw: st.DrawFn) -> torch.Tensor:
+    """Of any dtype and shape, also of none and with views; bfloat16 included."""
+    shape = draw(st.lists(st.integers(0, 3), max_size=3))
+    dtype = draw(st.sampled_from([torch.bfloat16, torch.float16, torch.float32, torch.float64,
+                                  torch.int8, torch.bool, torch.complex64]))  # fmt: skip
+    noise = torch.Generator().manual_seed(draw(st.integers(0, 99)))
+    made = torch.randn(shape, generator=noise).mul(10).to(dtype)
+    return made.transpose(0, -1) if shape else made
+
+
 JUDGEMENTS = st.builds(Judgement, TEXT, st.none() | NUMBER, st.integers(1, 9))
-ROLLOUTS = st.builds(Rollout, SEED, NUMBER, NUMBER, pictures(), JUDGEMENTS)
+PARTS = st.builds(Part, TEXT | pictures(), st.booleans())
+OUTPUTS = pictures().map(learned) | st.lists(PARTS, max_size=3).map(tuple)
+PAIR = st.tuples(st.floats(0, 1), st.floats(0, 1))
+SAMPLINGS = st.builds(PictureSampling, NUMBER, NUMBER) | st.builds(
+    PictureSampling, NUMBER, NUMBER, NUMBER, PAIR, TEXT, st.integers(0, 99), NUMBER,
+    st.tuples(st.integers(0, 99), st.integers(0, 99)),
+)  # fmt: skip
+ROLLOUTS = st.builds(Rollout, SEED, SAMPLINGS, OUTPUTS, JUDGEMENTS)
 GROUPS = st.builds(
     JudgedGroup,
     round=st.integers(1, 2**31 - 1),
@@ -64,20 +86,28 @@ def plain(group: JudgedGroup) -> tuple:
     """Everything in a group, comparable by ==, arrays with their dtype and shape."""
     facts = {key: value for key, value in vars(group).items() if key != "rollouts"}
     return facts, [
-        (r.seed, r.temperature, r.guidance, r.judgement, arrays(r.picture)) for r in group.rollouts
+        (r.seed, r.sampling, r.judgement, [parts(p) for p in r.output]) for r in group.rollouts
     ]
 
 
+def parts(part: Part) -> tuple:
+    picture = part.segment
+    return (part.learned, picture if isinstance(picture, str) else arrays(picture))
+
+
 def arrays(picture: Picture) -> list[tuple | None]:
-    parts = (picture.pixels, picture.codes)
-    return [None if a is None else (a.dtype.str, a.shape, a.tobytes()) for a in parts]
+    latents = picture.latents
+    tensor = None if latents is None else (latents.dtype, latents.shape, str(latents.tolist()))
+    plain = (picture.pixels, picture.codes)
+    return [
+        *(None if a is None else (a.dtype.str, a.shape, a.tobytes()) for a in plain), tensor
+    ]  # fmt: skip
 
 
 def a_group(index: int = 0, prompt: str = "three red circles", reason: str = "") -> JudgedGroup:
     pixels = np.full((5, 7, 3), index % 256, dtype=np.uint8)
-    rollout = Rollout(
-        7, 1.0, 1.5, Picture(pixels, np.arange(4, dtype=np.int32)), Judgement("fine", 8.5, 1)
-    )
+    drawn = learned(Picture(pixels, np.arange(4, dtype=np.int32)))
+    rollout = Rollout(7, PictureSampling(1.0, 1.5), drawn, Judgement("fine", 8.5, 1))
     return JudgedGroup(1, index, "counting", "single", prompt, 5, 0, 0, (rollout,), reason)
 
 
@@ -98,10 +128,56 @@ def test_the_same_groups_give_the_same_bytes(groups: list[JudgedGroup]) -> None:
     assert encode(1, 2, groups) == encode(1, 2, groups)
 
 
+GOLDEN = Path(__file__).resolve().parents[2] / "golden/replay"
+"""A log that was written before there were latents, options and parts."""
+OLD_LOG = "2f34e9f84c2d5a9626df8abb877f18e4e7385c5120d5159f0b5fd724c8a62bba"
+
+
+def old_groups() -> list[JudgedGroup]:
+    pixels = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
+    first = learned(Picture(pixels, np.arange(4, dtype=np.int32)))
+    rollouts = (
+        Rollout(7, PictureSampling(0.7, 1.5), first, Judgement("count right", 8.5, 1)),
+        Rollout(2**60, PictureSampling(), learned(Picture(255 - pixels)), Judgement("", None, 3)),
+    )
+    return [
+        JudgedGroup(1, 0, "counting", "single", "three red circles", 5, 0, 0, rollouts, ""),
+        JudgedGroup(1, 1, "counting", "single", "ö", 6, 0, 1, (), "task given up: x", "outside"),
+    ]
+
+
+def test_what_needs_no_further_columns_gives_the_bytes_of_old() -> None:
+    (path,) = GOLDEN.rglob("*.parquet")
+    assert encode(1, 3, old_groups()) == path.read_bytes()
+    assert [plain(g) for g in read_segment(path)] == [plain(g) for g in old_groups()]
+    assert log_digest(GOLDEN) == OLD_LOG
+
+
+@pytest.mark.parametrize(
+    ("output", "seen"),
+    [
+        (learned("a plan", a_picture := Picture(np.zeros((2, 2, 3), np.uint8))), True),
+        ((Part("call"), Part(a_picture, learned=False)), True),
+        (learned("the tool failed"), False),
+        ((), False),
+    ],
+)
+def test_an_overview_knows_which_rollouts_have_a_picture(
+    tmp_path: Path, output: Output, seen: bool
+) -> None:
+    rollout = Rollout(1, PictureSampling(steps=9), output, Judgement("", None, 0))
+    group = JudgedGroup(**{**vars(a_group()), "rollouts": (rollout,)})
+    path = write_segment(tmp_path, 1, 0, [group])
+    (back,) = groups_of(read_texts(path), path, lambda *_: a_picture)
+    assert (back.rollouts[0].picture is not None) == seen
+    assert [p.learned for p in back.rollouts[0].output] == [p.learned for p in output]
+    assert back.rollouts[0].sampling == rollout.sampling
+
+
 def test_a_score_that_is_not_a_number_stays_one(tmp_path: Path) -> None:
     group = a_group()
     nan = Judgement("?", float("nan"), 1)
-    rollout = Rollout(1, 1.0, float("inf"), group.rollouts[0].picture, nan)
+    rollout = Rollout(1, PictureSampling(1.0, float("inf")), group.rollouts[0].output, nan)
     path = write_segment(tmp_path, 1, 0, [JudgedGroup(**{**vars(group), "rollouts": (rollout,)})])
     (back,) = read_segment(path)
     assert str(back.rollouts[0].judgement.score) == "nan"
@@ -110,7 +186,7 @@ def test_a_score_that_is_not_a_number_stays_one(tmp_path: Path) -> None:
 
 def test_pixels_that_are_a_view_are_stored_as_seen(tmp_path: Path) -> None:
     pixels = np.arange(2 * 6 * 8 * 3, dtype=np.uint8).reshape(12, 8, 3)[::2, ::-1]
-    rollout = Rollout(1, 1.0, 1.0, Picture(pixels), Judgement("", None, 3))
+    rollout = Rollout(1, PictureSampling(), learned(Picture(pixels)), Judgement("", None, 3))
     group = JudgedGroup(**{**vars(a_group()), "rollouts": (rollout,)})
     (back,) = read_segment(write_segment(tmp_path, 1, 0, [group]))
     np.testing.assert_array_equal(back.rollouts[0].picture.pixels, pixels)
@@ -207,7 +283,7 @@ BAD = {
 
 @pytest.mark.parametrize("complaint", BAD)
 def test_a_picture_that_cannot_be_stored_is_named(tmp_path: Path, complaint: str) -> None:
-    rollout = Rollout(1, 1.0, 1.0, BAD[complaint], Judgement("", 1.0, 1))
+    rollout = Rollout(1, PictureSampling(), learned(BAD[complaint]), Judgement("", 1.0, 1))
     group = JudgedGroup(**{**vars(a_group(4)), "rollouts": (rollout,)})
     with pytest.raises(SegmentError, match=f"slice 3 of round 2.*group 4, rollout 0: {complaint}"):
         write_segment(tmp_path, 2, 3, [group])

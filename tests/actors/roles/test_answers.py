@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from actors.replay.records import Judgement
 from actors.roles.answers import ask, parse_judgement, parse_proposal, parse_rating
-from policies.interface import Context, Sampling
+from policies.interface import Context, TextSampling
 
 GOOD = (
     '{"analysis": "the circle is red", "score": 8}',
@@ -150,7 +150,7 @@ class Speaker:
         self.asked: list[list[tuple[int, int, float]]] = []
 
     def write(
-        self, contexts: Sequence[Context], sampling: Sequence[Sampling], seeds: Sequence[int]
+        self, contexts: Sequence[Context], sampling: Sequence[TextSampling], seeds: Sequence[int]
     ) -> list[str]:
         batch = [
             (int(str(c[0])), s, how.temperature) for c, s, how in zip(contexts, seeds, sampling)
@@ -162,7 +162,7 @@ class Speaker:
 def test_only_unparsable_rows_are_asked_again_and_warmer() -> None:
     speaker = Speaker([0, 2, 1, 9])
     answers = ask(
-        speaker.write, [(str(row),) for row in range(4)], Sampling(0.0),
+        speaker.write, [(str(row),) for row in range(4)], TextSampling(0.0),
         lambda row, attempt: 100 * row + attempt,
         lambda row, seed, text: None if not text else (seed, parse_rating(text)), attempts=3,
     )  # fmt: skip
@@ -176,7 +176,7 @@ def test_only_unparsable_rows_are_asked_again_and_warmer() -> None:
 
 def test_a_hotter_question_stays_as_hot() -> None:
     speaker = Speaker([1])
-    ask(speaker.write, [("0",)], Sampling(1.2), lambda _, attempt: attempt,
+    ask(speaker.write, [("0",)], TextSampling(1.2), lambda _, attempt: attempt,
         lambda _, __, text: parse_rating(text), attempts=5)  # fmt: skip
     assert [batch[0][2] for batch in speaker.asked] == [1.2, 1.2]
-    assert ask(speaker.write, [], Sampling(), lambda *_: 0, lambda *_: None, 3) == []
+    assert ask(speaker.write, [], TextSampling(), lambda *_: 0, lambda *_: None, 3) == []

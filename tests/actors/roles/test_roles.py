@@ -6,7 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,12 @@ import pytest
 import torch
 
 from actors.config import JudgeConfig, ProposerConfig, SolverConfig
-from actors.replay.records import JudgedGroup, Judgement, Proposal, Task
+from actors.replay.records import Drawing, JudgedGroup, Judgement, Proposal, Task
 from actors.roles.judge import Judge, combine, rejection_reason
 from actors.roles.proposer import Proposer
-from actors.roles.solver import Drawing, Solver
+from actors.roles.solver import Solver
 from actors.roles.templates import load_templates
-from policies.interface import Example, Picture
+from policies.interface import Example, Part, Picture, PictureSampling, learned
 from policies.seeds import generator
 from policies.tiny.policy import TinyPolicy
 from policies.tiny.vision import VisionConfig
@@ -60,7 +60,7 @@ def lesson(rng: np.random.Generator) -> Example:
         analysis, score = ANALYSES[int(rng.integers(3))]
         context = TINY.judge(category, prompt, picture)
         said = {"analysis": analysis, "score": score}
-    return Example(context, BROKEN if rng.random() < 0.25 else json.dumps(said), "caption")
+    return Example(context, learned(BROKEN if rng.random() < 0.25 else json.dumps(said)), "caption")
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def pupil() -> TinyPolicy:
     adam = torch.optim.AdamW(policy.module.parameters(), lr=1e-2)
     for _ in range(120):
         loss = policy.loss([lesson(rng) for _ in range(16)])["text"]
-        (loss.total / loss.tokens).backward()
+        (loss.total / loss.count).backward()
         adam.step()
         adam.zero_grad()
     policy.module.requires_grad_(False)
@@ -111,7 +111,7 @@ def everything(policy: TinyPolicy, index: int = 2) -> dict[str, str]:
         "rate": judge.rate(task, 5, PROMPTS),
         "answer": judge.answer(task, 5, [(drawings[0][0].picture, "what color ?")]),
         "caption": judge.caption(task, 5, [drawings[0][0].picture]),
-        "draw_each": solver.draw_each(task, 5, PROMPTS, 0.5),
+        "draw_each": solver.draw_each(task, 5, PROMPTS, PictureSampling(0.5)),
     }
     return {name: fingerprint(value) for name, value in made.items()}
 
@@ -187,7 +187,9 @@ def test_rollouts_take_turns_through_temperatures_and_guidance(pupil: TinyPolicy
             (1.0, 1.0), (0.5, 2.0), (1.0, 3.0), (0.5, 1.0)
         ]  # fmt: skip
         assert len({d.picture.pixels.tobytes() for d in group}) > 1
-    pictures = Solver(pupil, config, TINY).draw_each(Task(0, "evaluator", 0, 2), 0, PROMPTS, 1.0)
+    pictures = Solver(pupil, config, TINY).draw_each(
+        Task(0, "evaluator", 0, 2), 0, PROMPTS, PictureSampling()
+    )
     assert [p.pixels.shape for p in pictures] == [(16, 16, 3)] * 4
 
 
@@ -206,6 +208,18 @@ def test_judged_groups_say_who_drew_and_who_judged(pupil: TinyPolicy) -> None:
         assert (group.weight_version, group.judge_version, group.external) == (6, 0, "")
         assert [r.picture for r in group.rollouts] == [d.picture for d in own]
         assert [r.seed for r in group.rollouts] == [d.seed for d in own]
+
+
+def test_a_drawing_that_failed_is_not_judged_and_has_no_score(pupil: TinyPolicy) -> None:
+    drawings, plain = judged(pupil)
+    failed = replace(drawings[1][2], output=(Part("red", learned=True),))
+    changed = [[failed if d is drawings[1][2] else d for d in group] for group in drawings]
+    judge = Judge(pupil, JudgeConfig(temperature=1.0, max_tokens=16), TINY)
+    groups = judge.judge(Task(1, "judge", 0, 0), 0, proposals(6), changed)
+    assert groups[1].rollouts[2].judgement == Judgement("", None, 0)
+    assert groups[1].rollouts[2].picture is None and 2 not in groups[1].ranked()
+    assert all(len(group.rollouts) == 4 for group in groups)
+    assert groups[0].rollouts == plain[0].rollouts
 
 
 def test_a_group_is_accepted_for_its_best_score(pupil: TinyPolicy) -> None:
@@ -256,7 +270,9 @@ def test_ratings_answers_and_captions_come_one_a_row(pupil: TinyPolicy) -> None:
     task = Task(1, "judge", 0, 0)
     ratings = judge.rate(task, 0, PROMPTS)
     assert len(ratings) == 4 and any(r is not None and 5 <= r <= 9 for r in ratings)
-    picture = Solver(pupil, SolverConfig(), TINY).draw_each(task, 0, PROMPTS[:1], 1.0)[0]
+    picture = Solver(pupil, SolverConfig(), TINY).draw_each(
+        task, 0, PROMPTS[:1], PictureSampling()
+    )[0]
     assert len(judge.answer(task, 0, [(picture, "what color ?"), (picture, "a star ?")])) == 2
     assert len(judge.caption(task, 0, [picture] * 3)) == 3
     assert judge.rate(task, 0, []) == [] and judge.caption(task, 0, []) == []

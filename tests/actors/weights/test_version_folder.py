@@ -17,6 +17,7 @@ from actors.weights.digests import DigestMismatch, weights_digest
 from actors.weights.mapped import MappedWeights
 from actors.weights.store import UnknownVersion, WeightStoreActor, publish
 from actors.weights.version_folder import VersionDamaged, VersionFolder
+from policies.checks import bfloat16_bits
 from policies.config import TinyPolicyConfig
 from policies.tiny.checkpoint import seal
 from policies.tiny.policy import TinyPolicy
@@ -54,6 +55,19 @@ def test_what_was_written_is_read_and_is_a_public_checkpoint(folder: VersionFold
     assert weights_digest(TinyPolicy.from_pretrained(folder.path(2)).weights()) == weights_digest(
         weights(2)
     )
+
+
+def test_a_version_in_bfloat16_comes_back_as_it_was_published(folder: VersionFolder) -> None:
+    arrays = bfloat16_bits(weights(1))
+    folder.write(1, arrays, weights_digest(arrays))
+    write(folder, 2)
+    folder.write(1, arrays, weights_digest(arrays))
+    back, measured = folder.read(1)
+    assert {array.dtype for array in back.values()} == {np.dtype(np.uint16)}
+    assert measured == weights_digest(arrays) == weights_digest(back)
+    assert same(folder, 2)
+    exact = TinyPolicy.from_pretrained(folder.path(1)).weights()
+    assert weights_digest(bfloat16_bits(exact)) == measured
 
 
 def test_the_same_again_is_nothing_and_others_are_refused(folder: VersionFolder) -> None:

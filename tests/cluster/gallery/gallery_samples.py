@@ -18,12 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors.replay.records import JudgedGroup, Judgement, Rollout
-from actors.replay.segments import FORMAT, SCHEMA, encode, segment_path, write_segment
+from actors.replay.segment_format import SCHEMA
+from actors.replay.segments import FORMAT, encode, segment_path, write_segment
 from cluster.gallery import server
 from cluster.gallery.address import GalleryAddress
 from cluster.gallery.views import Gallery
 from cluster.recipes import recipe
-from policies.interface import Picture
+from policies.interface import Picture, PictureSampling, learned
 from tests.cluster.report import synthetic_run as synthetic
 from trainer.config import RunConfig
 
@@ -42,7 +43,8 @@ def plain_group(
     """Eight drawings in plain colours; number 3 is the best, number 5 has no score."""
     scores = [4.0, 5.0, 6.0, 9.0, 2.0, None, 8.0, 1.0]
     rollouts = tuple(
-        Rollout(10**17 + k, 1.0, 2.5, Picture(np.full((side, side, 3), 20 * k, np.uint8)),
+        Rollout(10**17 + k, PictureSampling(guidance=2.5),
+                learned(Picture(np.full((side, side, 3), 20 * k, np.uint8))),
                 Judgement(f"{text} {k}", score, 1))
         for k, score in enumerate(scores)
     )  # fmt: skip

@@ -21,7 +21,7 @@ from evaluation.config import EvaluationConfig
 from evaluation.measure import summary, version_file
 from evaluation.metrics import append_metrics
 from evaluation.suites import load_suite
-from policies.interface import PATTERNS, Picture
+from policies.interface import PATTERNS, Picture, PictureSampling, learned
 from policies.seeds import derive, generator
 from policies.tiny.world.language import CATEGORIES, corrupt, parse, sample_prompt
 from policies.tiny.world.questions import analysis, judge_score
@@ -127,4 +127,4 @@ def _rollout(text: str, skill: float, *key: int) -> Rollout:
     judgement = Judgement(analysis(prompt, verdicts), float(judge_score(verdicts)), 1)
     if rng.random() < 0.04:
         judgement = Judgement("", None, 3)
-    return Rollout(derive("rollout", *key), 1.0, 1.0, picture, judgement)
+    return Rollout(derive("rollout", *key), PictureSampling(), learned(picture), judgement)

@@ -8,7 +8,7 @@ from cluster.sizing import preflight
 from cluster.sizing.needs import Machine, Need, needs, waiting
 from policies.config import ConfigError, changed
 from policies.registry import checkpoint_folder, footprint
-from trainer.config import RunConfig
+from trainer.config import ConditionDropout, ReconstructionConfig, RunConfig
 
 PLENTY = 10**15
 
@@ -195,3 +195,11 @@ def test_adapters_are_refused_where_a_family_has_none(checkpoint: Path) -> None:
     run = changed(run, trainer=changed(run.trainer, lora_rank=8))
     with pytest.raises(ConfigError, match=r"^trainer\.lora_rank is 8: family tiny has no adapters"):
         check(run, 4, PLENTY, checkpoint)
+
+
+def test_what_a_family_cannot_do_is_refused_before_anything_starts(checkpoint: Path) -> None:
+    with pytest.raises(ConfigError, match=r"solver\.steps is 9: drawing by family tiny knows only"):
+        check(config(steps=9), 4, PLENTY, checkpoint)
+    mix = ReconstructionConfig(condition_dropout=ConditionDropout(text=0.1, features=0.3))
+    with pytest.raises(ConfigError, match=r"condition_dropout\.features is 0\.3: family tiny can"):
+        check(changed(RunConfig(), reconstruction=mix), 4, PLENTY, checkpoint)

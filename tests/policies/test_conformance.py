@@ -1,0 +1,64 @@
+"""The families that ship keep what `tests.policies.conformance` asks of every family."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from policies.interface import Context, PictureSampling, Segment, last_picture
+from policies.janus.policy import JanusPolicy
+from policies.tiny.policy import TinyPolicy
+from tests.policies import janus_examples, tiny
+from tests.policies.conformance import *  # noqa: F403 # the tests themselves
+from tests.policies.conformance import Family
+from tests.policies.janus import tiny_folder
+
+
+def write_tiny(folder: Path, seed: int) -> None:
+    tiny.small(seed, sharp=1).save_pretrained(folder)
+
+
+def sampled(
+    policy: TinyPolicy | JanusPolicy, contexts: Sequence[Context], seeds: Sequence[int]
+) -> list[tuple[Segment, np.ndarray]]:
+    how = [PictureSampling()] * len(seeds)
+    logits = policy.sample_codes(contexts, how, seeds, keep_logits=True).logits
+    found = []
+    for output, own in zip(policy.draw(contexts, how, seeds), logits, strict=True):
+        picture = last_picture(output)
+        shifted = own - own.max(-1, keepdims=True)
+        scores = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+        found.append((picture, scores[np.arange(len(own)), picture.codes]))
+    return found
+
+
+FAMILIES = [
+    Family(
+        policy=TinyPolicy,
+        write_folder=write_tiny,
+        prompts=("a red circle", "the blue square", 'the word " c a t " in red', "judge"),
+        unreadable=("a red Cirlce", "<image>", "</s>", "red \ud800"),
+        overlong="red " * 200,
+        picture=tiny.picture,
+        sampled=sampled,
+        sharp=5.0,
+        rate=1e-2,
+    ),
+    Family(
+        policy=JanusPolicy,
+        write_folder=tiny_folder,
+        prompts=("a red circle", "the cat sits", "ö→猫", "What is it?"),
+        unreadable=("a cat \ud800",),
+        overlong="cat " * 200,
+        picture=janus_examples.picture,
+        sampled=sampled,
+    ),
+]
+
+
+@pytest.fixture(scope="module", params=FAMILIES, ids=lambda family: family.policy.family)
+def family(request: pytest.FixtureRequest) -> Family:
+    return request.param
