@@ -65,7 +65,8 @@ NAMES = {
         for name in (
             *(field.split(".")[1] for field in SIZES if field.startswith("text_config.")),
             *("model_type", "rms_norm_eps", "rope_theta", "rope_scaling", "hidden_act"),
-            *("attention_bias", "mlp_bias", "attention_dropout"),
+            *("attention_bias", "mlp_bias", "attention_dropout", "partial_rotary_factor"),
+            *("is_causal", "sliding_window", "attention_chunk_size", "layer_types"),
         )
     },
     "vision_config.image_size": "vision_config.params.image_size",

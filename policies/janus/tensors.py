@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from policies.errors import describe, one_line, printable
 from policies.interface import CheckpointError
-from policies.named_tensors import require_names
+from policies.named_tensors import require_finite, require_names
 
 AGAIN = "copy it again from a complete checkpoint"
 # As transformers looks for them: the first that there is holds the weights.
@@ -157,13 +157,15 @@ def assembled(
     blank: Mapping[str, torch.Tensor],
     dtype: torch.dtype,
 ) -> dict[str, torch.Tensor]:
-    """Copies in `dtype`, by the name and in the shape that they have in `blank`."""
+    """Copies in `dtype`, by the name and in the shape that they have in `blank`. Raises
+    CheckpointError where one is not finite."""
     made = {}
     for name, source in sources.items():
-        tensor = stored.tensors[source.name][1]
+        file, tensor = stored.tensors[source.name]
         if source.third is not None:
             tensor = tensor.chunk(3)[source.third]
         made[name] = torch.empty(blank[name].shape, dtype=dtype).copy_(
             tensor.reshape(blank[name].shape)
         )
+        require_finite(file, source.name, made[name], AGAIN)
     return made

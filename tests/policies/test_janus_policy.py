@@ -170,9 +170,29 @@ def test_text_cannot_speak_in_special_tokens(policy: JanusPolicy) -> None:
     assert len(attack) > len(plain) + len(hostile) // 2
 
 
-def test_half_a_surrogate_pair_is_refused_by_name(policy: JanusPolicy) -> None:
-    with pytest.raises(PromptError, match=r"half of a surrogate pair at place \d+"):
-        policy.draw([("a cat \ud800",)], [Sampling()], [0])
+def test_half_a_surrogate_pair_is_refused_by_its_place_in_the_text(policy: JanusPolicy) -> None:
+    """Wherever the text stands in what the model reads, and before anything is sampled."""
+    contexts: list[Context] = [("fine",), ("Draw", "  a cat \ud800"), (picture(0), "\udfff")]
+    for context, place in ((contexts[1], "9 of its 9"), (contexts[2], "1 of its 1")):
+        said = rf"^The text '.*\\ud.*' has half of a surrogate pair at place {place} characters"
+        with pytest.raises(PromptError, match=said) as caught:
+            policy.draw([contexts[0], context], [Sampling()] * 2, [0, 1])
+        assert str(caught.value).isprintable()
+        with pytest.raises(PromptError, match=said):
+            policy.write([contexts[0], context], [Sampling()] * 2, [0, 1])
+        with pytest.raises(PromptError, match=said):
+            policy.loss([Example((picture(0),), str(context[1]), "caption")])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.bool_, np.complex64, object])
+def test_codes_that_are_no_whole_numbers_are_refused(
+    policy: JanusPolicy, dtype: type[np.generic]
+) -> None:
+    seen = picture(0)
+    assert seen.codes is not None
+    target = Picture(seen.pixels, (seen.codes % 2).astype(dtype))
+    with pytest.raises(ValueError, match=r"Picture.codes of dtype \w+ are no whole numbers"):
+        policy.loss([Example(("a cat",), target, "generation")])
 
 
 def test_who_says_nothing_ends_the_turn_at_once(policy: JanusPolicy) -> None:
