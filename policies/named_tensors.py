@@ -43,8 +43,7 @@ def require_tensors(where: str, found: Mapping[str, object], wanted: Mapping[str
 def require_finite(file: Path, name: str, tensor: torch.Tensor, fix: str) -> None:
     """Raises CheckpointError for NaN or infinite values, as found in `file`: a model with them
     answers everything alike. Reads the tensor once and needs no memory for it."""
-    low, high = tensor.aminmax()
-    if not (low.isfinite() and high.isfinite()):
+    if tensor.numel() and not all(end.isfinite() for end in tensor.aminmax()):
         raise CheckpointError(
             f"{file} has {printable(name)} with NaN or infinite values in {tensor.dtype}; {fix}."
         )

@@ -70,7 +70,8 @@ def read_small(folder: Path) -> Small:
 
 
 def load(folder: Path, dtype: torch.dtype = torch.float32) -> Loaded:
-    """The weights become `dtype`, whatever they were. Raises CheckpointError."""
+    """The checkpoint in `folder`, its weights in `dtype`, whatever they were. Raises
+    CheckpointError."""
     small = read_small(folder)
     with torch.device("meta"):  # shapes alone, until the files are seen to hold them
         net = JanusForConditionalGeneration(small.config)
@@ -85,8 +86,8 @@ def load(folder: Path, dtype: torch.dtype = torch.float32) -> Loaded:
 
 
 def save(folder: Path, loaded: Loaded) -> None:
-    """Writes transformers' layout; files that the folder has already are replaced. Raises
-    OSError."""
+    """Writes transformers' layout; of the files that the folder has already, those of a checkpoint
+    are replaced or removed. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
         save_torch_state_dict(loaded.net.state_dict(), folder, max_shard_size=SHARD)
@@ -119,7 +120,8 @@ def _read_config(file: Path) -> dict[str, Any]:
 
 
 def _rebuild_buffers(net: JanusForConditionalGeneration) -> None:
-    """What is in no file, because it follows from the configuration."""
+    """Puts the buffers, which no file holds because they follow from the configuration, into a net
+    that was built without memory."""
     text: Any = net.config.text_config
     net.model.language_model.rotary_emb = LlamaRotaryEmbedding(text)
     embeddings = net.model.vision_model.embeddings

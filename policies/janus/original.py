@@ -52,7 +52,7 @@ FIXED: dict[str, object] = {
     "gen_aligner_config.params.projector_type": "mlp_gelu",
     "gen_head_config.cls": "vision_head",
 }
-# Sizes that are told twice.
+# Sizes that are stated twice.
 SAME = {
     "aligner_config.params.input_dim": "vision_config.params.width",
     "gen_aligner_config.params.input_dim": "gen_vision_config.params.n_embed",
@@ -130,7 +130,7 @@ _THIRDS = {"q_proj": 0, "k_proj": 1, "v_proj": 2}
 
 
 def parse_config(file: Path, config: Mapping[str, Any]) -> Described:
-    """Raises CheckpointError."""
+    """What a config.json in DeepSeek's layout states. Raises CheckpointError."""
     for field, wanted in FIXED.items():
         if (value := _at(config, field)) != wanted:
             raise CheckpointError(
@@ -160,7 +160,8 @@ def _at(config: Any, path: str) -> Any:
 
 
 def sources(blank: Mapping[str, torch.Tensor]) -> dict[str, Source]:
-    """By transformers' name; `blank` has its shapes."""
+    """Where each tensor of transformers' net comes from, by its name there; `blank` is the state
+    dict of that net, for its shapes."""
     return {name: _source(name, tuple(tensor.shape)) for name, tensor in blank.items()}
 
 

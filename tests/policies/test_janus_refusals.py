@@ -69,6 +69,12 @@ def _without(mark: str) -> Damage:
     return change
 
 
+def _dropout(folder: Path) -> None:
+    described = json.loads((folder / TOKENIZER).read_text())
+    described["model"]["dropout"] = 0.5
+    (folder / TOKENIZER).write_text(json.dumps(described))
+
+
 def _tensors(change: Callable[[dict[str, torch.Tensor]], object]) -> Damage:
     def apply(folder: Path) -> None:
         tensors = load_file(folder / MODEL)
@@ -134,6 +140,7 @@ REFUSED: dict[str, tuple[Damage, str]] = {
     "chunks": (_config("text_config.attention_chunk_size", 8), "attention_chunk_size=8, but"),
     "layers": (_config("text_config.layer_types", ["sliding_attention"] * 2), "layer_types=['slid"),
     "part of rope": (_config("text_config.partial_rotary_factor", 0.5), "factor=0.5, but Janus"),
+    "at random": (_dropout, "tokenizer.json has model.dropout=0.5, which spells a text at random"),
     "bad tokenizer": (_write(TOKENIZER, b"{}"), "tokenizer.json is not a tokenizer"),
     **{f"no {mark}": (_without(mark), f"has no token {mark}") for mark in REQUIRED.values()},
     "long header": (_write(MODEL, (10**18).to_bytes(8, "little") + b"{}"), "truncated or damaged"),

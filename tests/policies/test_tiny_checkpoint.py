@@ -129,13 +129,13 @@ DAMAGE = {
     "flipped sum": (_flip("SHA256SUMS"), "is damaged (its checksum"),
 }
 SEALED = {
-    "not a number": (
+    "NaN weight": (
         _tensors(
             "model.safetensors", lambda t: t["lm_head.weight"].view(-1)[:1].fill_(float("nan"))
         ),
         "model.safetensors has lm_head.weight with NaN or infinite values",
     ),
-    "infinite": (
+    "infinite weight": (
         _tensors("vision.safetensors", lambda t: next(iter(t.values())).fill_(float("inf"))),
         "with NaN or infinite values in torch.float32",
     ),
