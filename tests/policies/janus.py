@@ -23,6 +23,7 @@ GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "janus_tiny"
 SIZE, VOCABULARY = 32, 320
 PREPROCESSOR = {
     "do_normalize": True,
+    "do_pad": True,
     "do_rescale": True,
     "do_resize": True,
     "image_mean": [0.5, 0.5, 0.5],

@@ -87,7 +87,7 @@ WRITTEN: tuple[tuple[str, dict[str, str], str], ...] = (
     ("DDS", {}, "RGBA"), ("DDS", {"pixel_format": "BC5"}, "RGB"),
     ("BLP", {}, "P"), ("BLP", {"blp_version": "BLP1"}, "P"), ("SPIDER", {}, "L"),
     *((kind, {}, mode) for kind in ("PNG", "TIFF", "WEBP") for mode in ("RGB", "RGBA", "L")),
-    *((kind, {}, "RGB") for kind in ("AVIF", "BMP", "DIB", "IM", "JPEG", "JPEG2000", "MPO", "PCX")),
+    *((kind, {}, "RGB") for kind in ("AVIF", "BMP", "DIB", "JPEG", "JPEG2000", "MPO", "PCX")),
     *((kind, {}, "RGB") for kind in ("ICO", "PPM", "QOI", "SGI", "TGA")),
     *((kind, {}, "P") for kind in ("GIF", "PNG")), ("MSP", {}, "1"), ("XBM", {}, "1"),
 )  # fmt: skip
