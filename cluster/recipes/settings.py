@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from policies.config import Section, no_field, no_section, sections_of
+from policies.config import Section, sections_of
+from policies.config_errors import no_field, no_section
 from policies.errors import ConfigError
 
 SectionT = TypeVar("SectionT", bound=Section)
