@@ -1,8 +1,8 @@
-"""What a run needs, compared with what is there, before anything starts.
+"""Compares what a run needs with what is there, before anything starts.
 
-Invariant: a run that would wait for ever, or die of a full disk after hours, is refused at once
-with one sentence that names every part of the need and a way out. So is one that names templates
-or a suite that there are not.
+Invariant: a run that would wait for ever, or fill its disk after hours, is refused at once in one
+sentence that names every part of the need and a way out. A run that names templates or a suite that
+do not exist is refused too.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ SAMPLING = ("proposer", "solver", "judge")
 
 
 def check(config: RunConfig, machine: Machine, free_bytes: float, checkpoint: Path) -> None:
-    """Raises ConfigError for a run that cannot come to its end here, CheckpointError for a model
-    that does not say how large it is."""
+    """Raises ConfigError if the run cannot finish on this machine, and CheckpointError if the
+    model's size cannot be read from its checkpoint. `free_bytes` is what the run folder may
+    take."""
     _check_names(config)
     _check_checkpoint(config, checkpoint)
     size = footprint(config.policy)
@@ -42,7 +43,7 @@ def check(config: RunConfig, machine: Machine, free_bytes: float, checkpoint: Pa
 
 
 def check_measuring(config: RunConfig, machine: Machine, checkpoint: Path) -> None:
-    """Raises ConfigError where a checkpoint cannot be measured on its own; nothing is trained."""
+    """Raises ConfigError if a checkpoint cannot be measured here; nothing is trained."""
     _check_names(config)
     _check_checkpoint(config, checkpoint)
     _check_family(config, footprint(config.policy))
@@ -52,12 +53,12 @@ def check_measuring(config: RunConfig, machine: Machine, checkpoint: Path) -> No
 
 
 def this_machine() -> Machine:
-    """What Ray will count here."""
+    """Returns the CPUs and GPUs that a Ray started on this machine would count."""
     return Machine(machine_cpus(), float(torch.cuda.device_count()))
 
 
 def machine_cpus() -> float:
-    """The processors, or fewer where a container is held to fewer."""
+    """Returns the number of processors, or the container's limit if that is lower."""
     cpus = float(os.cpu_count() or 1)
     limit = Path("/sys/fs/cgroup/cpu.max")
     if limit.exists():
