@@ -1,8 +1,8 @@
-"""The published weight versions on the disk: a public checkpoint each, and its digest beside it.
+"""The published weight versions on disk: each a public checkpoint with its digest beside it.
 
-Invariant: a folder such as `00007` is whole and durable, and its weights hash to what its digest
-file says, which is written last. Version 0 is the policy that the run started from, wherever that
-lies.
+Invariant: a folder such as `00007` that has its digest file is whole and durable, and its weights
+hash to that digest, which is written last. Version 0 is the policy that the run started from,
+wherever that lies.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ DIGEST = "digest.txt"
 
 
 class VersionDamaged(UserError, ValueError):
-    """A version on the disk that is not what was published; the message names its folder."""
+    """A version on disk is not what was published; the message names its folder."""
 
 
 class VersionFolder:
@@ -39,7 +39,7 @@ class VersionFolder:
         self._base = base
 
     def opened(self) -> None:
-        """The weight store starts with what is here."""
+        """Notes in the run's events that a weight store started."""
         note_start(self.folder.parent, "weight store")
 
     def path(self, version: int) -> StoragePath:
@@ -51,7 +51,8 @@ class VersionFolder:
         return [0, *sorted(n for n in numbers if storage.is_whole(self.path(n), DIGEST))]
 
     def read(self, version: int) -> tuple[dict[str, np.ndarray], str]:
-        """Its weights and their digest. Raises VersionDamaged if they are not what was published."""
+        """Returns the version's arrays and digest. Raises VersionDamaged if they are not as
+        published."""
         if version == 0:
             weights = load_policy(self._base).weights()
             return weights, weights_digest(weights)
@@ -68,8 +69,8 @@ class VersionFolder:
         return weights, measured
 
     def write(self, version: int, weights: Mapping[str, np.ndarray], measured: str) -> None:
-        """Durable when it returns; `measured` is their digest. The same weights again are a no-op.
-        Raises DigestMismatch for others than those that are there, and OSError."""
+        """Stores the version durably; `measured` is its digest. The same weights again are a no-op.
+        Raises DigestMismatch if the folder holds other weights, or OSError."""
         if version == 0:
             return
         path = self.path(version)
@@ -81,7 +82,7 @@ class VersionFolder:
                 )
             storage.sync(path.parent)  # who made it may have died before that
             return
-        token = f".{secrets.token_hex(4)}"  # two writers differ
+        token = f".{secrets.token_hex(4)}"  # so that two writers never share a folder
         with sealed_folder.making(path, token, DIGEST, f"{measured}\n".encode()) as local:
             self._policy.load_weights(weights)
             self._policy.save_pretrained(local)

@@ -1,7 +1,7 @@
-"""Whether a run in chaos ended as the same run in peace.
+"""Compares a run that was disturbed with the same run undisturbed.
 
-Invariant: everything that a run leaves behind for others is compared by its bytes: the replay log,
-the final weights, and the journal of training, whose steps say what was learned and how often.
+Invariant: everything that a run leaves for others is compared byte by byte: the replay log, the
+final weights, and the training journal, whose steps say what was learned and how often.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class Comparison:
 
 
 def compare(config: RunConfig, calm: Outcome, outcome: Outcome) -> Comparison:
-    """Raises SegmentError or VersionDamaged for a run that left something damaged."""
+    """Compares two finished runs. Raises SegmentError or VersionDamaged if one left damaged
+    files."""
     return Comparison(remains(config, calm.folder), remains(config, outcome.folder), calm, outcome)
 
 
@@ -54,7 +55,7 @@ def remains(config: RunConfig, folder: Path) -> Remains:
 
 
 def table(verdict: Comparison) -> Iterator[str]:
-    """Lines for a person: each kill and when its place was filled again, then what is the same."""
+    """Yields lines of text: each kill and when it was replaced, then what is the same."""
     told = events.read(verdict.outcome.folder)
     began = min(event["at"] for event in told)
     yield f"{'killed':<22}{'process':>9}{'at s':>8}{'back after s':>14}"
@@ -92,6 +93,6 @@ def _name(kill: Kill) -> str:
 
 
 def _back(kill: Kill, told: list[dict[str, Any]]) -> float | None:
-    """Seconds until an actor of the victim's name told of its start."""
+    """Returns the seconds until an actor with the victim's name started again; None if none did."""
     later = (e["at"] for e in told if e["who"] == kill.victim.who and e["what"] == events.STARTED)
     return min((at - kill.at for at in later if at > kill.at), default=None)

@@ -1,4 +1,4 @@
-"""The dashboard as Grafana reads it, and where it is put.
+"""Builds the dashboard as Grafana reads it, and writes it to disk.
 
 Invariant: the JSON follows from the table of panels alone. It has the variables that the Ray
 dashboard sets on what it embeds (datasource and SessionName), so that it can be shown there.
@@ -25,14 +25,15 @@ SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
 
 class DashboardError(UserError):
-    """A folder that does not take the dashboard; the message names it."""
+    """The dashboard cannot be written into the folder; the message names it."""
 
 
 def write(folder: Path) -> list[Path]:
-    """Puts the dashboard and the alert rules into `folder`. Raises DashboardError.
+    """Writes the dashboard and the alert rules into `folder`; returns their paths. Raises
+    DashboardError.
 
-    A Ray dashboard shows Grafana's dashboards by the names that Ray itself generated. Where `folder`
-    holds those, ours takes the place of Ray Data's, which a run does not use.
+    The Ray dashboard finds Grafana's dashboards by names that Ray itself generated. If `folder`
+    holds those files, ours replaces the one of Ray Data, which a run does not use.
     """
     place, uid = folder / FILE, "unicornRay"
     try:

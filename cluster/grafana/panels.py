@@ -1,8 +1,8 @@
-"""What the dashboard shows: a table of panels with their queries.
+"""The dashboard's panels and their queries, as one table.
 
-Invariant: a query stands series of dead workers. Ray goes on exporting a dead worker's counters,
-whose rates are zero, and drops its gauges; so counters are read as rates, summed, and gauges are
-read as a maximum. Names come from actors.metrics.catalog, so a metric that is renamed is renamed here.
+Invariant: queries tolerate series of dead workers. Ray goes on exporting a dead worker's counters,
+whose rates are zero, and drops its gauges; so counters are read as summed rates and gauges as a
+maximum. Metric names come from actors.metrics.catalog, so a renamed metric is renamed here too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from actors.metrics import catalog
 from actors.metrics.catalog import Metric
 
 WINDOW = "2m"
-"""Ray reports every 10 s and Prometheus scrapes as often: a rate over less is mostly noise."""
+"""Ray reports every 10 s and Prometheus scrapes as often: over less, a rate is mostly noise."""
 RUN = 'SessionName=~"$SessionName",run=~"$run"'
 
 
@@ -40,7 +40,7 @@ class Row:
 
 
 def series(metric: Metric, which: str = "", suffix: str = "") -> str:
-    """All of a metric's series that the dashboard's variables choose."""
+    """Returns the selector of the metric's series that the dashboard's variables choose."""
     return f"{metric.exported}{suffix}{{{RUN}{',' if which else ''}{which}}}"
 
 
@@ -57,12 +57,13 @@ def panel(title: str, unit: str, help: str, *queries: tuple[str, str]) -> Panel:
 
 
 def now(title: str, unit: str, help: str, expr: str) -> Panel:
-    """One number."""
+    """Returns a panel that shows one number."""
     return Panel(title, unit, help, (Query(expr, "{{run}}"),), "stat")
 
 
 def scores(title: str, unit: str, help: str, which: str, category: str = "all") -> Panel:
-    """Numbers of metrics.jsonl; `which` and `category` are regular expressions."""
+    """Returns a panel of scores from metrics.jsonl; `which` and `category` are regular
+    expressions."""
     chosen = f'score=~"{which}",category=~"{category}"'
     legend = "{{score}}" if category == "all" else "{{category}}"
     return panel(title, unit, help, (latest(catalog.SCORE, "score, category", chosen), legend))
