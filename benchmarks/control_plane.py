@@ -1,7 +1,8 @@
-"""The control plane alone: how busy it keeps replicas whose work is to sleep.
+"""How busy the control plane keeps replicas whose only work is to sleep.
 
-Invariant: the pool is the real one. By simulation, time jumps and what counts is the processor time
-that the driver takes for a task; with real actors, it is how much of their time they sleep.
+Invariant: the pool is the real one. In the simulation time jumps, and the driver's processor time
+for a task is measured; with real actors, the share of time that they sleep.
+
 `python -m benchmarks.control_plane [--actors N] [--replicas N --tasks N]`
 """
 
@@ -38,7 +39,7 @@ def main() -> None:
 
 
 async def work(pool: Pool, tasks: int) -> None:
-    """As the main loop hands out its slices: no more at a time than twice what can be in flight."""
+    """Runs the tasks as the main loop does: at most twice as many at a time as can be in flight."""
     room = asyncio.Semaphore(2 * CONFIG.tasks_in_flight * pool.replicas)
 
     async def one(index: int) -> None:
@@ -72,7 +73,7 @@ def simulate(replicas: int, tasks: int) -> None:
 
 
 class Sleeper:
-    """A replica whose work is to sleep."""
+    """A replica whose only work is to sleep."""
 
     def ready(self) -> bool:
         return True

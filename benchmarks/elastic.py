@@ -1,8 +1,10 @@
 """How Solvers follow their work over the nodes of a cluster: a timeline, and a picture of it.
 
 Invariant: the cluster is a real Ray of several nodes with the real autoscaler on this machine (see
-tests/cluster/session/fake_cluster.py), and the run a real one; nothing is added up that was not seen.
-`python -m benchmarks.elastic --out FOLDER` writes timeline.html and prints when nodes came and went.
+tests/cluster/session/fake_cluster.py), and the run is a real one; only observed events are shown.
+
+`python -m benchmarks.elastic --out FOLDER` writes timeline.html and prints when nodes came and
+went.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ class Timeline:
         self.node_of: dict[int, int] = {}
 
     def look(self) -> int:
-        """Notes what there is now; gives the number of nodes."""
+        """Notes which nodes and Solvers there are now; returns the number of nodes."""
         now, raylets = time.time() - self.began, self.cluster.raylets()
         for pid in raylets:
             self.came.setdefault(pid, now)
@@ -65,7 +67,8 @@ class Timeline:
         return [*points, (self.nodes[-1][0], points[-1][1])]
 
     def delays(self) -> list[tuple[str, float, float]]:
-        """Of each Solver on a node that came later: the node's coming, and the Solver's start."""
+        """Returns, for each Solver on a node that came later, when its node came and when it
+        started."""
         found = []
         for event in self.solvers():
             came = self.came.get(self.node_of.get(event["pid"], 0), 0.0)

@@ -1,10 +1,10 @@
-"""What it costs that a run can be watched: Solvers with metrics on and off, side by side.
+"""What metrics cost: Solvers with metrics on and off, side by side.
 
-Invariant: both sides do the same tasks with the same weights, in a Ray of their own each; both are
-up all the time and work in turns, so that whatever else the machine does disturbs both. On is what a
-run does by itself, with its page of metrics read every 10 s as Prometheus would; off is a Ray that
-collects none. Beside images a second stand images a processor second, of all processes of that Ray
-together, which a busy machine disturbs least; a burst is longer than a report and a scrape.
+Invariant: both sides do the same tasks with the same weights, each in a Ray of its own. Both are up
+all the time and work in turns, so that the rest of the machine disturbs both alike. "On" is what a
+run does by default, with its metrics page read every 10 s as by Prometheus; "off" is a Ray that
+collects none. Beside images a second, it counts images a processor second over all processes of
+that Ray, which a busy machine disturbs least. A burst is longer than a report and a scrape.
 
     python -m benchmarks.metrics [--pairs 8] [--tasks 40]
 """
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def start(name: str, tasks: int) -> subprocess.Popen[str]:
-    """Ray reads its settings when it is imported, so a side is a process."""
+    """Starts a side as a process, because Ray reads its settings when it is imported."""
     command = [sys.executable, "-m", "benchmarks.metrics", f"--side={name}", f"--tasks={tasks}"]
     settings = {
         "RAY_enable_metrics_collection": str(int(name == "on")), "RAY_AUTH_MODE": "disabled",
@@ -64,7 +64,7 @@ def start(name: str, tasks: int) -> subprocess.Popen[str]:
         command, env={**os.environ, **settings}, text=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    burst(side)  # loads the weights; what starts with Ray has started
+    burst(side)  # loads the weights and lets Ray finish its start
     return side
 
 
@@ -81,7 +81,7 @@ def burst(side: subprocess.Popen[str]) -> Row:
 
 
 def one_side(on: bool, tasks: int) -> None:
-    """A burst for each line that comes."""
+    """Runs a burst for each line on stdin."""
     import ray
 
     folder = tempfile.mkdtemp(prefix="ur-")
@@ -137,7 +137,7 @@ def scrape(port: int) -> None:
 
 
 def processor_seconds() -> float:
-    """Of this process and all that descend from it, which is all of its Ray."""
+    """Returns the processor seconds of this process and its descendants, which include its Ray."""
     children, used = defaultdict(list), {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
@@ -154,7 +154,7 @@ def processor_seconds() -> float:
 
 
 def report(found: dict[str, list[Row]]) -> bool:
-    """Says the figures; whether the target is missed."""
+    """Prints the figures; returns whether the target is missed."""
     print(f"{'images a':14}{'off':>10}{'on':>10}{'on/off':>10}{'of pairs':>18}")
     for name in ("seconds", "cpu seconds"):
         off, on = ([row["images"] / row[name] for row in found[side]] for side in ("off", "on"))

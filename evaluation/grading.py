@@ -92,7 +92,8 @@ def grade_scenes(
 
 
 def outcomes(drawn: Sequence[Drawn], seen: Sequence[Seen]) -> dict[str, list[float]]:
-    """What the scores are means of, in the order of the prompts: from 0 to 1 each."""
+    """Returns the values, 0 to 1 each and in the order of the prompts, whose means are the
+    scores."""
     asked = [each.marks for each in drawn if each.marks]
     return {
         "drawing/all_right": [float(each.verdict.right) for each in drawn],
