@@ -3,8 +3,7 @@
 Invariant: the cluster is a real Ray of several nodes with the real autoscaler on this machine (see
 tests/cluster/session/fake_cluster.py), and the run is a real one; only observed events are shown.
 
-`python -m benchmarks.elastic --out FOLDER` writes timeline.html and prints when nodes came and
-went.
+`python -m benchmarks.elastic --out FOLDER` writes timeline.html and prints when nodes came.
 """
 
 from __future__ import annotations
@@ -55,8 +54,8 @@ class Timeline:
         return len(raylets)
 
     def solvers(self) -> list[dict[str, Any]]:
-        told = events.read(self.run)
-        return [e for e in told if e["what"] == "started" and e["who"].startswith("solver")]
+        recorded = events.read(self.run)
+        return [e for e in recorded if e["what"] == "started" and e["who"].startswith("solver")]
 
     def wanted(self) -> list[tuple[float, float]]:
         points = [(0.0, 1.0)]
@@ -67,8 +66,7 @@ class Timeline:
         return [*points, (self.nodes[-1][0], points[-1][1])]
 
     def delays(self) -> list[tuple[str, float, float]]:
-        """Returns, for each Solver on a node that came later, when its node came and when it
-        started."""
+        """Returns each Solver on a later node, with the times of its node's and its own start."""
         found = []
         for event in self.solvers():
             came = self.came.get(self.node_of.get(event["pid"], 0), 0.0)
@@ -102,7 +100,7 @@ def main() -> None:
     print(f"the last node without work was gone at {timeline.nodes[-1][0]:.0f} s")
     series = {"nodes": timeline.nodes, "Solvers wanted": timeline.wanted()}
     chart = report_charts.lines(series, "seconds", "how many")
-    style = (ROOT / "cluster" / "report.css").read_text()
+    style = (ROOT / "cluster" / "report" / "report.css").read_text()
     (out / "timeline.html").write_text(f"<style>{style}</style><figure>{chart}</figure>")
 
 

@@ -158,8 +158,7 @@ def script(policy: JanusPolicy, net: Any, batch: int) -> Callable[[], object]:
 
 
 def products(net: Any, batch: int, size: Size) -> Callable[[], object]:
-    """Returns every multiply-add of the layers and heads for each new token, which every sampler
-    needs."""
+    """Returns every multiply-add that each new token takes in layers and heads."""
     model, rows = net.model, 2 * batch
     used = (*model.language_model.layers, model.generation_head, model.generation_aligner)
     linear = [w for part in used for w in part.parameters() if w.ndim == 2]

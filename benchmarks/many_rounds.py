@@ -66,8 +66,7 @@ def watched(folder: Path, rounds: int) -> dict[str, list[Look]]:
 
 
 def processes(home: Path, driver: int) -> dict[str, int]:
-    """Returns the newest process of each actor in events.jsonl, and those of the driver's own
-    Ray."""
+    """Returns each actor's newest process in events.jsonl, and those of the driver's own Ray."""
     found = {e["who"]: int(e["pid"]) for e in events.read(home) if e["what"] == events.STARTED}
     for child in Path(f"/proc/{driver}/task/{driver}/children").read_text().split():
         with suppress(OSError):
@@ -93,7 +92,8 @@ def report(looks: dict[str, list[Look]], rounds: int) -> int:
     """Prints a row for each process; returns 1 if one of them grew by more than ALLOWED."""
     grew = False
     print(
-        f"{'process':34} {'MiB first':>10} {'last':>7} {'ratio':>6}   {'files first':>11} {'last':>5}"
+        f"{'process':34} {'MiB first':>10} {'last':>7} {'ratio':>6}   "
+        f"{'files first':>11} {'last':>5}"
     )
     for who, seen in sorted(looks.items()):
         first = [look for look in seen if look[0] <= rounds / 3]

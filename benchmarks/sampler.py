@@ -103,8 +103,7 @@ def generate(policy: TinyPolicy, rows: list[Row]) -> Callable[[], Tensor]:
 
 
 def products(policy: TinyPolicy, rows: list[Row]) -> Callable[[], None]:
-    """Returns every multiply-add of our sampler as plain products of the same shapes, nothing
-    else."""
+    """Returns every multiply-add of our sampler as plain products of the same shapes."""
     model, config = policy.module, policy.module.config
     longest, count = max(len(row.context) for row in rows), len(rows)
     linear = [w for layer in model.layers for w in layer.parameters() if w.ndim == 2]

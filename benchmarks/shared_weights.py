@@ -181,7 +181,7 @@ def report(name: str, rows: list[dict[str, float]]) -> None:
 
 
 @contextmanager
-def own_ray(megabytes: int, cpus: int) -> Iterator[None]:
+def started_ray(megabytes: int, cpus: int) -> Iterator[None]:
     """Starts a Ray with room for the kept versions, one being published, and one on its way out."""
     folder = tempfile.mkdtemp(prefix="ur-")
     ray.init(address="local", num_cpus=cpus, include_dashboard=False,
@@ -200,7 +200,7 @@ def seconds(megabytes: int, replicas: int, folder: str) -> bool:
         f"{megabytes} MiB in {ARRAYS} float32 arrays: seconds until {replicas} replicas have them"
     )
     print("way        version  fresh copy     publish  all loaded       ratio")
-    with own_ray(megabytes, replicas), tempfile.TemporaryDirectory(dir=folder) as disk:
+    with started_ray(megabytes, replicas), tempfile.TemporaryDirectory(dir=folder) as disk:
         ratio = reach("memory", WeightStoreActor.remote(KEPT), replicas, megabytes)
         reach("disk first", WeightStoreActor.remote(KEPT, Disk(disk)), replicas, megabytes)
     met = "met" if ratio <= TARGET_COPIES else "MISSED"
@@ -213,7 +213,7 @@ def seconds(megabytes: int, replicas: int, folder: str) -> bool:
 
 def memory(megabytes: int, replicas: int) -> bool:
     """Returns whether the target is met."""
-    with own_ray(megabytes, replicas):
+    with started_ray(megabytes, replicas):
         store, free = WeightStoreActor.remote(KEPT), ray.available_resources()
         publish(noise(megabytes), 1, store, PATIENCE, PATIENCE)
         time.sleep(2)  # the object store reports its use once a second

@@ -231,7 +231,7 @@ def _selfplay(config: RunConfig, address: GalleryAddress | None) -> None:
     # Workers have working directories of their own.
     folder = run_folder(config).absolute()
     with (
-        driving(folder, progress.told),
+        driving(folder, progress.note),
         loggers.following(folder, config.name, config.loggers),
         ray_session.connected(),
     ):

@@ -17,19 +17,18 @@ REFUSED = 2
 
 
 def sentences(error: BaseException) -> list[str]:
-    """Returns one sentence for each thing to fix; empty if the error, or a part of it, is a
-    defect."""
+    """Returns a sentence for each thing to fix; none if a part of the error is a defect."""
     if isinstance(error, BaseExceptionGroup):
-        parts = [sentences(each) for each in error.exceptions]
+        found = [sentences(each) for each in error.exceptions]
         # Flows that fail for the same reason report it once.
-        return _once(parts) if all(parts) else []
+        return _once(found) if all(found) else []
     if failures := _of_workers(error):
         # One rank's error explains why the other ranks lost their connection to it.
         return _once([sentences(each) for each in failures])
-    return [message_of(error)] if _mendable(error) else []
+    return [message_of(error)] if _is_fixable(error) else []
 
 
-def _mendable(error: BaseException | None) -> bool:
+def _is_fixable(error: BaseException | None) -> bool:
     """Returns whether the error, or an error that caused it, is a UserError."""
     while error is not None:
         if isinstance(error, UserError):
@@ -39,12 +38,11 @@ def _mendable(error: BaseException | None) -> bool:
 
 
 def _of_workers(error: BaseException) -> list[BaseException]:
-    """Returns what the ranks of a Ray Train run raised, without the wrapper that Ray puts around
-    each."""
+    """Returns what the ranks of a Ray Train run raised, without Ray's wrapper around each."""
     failures = getattr(error, "worker_failures", None)
     found = list(failures.values()) if isinstance(failures, Mapping) else []
     return [getattr(each, "_base_exc", each) for each in found]
 
 
-def _once(parts: list[list[str]]) -> list[str]:
-    return list(dict.fromkeys(sentence for part in parts for sentence in part))
+def _once(found: list[list[str]]) -> list[str]:
+    return list(dict.fromkeys(sentence for part in found for sentence in part))

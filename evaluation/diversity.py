@@ -39,8 +39,7 @@ def distinct(tokens: Sequence[Sequence[str]], n: int) -> float:
 
 
 def self_similarity(tokens: Sequence[Sequence[str]], *key: int | str) -> float:
-    """Returns the mean Jaccard index of up to `PAIRS` pairs of token sets; 0 for fewer than 2
-    prompts."""
+    """Returns the mean Jaccard index of up to `PAIRS` pairs of token sets; 0 without pairs."""
     sets = [set(row) for row in tokens]
     pairs = _pairs(len(sets), *key)
     return sum(jaccard(sets[i], sets[j]) for i, j in pairs) / len(pairs) if pairs else 0.0
@@ -51,8 +50,7 @@ def jaccard(a: set[str], b: set[str]) -> float:
 
 
 def _pairs(count: int, *key: int | str) -> list[tuple[int, int]]:
-    """Returns all pairs if there are at most `PAIRS`, otherwise `PAIRS` random ones drawn by
-    `key`."""
+    """Returns all pairs, or `PAIRS` random ones seeded by `key` if there are more."""
     if count * (count - 1) // 2 <= PAIRS:
         return [(i, j) for j in range(count) for i in range(j)]
     rng = generator("diversity", *key)

@@ -92,8 +92,7 @@ def grade_scenes(
 
 
 def outcomes(drawn: Sequence[Drawn], seen: Sequence[Seen]) -> dict[str, list[float]]:
-    """Returns the values, 0 to 1 each and in the order of the prompts, whose means are the
-    scores."""
+    """Returns the values (0 to 1, in the order of the prompts) whose means are the scores."""
     asked = [each.marks for each in drawn if each.marks]
     return {
         "drawing/all_right": [float(each.verdict.right) for each in drawn],
@@ -134,8 +133,7 @@ def sample(each: Drawn) -> dict[str, object]:
 
 
 def _marks(suite: Suite, prompts: Sequence[str], answers: Sequence[str]) -> list[tuple[float, ...]]:
-    """Returns the marks of each prompt's questions. Raises ValueError unless each has one
-    answer."""
+    """Returns each prompt's marks. Raises ValueError unless each question has an answer."""
     asked = [suite.questions(prompt) for prompt in prompts]
     if sum(map(len, asked)) != len(answers):
         raise ValueError(f"{len(answers)} answers came to {sum(map(len, asked))} questions.")

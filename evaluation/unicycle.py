@@ -103,8 +103,7 @@ def normalise_answer(text: str) -> str:
 
 
 def words(text: str) -> list[str]:
-    """Returns the lower-case words of `text`; punctuation inside a word is dropped, not split
-    at."""
+    """Returns the lower-case words of `text`; punctuation is dropped and splits no word."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     kept = ("".join(c for c in word if not _ignored(c)) for word in folded.split())
     return [word for word in kept if word]

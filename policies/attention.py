@@ -42,9 +42,8 @@ def block_of(k: Tensor, v: Tensor, rows: Tensor, slots: int) -> Tensor:
 
 
 def tables(cos: Tensor, sin: Tensor, heads: int, kv_heads: int) -> tuple[Tensor, Tensor]:
-    """Returns cos and sin tables [slots, heads + 2 * kv_heads, head_dim], with which `rotate` turns
-    q and k, scales q for the scores and leaves v, all at once. `cos` and signed `sin` are [slots,
-    head_dim]."""
+    """Returns tables of cos and signed sin, [slots, heads + 2 * kv_heads, head_dim], from those of
+    one head: `rotate` then turns q and k, scales q for its scores and leaves v as it is."""
     shape = (len(cos), heads + 2 * kv_heads, cos.shape[1])
     all_cos, all_sin = cos.new_ones(shape), cos.new_zeros(shape)
     turned = heads + kv_heads
@@ -68,8 +67,7 @@ class KeyValues:
 
     def keep(self, rows: Tensor) -> None:
         """Keeps only these rows (int64 [rows kept])."""
-        # one layer at a time, because a copy of all may not fit in memory
-        for layer, block in enumerate(self.blocks):
+        for layer, block in enumerate(self.blocks):  # one at a time: a copy of all may not fit
             self.blocks[layer] = block[:, :, rows]
         self.bias = self.bias.unflatten(0, (self.kv_heads, -1))[:, rows].flatten(0, 1)
 
@@ -86,9 +84,7 @@ class KeyValues:
         bias = self.bias[..., : slot + 1]
         if q.dtype is torch.float32:
             mixed = torch.bmm(torch.baddbmm(bias, q, keys.transpose(1, 2)).softmax(-1), values)
-        # half precision would round scores between the products; the fused kernel takes 4
-        # dimensions
-        else:
+        else:  # the fused kernel (4 dimensions) does not round half-precision scores in between
             q, keys, values, bias = (p.unsqueeze(1) for p in (q, keys, values, bias))
             mixed = F.scaled_dot_product_attention(q, keys, values, bias, scale=1.0).squeeze(1)
         return mixed.view(kv, rows, -1).transpose(0, 1).reshape(rows, -1)

@@ -33,8 +33,7 @@ class ReplayConflict(UserError, ValueError):
 
 
 class ReplayUnwritable(UserError, RuntimeError):
-    """The log's folder takes no writes: the request is not acknowledged, and nothing stored is
-    lost."""
+    """The log's folder takes no writes: the request is not acknowledged, but nothing is lost."""
 
 
 class ReplayFull(ReplayUnwritable):
@@ -75,8 +74,7 @@ class ReplayBuffer:
         return True
 
     def close_round(self, round_: int, slices: int) -> None:
-        """Records durably that the round has exactly `slices` slices. Raises ReplayConflict unless
-        all of them are there."""
+        """Ends a round durably. Raises ReplayConflict unless it has exactly `slices` slices."""
         missing = self.missing(round_, slices)
         beyond = [index for index in self._slices.get(round_, {}) if index >= slices]
         end = self._closed.get(round_, slices)
@@ -100,8 +98,7 @@ class ReplayBuffer:
         return [index for index in range(slices) if index not in there]
 
     def read(self, round_: int, start: int, limit: int) -> Slices:
-        """Returns up to `limit` (index, groups) pairs from slice `start` on, up to the first
-        gap."""
+        """Returns up to `limit` (index, groups) from slice `start` on, up to the first gap."""
         there = self._slices.get(round_, {})
         run = []
         for index in range(start, start + limit):
@@ -132,8 +129,7 @@ class ReplayBuffer:
         }
 
     def held(self, round_: int = 0, start: int = 0) -> tuple[int, int]:
-        """Returns the groups and the bytes from slice `start` of `round_` on, later rounds
-        included."""
+        """Returns the groups and bytes from slice `start` of `round_` on, with later rounds."""
         there = [
             one
             for number, slices in list(self._slices.items())
@@ -143,8 +139,7 @@ class ReplayBuffer:
         return sum(one.accepted + one.rejected for one in there), sum(one.size for one in there)
 
     def _count(self, round_: int) -> dict[str, int | None]:
-        # a copy, because an append may run beside this
-        stored = list(self._slices.get(round_, {}).values())
+        stored = list(self._slices.get(round_, {}).values())  # a copy: appends may run meanwhile
         return {
             "slices": len(stored),
             "accepted": sum(one.accepted for one in stored),
@@ -199,8 +194,7 @@ def _unwritable(folder: StoragePath, need: int, what: str, error: OSError) -> Re
 
 
 class ReplayService:
-    """The log as an async actor: file work in threads, one append at a time, waits with a
-    deadline."""
+    """The log as an async actor: file work in threads, one append at a time, bounded waits."""
 
     def __init__(self, folder: str) -> None:
         run = parse_path(folder).parent

@@ -33,9 +33,8 @@ class Stored:
 
 
 class ReplayIndex:
-    """`slices` by round and index, `closed` (number of slices) by round. Of the other files, those
-    that are `torn`, those `set_aside` as torn before, and those `ignored`; and all `folders` with
-    files."""
+    """`slices` by round and index, `closed` (number of slices) by round. The other files: `torn`,
+    `set_aside` as torn before, and `ignored`; and all `folders`."""
 
     def __init__(self, folder: StoragePath) -> None:
         self.slices: dict[int, dict[int, Stored]] = {}

@@ -38,8 +38,7 @@ class ReplayMeter:
                     )
 
     def read(self, round_: int, upto: int) -> None:
-        """Notes that training has read the slices of `round_` before `upto`, and all earlier
-        rounds."""
+        """Notes that training has read `round_` before slice `upto`, and all earlier rounds."""
         self._read = (round_, upto)
 
     def holds(self, log: Holds) -> None:

@@ -25,6 +25,5 @@ def weights_digest(weights: Arrays) -> str:
     for name in sorted(weights):
         array = np.asarray(weights[name], order="C")
         total.update(json.dumps([name, array.dtype.str, list(array.shape)]).encode())
-        # a view: weights may be too large to copy
-        total.update(array.reshape(-1).view(np.uint8).data)
+        total.update(array.reshape(-1).view(np.uint8).data)  # a view, as a copy may be large
     return total.hexdigest()

@@ -1,7 +1,7 @@
 """The weights that one replica has mapped, with a check that nothing wrote to them.
 
 Invariant: a replica works with the published arrays, mapped and never copied; a write to them is
-noticed at the next version change.
+noticed at the next change of version.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from policies.errors import UserError
 
 
 class WeightsTampered(UserError, RuntimeError):
-    """Mapped weights differ from what was published; the message names the version and the
-    replica."""
+    """Mapped weights differ from what was published; the message names version and replica."""
 
 
 class TakesWeights(Protocol):

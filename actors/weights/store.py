@@ -189,8 +189,7 @@ class WeightStoreService:
         """Answers at once, also while versions are read from the storage."""
 
     async def _opened(self) -> WeightStore:
-        """Returns the store. The first call fills it from the storage, and raises if that is
-        damaged."""
+        """Returns the store; the first call fills it from the storage, or raises if damaged."""
         async with self._opening:
             if self._store is None:
                 self._store = await asyncio.to_thread(self._fill)

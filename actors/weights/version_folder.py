@@ -51,8 +51,7 @@ class VersionFolder:
         return [0, *sorted(n for n in numbers if storage.is_whole(self.path(n), DIGEST))]
 
     def read(self, version: int) -> tuple[dict[str, np.ndarray], str]:
-        """Returns the version's arrays and digest. Raises VersionDamaged if they are not as
-        published."""
+        """Returns arrays and digest. Raises VersionDamaged if they are not as published."""
         if version == 0:
             weights = load_policy(self._base).weights()
             return weights, weights_digest(weights)

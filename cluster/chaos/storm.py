@@ -167,14 +167,14 @@ def in_peace(config: RunConfig) -> Outcome:
 
 
 def in_chaos(
-    config: RunConfig, seed: int, kills: int, calm: float, tell: Callable[[Kill], None]
+    config: RunConfig, seed: int, kills: int, calm: float, on_kill: Callable[[Kill], None]
 ) -> Outcome:
     """The run `<name>-chaos-<seed>`, with `kills` victims within about the `calm` seconds that it
     takes in peace. Raises ChaosError if it was begun before."""
     subject = Subject(changed(config, name=f"{config.name}-chaos-{seed}"), kills + 3)
     if subject.folder.exists():
         raise ChaosError(f"{subject.folder} exists: delete it, or give another --seed")
-    return _to_the_end(subject, schedule(seed, kills, calm), tell, seed)
+    return _to_the_end(subject, schedule(seed, kills, calm), on_kill, seed)
 
 
 def schedule(seed: int, kills: int, seconds: float) -> list[tuple[float, str]]:
@@ -192,7 +192,7 @@ def schedule(seed: int, kills: int, seconds: float) -> list[tuple[float, str]]:
 def _to_the_end(
     subject: Subject,
     plan: Sequence[tuple[float, str]],
-    tell: Callable[[Kill], None],
+    on_kill: Callable[[Kill], None],
     seed: int = 0,
 ) -> Outcome:
     began, kills, random = time.time(), list[Kill](), generator(seed, "whom")
@@ -202,7 +202,7 @@ def _to_the_end(
             if there is None:
                 break
             kills.append(strike(kind, there[int(random.integers(len(there)))]))
-            tell(kills[-1])
+            on_kill(kills[-1])
         subject.wait(lambda: None, "its end")
     finally:
         subject.stop()

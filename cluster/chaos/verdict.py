@@ -42,8 +42,7 @@ class Comparison:
 
 
 def compare(config: RunConfig, calm: Outcome, outcome: Outcome) -> Comparison:
-    """Compares two finished runs. Raises SegmentError or VersionDamaged if one left damaged
-    files."""
+    """Compares two finished runs. Raises SegmentError or VersionDamaged for damaged files."""
     return Comparison(remains(config, calm.folder), remains(config, outcome.folder), calm, outcome)
 
 
@@ -56,13 +55,13 @@ def remains(config: RunConfig, folder: Path) -> Remains:
 
 def table(verdict: Comparison) -> Iterator[str]:
     """Yields lines of text: each kill and when it was replaced, then what is the same."""
-    told = events.read(verdict.outcome.folder)
-    began = min(event["at"] for event in told)
+    recorded = events.read(verdict.outcome.folder)
+    began = min(event["at"] for event in recorded)
     yield f"{'killed':<22}{'process':>9}{'at s':>8}{'back after s':>14}"
     for kill in verdict.outcome.kills:
-        back = _back(kill, told)
-        shown = "not needed again" if back is None else f"{back:.1f}"
-        yield (f"{_name(kill):<22}{kill.victim.pid:>9}{kill.at - began:>8.1f}{shown:>14}")
+        back = _back(kill, recorded)
+        waited = "not needed again" if back is None else f"{back:.1f}"
+        yield (f"{_name(kill):<22}{kill.victim.pid:>9}{kill.at - began:>8.1f}{waited:>14}")
     peace, chaos = verdict.peace, verdict.chaos
     steps = f"{len(chaos.steps)} steps"
     yield ""
@@ -92,7 +91,9 @@ def _name(kill: Kill) -> str:
     )
 
 
-def _back(kill: Kill, told: list[dict[str, Any]]) -> float | None:
+def _back(kill: Kill, recorded: list[dict[str, Any]]) -> float | None:
     """Returns the seconds until an actor with the victim's name started again; None if none did."""
-    later = (e["at"] for e in told if e["who"] == kill.victim.who and e["what"] == events.STARTED)
+    later = (
+        e["at"] for e in recorded if e["who"] == kill.victim.who and e["what"] == events.STARTED
+    )
     return min((at - kill.at for at in later if at > kill.at), default=None)

@@ -35,8 +35,7 @@ class GalleryAddress:
 
     @classmethod
     def of(cls, host: str, port: int, token: str) -> GalleryAddress:
-        """Returns the address with the hash of `token`. Raises GalleryError for an impossible
-        port."""
+        """Returns the address and the token's hash. Raises GalleryError for a wrong port."""
         if not 0 <= port <= 65535:
             raise GalleryError(
                 f"the gallery's port is {port}: it must be from 0, which is any free one, to 65535"
@@ -64,8 +63,7 @@ class GalleryAddress:
         return f"gallery {self.link} | open to whoever reaches this machine; {TOKEN} would close it"
 
     def answer(self, request: web.Request) -> web.StreamResponse | None:
-        """Returns a refusal, or the redirect that stores a valid token; None if the request may
-        pass."""
+        """Returns a refusal, or the redirect that stores a valid token; None to let it pass."""
         if not self.digest:
             if self._is_known(request.host):
                 return None
@@ -84,8 +82,7 @@ class GalleryAddress:
 
     @property
     def _cookie(self) -> str:
-        """The port is part of the name because browsers send a cookie to every port of a
-        machine."""
+        """The name has the port, as browsers send a cookie to every port of a machine."""
         return f"unicorn_gallery_{self.port}"
 
     def _fits(self, token: str) -> bool:

@@ -67,15 +67,15 @@ GalleryActor: Any = ray.remote(num_cpus=0, max_restarts=-1)(GalleryService)
 
 @contextmanager
 def beside(
-    folder: StoragePath, address: GalleryAddress | None, tell: Callable[[str], None]
+    folder: StoragePath, address: GalleryAddress | None, announce: Callable[[str], None]
 ) -> Iterator[None]:
-    """Serves the run in `folder` while the context lasts; with no address it does nothing. `tell`
-    gets the link, or the reason why there is none. Needs a connected Ray."""
+    """Serves the run in `folder` while the context lasts; without an address it does nothing.
+    `announce` gets the link, or the reason why there is none. Needs a connected Ray."""
     if address is None:
         yield
         return
     actor, over = _start(folder, address), threading.Event()
-    waiting = threading.Thread(target=_await, args=(actor, tell, over), daemon=True)
+    waiting = threading.Thread(target=_await, args=(actor, announce, over), daemon=True)
     waiting.start()
     try:
         yield
@@ -84,12 +84,12 @@ def beside(
         waiting.join(2 * LOOK_S)  # Ray must not be shut down while the thread uses it
 
 
-def in_front(folder: StoragePath, address: GalleryAddress, tell: Callable[[str], None]) -> None:
+def in_front(folder: StoragePath, address: GalleryAddress, announce: Callable[[str], None]) -> None:
     """Serves the folder until Ctrl-C. Raises ConfigError or GalleryError."""
     bucket.wait_at_most(0)
     gallery = Gallery(folder)
     listening, address = server.listen(address)
-    tell(address.announcement)
+    announce(address.announcement)
     with suppress(KeyboardInterrupt):
         asyncio.run(server.serve(gallery, address, listening))
 
@@ -104,15 +104,15 @@ def _start(folder: StoragePath, address: GalleryAddress) -> Any:
     return GalleryActor.options(scheduling_strategy=here).remote(str(folder), address)
 
 
-def _await(actor: Any, tell: Callable[[str], None], over: threading.Event) -> None:
+def _await(actor: Any, announce: Callable[[str], None], over: threading.Event) -> None:
     """Waits in short steps, because a run may end before its gallery has started."""
     answer, end = actor.announcement.remote(), time.monotonic() + START_S
     try:
         while not over.is_set():
             if ray.wait([answer], timeout=LOOK_S)[0]:
-                return tell(ray.get(answer, timeout=LOOK_S))
+                return announce(ray.get(answer, timeout=LOOK_S))
             if time.monotonic() > end:
-                return tell(f"no gallery: it did not start within {START_S:g} s")
+                return announce(f"no gallery: it did not start within {START_S:g} s")
     except Exception as error:
         if not over.is_set():
-            tell(f"no gallery: {message_of(error).splitlines()[0]}")
+            announce(f"no gallery: {message_of(error).splitlines()[0]}")

@@ -104,8 +104,7 @@ class Index:
         began = time.thread_time()
         names = {path: name for path in storage.files(self.replay)
                  if (name := SegmentName.parse(path))}  # fmt: skip
-        # processor time: a busy machine or a slow disk is no reason to rest
-        worked = time.thread_time() - began
+        worked = time.thread_time() - began  # not the clock: a slow disk is no reason to rest
         self._look_at = time.monotonic() + max(self._rest, worked / BUSY)
         known = {*self._slices, *self._problems}
         if names.keys() == known:

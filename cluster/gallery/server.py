@@ -28,7 +28,8 @@ PAGE = {
     "/": (HERE / "page.html", "text/html"),
     "/gallery.css": (HERE / "gallery.css", "text/css"),
     "/report.css": (HERE.parent / "report" / "report.css", "text/css"),
-    **{f"/{name}.js": (HERE / f"{name}.js", "text/javascript") for name in ("gallery", "cards", "lineage")},
+    **{f"/{name}.js": (HERE / f"{name}.js", "text/javascript")
+       for name in ("gallery", "cards", "lineage")},
 }  # fmt: skip
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -58,8 +59,8 @@ def listen(address: GalleryAddress) -> tuple[socket.socket, GalleryAddress]:
         errno = getattr(error, "errno", None) or 0
         why = os.strerror(errno) if errno > 0 else getattr(error, "strerror", None) or error
         raise GalleryError(
-            f"the gallery cannot listen at {address.host}:{address.port} ({why}): give another port, or 0 "
-            "for any that is free"
+            f"the gallery cannot listen at {address.host}:{address.port} ({why}): give another "
+            "port, or 0 for any that is free"
         ) from error
     return listening, replace(address, port=listening.getsockname()[1])
 
@@ -93,8 +94,7 @@ def application(gallery: Gallery, address: GalleryAddress) -> web.Application:
 
 
 class Answers:
-    """The answers as JSON and PNG. Files are read in threads, so a slow disk delays only its
-    reader."""
+    """Answers as JSON and PNG. Threads read the files, so a slow disk delays one reader only."""
 
     def __init__(self, gallery: Gallery) -> None:
         self._gallery = gallery

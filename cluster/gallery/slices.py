@@ -55,8 +55,7 @@ class Slice:
         return zip(*(self.texts[name].to_pylist() for name in names), strict=True)
 
     def outline(self, row: int) -> JudgedGroup:
-        """Returns the group with a stand-in for each drawing, for uses that only compare
-        drawings."""
+        """Returns the group with a stand-in for each drawing, to compare without pixels."""
         return groups_of(self.texts.slice(row, 1), self.name.path, stand_in)[0]
 
 

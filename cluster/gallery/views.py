@@ -74,18 +74,17 @@ class Gallery:
         """Returns one page of the groups, newest first; `page` counts from 1."""
         now = self.index.catalogue()
         found = now.chosen(round_, category, accepted)
-        shown = found[(page - 1) * PAGE : page * PAGE]
+        listed = found[(page - 1) * PAGE : page * PAGE]
         return {
             "revision": now.revision,
             "total": len(found),
             "size": PAGE,
             "pages": max(1, -(-len(found) // PAGE)),
-            "groups": [self._summary(entry) for entry in shown],
+            "groups": [self._summary(entry) for entry in listed],
         }
 
     def lineage(self, round_: int, index: int) -> dict[str, Any] | None:
-        """Returns everything about one group; None if it does not exist. Raises SegmentError if its
-        file is damaged."""
+        """Returns all about one group; None if there is none. Raises SegmentError if damaged."""
         now = self.index.catalogue()
         entry = now.places.get((round_, index))
         if entry is None:
@@ -174,8 +173,7 @@ class Gallery:
             return {}
 
     def _times_taught(self, now: Catalogue, round_: int) -> Taught | None:
-        """Returns how often the trainer uses each group of a round; None before the round is
-        complete."""
+        """Returns how often the trainer uses each group of a round; None until it is complete."""
         if not self.index.closed(round_):
             return None
         key = round_, now.revision

@@ -35,20 +35,20 @@ def write(folder: Path) -> list[Path]:
     The Ray dashboard finds Grafana's dashboards by names that Ray itself generated. If `folder`
     holds those files, ours replaces the one of Ray Data, which a run does not use.
     """
-    place, uid = folder / FILE, "unicornRay"
+    file, uid = folder / FILE, "unicornRay"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / RAY_DATA).exists():
-            place = folder / RAY_DATA
-            uid = json.loads(place.read_text())["uid"]
-        place.write_text(json.dumps(dashboard(uid), indent=1) + "\n")
+            file = folder / RAY_DATA
+            uid = json.loads(file.read_text())["uid"]
+        file.write_text(json.dumps(dashboard(uid), indent=1) + "\n")
         shutil.copy(Path(__file__).with_name("alerts.yml"), folder / ALERTS)
     except (OSError, ValueError, KeyError) as error:
         raise DashboardError(
-            f"the dashboard cannot be put into {folder} ({error}); give a folder that can be written "
-            "to, or that Ray wrote its own into"
+            f"the dashboard cannot be put into {folder} ({error}); give a folder that can be "
+            "written to, or that Ray wrote its own into"
         ) from error
-    return [place, folder / ALERTS]
+    return [file, folder / ALERTS]
 
 
 def dashboard(uid: str) -> dict[str, Any]:
@@ -67,11 +67,11 @@ def dashboard(uid: str) -> dict[str, Any]:
 
 def _variables() -> list[dict[str, Any]]:
     source = {"name": "datasource", "type": "datasource", "query": "prometheus", "label": "Source"}
-    tells = catalog.RUNNING.exported
+    metric = catalog.RUNNING.exported
     return [
         source,
-        _variable("SessionName", f"label_values({tells}, SessionName)"),
-        _variable("run", f'label_values({tells}{{SessionName=~"$SessionName"}}, run)'),
+        _variable("SessionName", f"label_values({metric}, SessionName)"),
+        _variable("run", f'label_values({metric}{{SessionName=~"$SessionName"}}, run)'),
     ]
 
 

@@ -62,8 +62,7 @@ def now(title: str, unit: str, help: str, expr: str) -> Panel:
 
 
 def scores(title: str, unit: str, help: str, which: str, category: str = "all") -> Panel:
-    """Returns a panel of scores from metrics.jsonl; `which` and `category` are regular
-    expressions."""
+    """Returns a panel of scores of metrics.jsonl; `which` and `category` are patterns."""
     chosen = f'score=~"{which}",category=~"{category}"'
     legend = "{{score}}" if category == "all" else "{{category}}"
     return panel(title, unit, help, (latest(catalog.SCORE, "score, category", chosen), legend))
@@ -110,7 +109,8 @@ ROWS = (
         panel("Groups", "ops", "Stored a second, accepted or rejected for a reason.",
               (rate(catalog.GROUPS, "reason"), "{{reason}}")),
         panel("Accepted", "percentunit", "The part of the groups that is learned from.",
-              (f"{rate(catalog.GROUPS, 'category', _ACCEPTED)} / {rate(catalog.GROUPS, 'category')}",
+              (f"{rate(catalog.GROUPS, 'category', _ACCEPTED)} / "
+               f"{rate(catalog.GROUPS, 'category')}",
                "{{category}}")),
         Panel("Scores", "none", "How the Judge's scores are distributed.",
               (Query(f"sum by (le) (increase({series(catalog.JUDGE_SCORE, suffix='_bucket')}"
@@ -119,7 +119,8 @@ ROWS = (
               ("histogram_quantile(0.5, "
                f"{rate(catalog.JUDGE_SCORE, 'le, category', suffix='_bucket')})", "{{category}}")),
         panel("Answers given up on", "ops", "That no attempt made readable.",
-              (f"{rate(catalog.UNPARSABLE, 'role, stage')} or 0 * {rate(catalog.TASKS, 'role, stage')}",
+              (f"{rate(catalog.UNPARSABLE, 'role, stage')} or "
+               f"0 * {rate(catalog.TASKS, 'role, stage')}",
                "{{role}} {{stage}}")),
     )),
     Row("Collapse", (

@@ -49,8 +49,8 @@ def require_shared(config: RunConfig) -> None:
     if not folder.is_absolute() or ".." in folder.parts:
         raise ConfigError(
             f"folder is {config.folder!r}: a job works in a directory that goes with it; give an "
-            "absolute path without .. on a disk that all nodes mount, such as folder=/shared/runs, or the "
-            "address of a bucket, such as folder=s3://BUCKET/runs"
+            "absolute path without .. on a disk that all nodes mount, such as folder=/shared/runs, "
+            "or the address of a bucket, such as folder=s3://BUCKET/runs"
         )
 
 
@@ -60,16 +60,16 @@ def require_reachable(config: RunConfig) -> None:
     path = config.policy.path
     if path != "base" and not Path(path).is_absolute():
         raise ConfigError(
-            f"policy.path is {path!r}: a job finds no files of this machine; give the absolute path "
-            "of a checkpoint on a disk that all nodes mount"
+            f"policy.path is {path!r}: a job finds no files of this machine; give the absolute "
+            "path of a checkpoint on a disk that all nodes mount"
         )
 
 
 def address(given: str) -> str:
     """Returns the job server's address: `given`, or else what the environment names. Raises
     JobRefused if there is none."""
-    named = (given, os.environ.get(API_ADDRESS, ""), os.environ.get(ADDRESS, ""))
-    for found in named:
+    candidates = (given, os.environ.get(API_ADDRESS, ""), os.environ.get(ADDRESS, ""))
+    for found in candidates:
         if found.startswith(("http://", "https://")):
             return found.rstrip("/")
     raise JobRefused(
@@ -90,8 +90,9 @@ def connect(address: str) -> JobSubmissionClient:
         return JobSubmissionClient(address)
     except AuthenticationError as error:
         raise JobRefused(
-            f"the cluster at {address} wants its token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN "
-            "or RAY_AUTH_TOKEN_PATH (or put it into the file .ray/auth_token of your home folder)"
+            f"the cluster at {address} wants its token: set RAY_AUTH_MODE=token, and "
+            "RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH (or put it into the file .ray/auth_token of your "
+            "home folder)"
         ) from error
     except (RuntimeError, OSError, LookupError, ValueError) as error:
         raise JobRefused(
@@ -124,8 +125,7 @@ def submit(client: JobSubmissionClient, config: RunConfig, gallery: str, link: s
 
 
 def follow(client: JobSubmissionClient, job: str) -> int:
-    """Prints the job's log until it ends; returns the exit code of its program. Raises
-    JobRefused."""
+    """Prints the job's log until it ends; returns its exit code. Raises JobRefused."""
     try:
         asyncio.run(_print_log(client, job))
     except (RuntimeError, OSError) as error:
@@ -174,6 +174,6 @@ def _require_answer(address: str) -> None:
         return  # such as a server that wants a token
     except (OSError, ValueError) as error:
         raise JobRefused(
-            f"no job server answers at {address} ({one_line(error)}); start that cluster, or give the "
-            "--address=http://HEAD:8265 of its dashboard"
+            f"no job server answers at {address} ({one_line(error)}); start that cluster, or give "
+            "the --address=http://HEAD:8265 of its dashboard"
         ) from error

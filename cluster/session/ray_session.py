@@ -63,8 +63,8 @@ def connected() -> Iterator[None]:
         if not (lost or _ended(error)):
             raise
         raise RayUnavailable(
-            "Ray ended while it was being used (was it stopped, or killed for want of memory?); the "
-            "same command, or `unicorn-ray resume FOLDER`, goes on"
+            "Ray ended while it was being used (was it stopped, or killed for want of memory?); "
+            "the same command, or `unicorn-ray resume FOLDER`, goes on"
         ) from error
     finally:
         if lost:
@@ -84,8 +84,7 @@ def head(driver: int) -> list[int]:
 
 class _Watch(threading.Thread):
     """Interrupts the main thread, wherever it waits, when one of the processes `pids` of our own
-    Ray has ended. Ray alone would let the driver wait for a minute and then end it without a
-    message."""
+    Ray has ended. Ray alone would let the driver wait for a minute and then end it silently."""
 
     def __init__(self, pids: list[int]) -> None:
         super().__init__(daemon=True)
@@ -159,8 +158,7 @@ def _start() -> list[int]:
 
 
 def _require_answer(address: str) -> None:
-    """Raises RayUnavailable if nothing answers within ANSWER_S; Ray itself would try for
-    minutes."""
+    """Raises RayUnavailable after ANSWER_S without answer; Ray itself would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdigit():
         return  # such as "auto", which Ray resolves

@@ -70,24 +70,22 @@ def require(who: str, wanted: Sequence[Need], cluster: Cluster) -> None:
     nodes, at_most = [*cluster.alive, *cluster.to_come], " at most" if cluster.to_come else ""
     for need in wanted:
         _require_node(need, _that_offer(need.node, nodes), at_most)
-    for place in dict.fromkeys(["", *(need.node for need in wanted)]):
-        there = _that_offer(place, nodes)
+    for node in dict.fromkeys(["", *(need.node for need in wanted)]):
+        there = _that_offer(node, nodes)
         machine = Machine(_sum("CPU", there), _sum("GPU", there))
-        has = f"the nodes that offer {place} have" if place else "this cluster has"
-        those = [need for need in wanted if not place or need.node == place]
+        has = f"the nodes that offer {node} have" if node else "this cluster has"
+        those = [need for need in wanted if not node or need.node == node]
         require_room(who, those, machine, has + at_most)
 
 
 def _to_come(alive: Sequence[Node], launched: Path) -> list[Node] | None:
-    """Returns the nodes that may still be started, or None if that cannot be known. They are read
-    from the launcher's file: Ray's own state has a field for them, but up to 2.60 nothing writes
-    it."""
-    told = yaml.safe_load(launched.read_text()) if launched.is_file() else None
-    if not isinstance(told, dict) or "available_node_types" not in told:
+    """Returns the nodes that may still be started, or None if that cannot be known. They come from
+    the launcher's file: Ray's own state has a field for them that is empty up to 2.60."""
+    launcher = yaml.safe_load(launched.read_text()) if launched.is_file() else None
+    if not isinstance(launcher, dict) or "available_node_types" not in launcher:
         return None if _may_grow(alive) else []
-    groups, most = told["available_node_types"], told.get("max_workers", 0)
-    # max_workers does not count the head node, so its type gets one more
-    head = told.get("head_node_type")
+    groups, most = launcher["available_node_types"], launcher.get("max_workers", 0)
+    head = launcher.get("head_node_type")  # max_workers does not count the head node
     if not all("CPU" in group.get("resources", {}) for group in groups.values()):
         return None  # the resources of such a node are known only after it has started
     there, found = Counter(node.group for node in alive), []
@@ -103,8 +101,8 @@ def _require_node(need: Need, nodes: Sequence[Node], at_most: str) -> None:
         by_hand = f"start one with `ray start --resources='{{\"{need.node}\": 1}}'`"
         fix = "give it to a node type of its autoscaler" if at_most else by_hand
         raise ConfigError(
-            f"{field}.node is {need.node!r}: no node of this cluster offers that resource; {fix}, or "
-            "leave the field empty"
+            f"{field}.node is {need.node!r}: no node of this cluster offers that resource; {fix}, "
+            "or leave the field empty"
         )
     if any(_fits(need, node) for node in nodes):
         return
@@ -124,8 +122,8 @@ def _may_grow(alive: Iterable[Node]) -> bool:
     return any(node.group for node in alive)
 
 
-def _that_offer(place: str, nodes: Iterable[Node]) -> list[Node]:
-    return [node for node in nodes if not place or node.offers.get(place)]
+def _that_offer(resource: str, nodes: Iterable[Node]) -> list[Node]:
+    return [node for node in nodes if not resource or node.offers.get(resource)]
 
 
 def _fits(need: Need, node: Node) -> bool:

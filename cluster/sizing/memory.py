@@ -26,8 +26,7 @@ REPORT_BYTES = 16 * 2**20
 
 
 class Disk(NamedTuple):
-    """The most bytes that each part of a run folder takes; `checkpoints` is the size of `kept` of
-    them."""
+    """The most bytes that each part of a run folder takes; `checkpoints` is that of `kept` ones."""
 
     replay: int
     versions: int
@@ -64,8 +63,7 @@ def judge(config: RunConfig, size: Footprint) -> int:
 def trainer_worker(config: RunConfig, size: Footprint) -> int:
     """Bytes at the larger of two peaks: learning, or loading, when the model is not yet sharded."""
     own, element = config.trainer, ELEMENT_BYTES[config.trainer.precision]
-    # the frozen weights that the adapters are added to
-    beside = size.trained if own.lora_rank else 0
+    beside = size.trained if own.lora_rank else 0  # the frozen weights under the adapters
     sharded = LEARNING_BYTES * learned(config, size) + 4 * beside
     held = sharded // own.workers + 4 * (size.parameters - size.trained)
     # Weights in the dtype of the computation, and their gradient in float32.
@@ -106,8 +104,7 @@ def _replica(config: RunConfig, size: Footprint, tokens: int) -> int:
 
 
 def _activations(config: RunConfig, size: Footprint) -> int:
-    """Bytes of one example of the longest pattern, reflection: two drawings, a prompt, a
-    judgement."""
+    """Bytes of one example of reflection, the longest: two drawings, a prompt, a judgement."""
     element, judgement = ELEMENT_BYTES[config.trainer.precision], config.judge.max_tokens
     tokens = size.instruction + config.proposer.max_tokens + judgement + 2 * size.drawing
     if config.trainer.recompute:

@@ -37,8 +37,7 @@ class Machine(NamedTuple):
 
 
 def needs(config: RunConfig) -> list[Need]:
-    """Returns the needs in the order in which the actors start. Those that only wait or store ask
-    for 0."""
+    """Returns the needs in the order of the actors' start. Those that only store ask for 0."""
     proposer, solver, judge, trainer = config.proposer, config.solver, config.judge, config.trainer
     return [
         Need("weight store", 1, 0.0),
@@ -63,15 +62,15 @@ def total(wanted: list[Need], kind: str) -> float:
 
 def waiting(wanted: list[Need], kind: str, available: float) -> str:
     """Returns, as text, the actors that find no room when all start in order; empty if all fit."""
-    room, told = Gpus(available) if kind == "gpus" else Cpus(available), []
+    room, late = Gpus(available) if kind == "gpus" else Cpus(available), []
     for need in wanted:
         group, fit = need.replicas if need.together else 1, 0
         while fit < need.replicas and room.take(group * getattr(need, kind)):
             fit += group
         if missing := need.replicas - fit:
             number = f"{missing} of {need.replicas} " if need.replicas > 1 else "the "
-            told.append(f"{number}{need.actor}{'s' if need.replicas > 1 else ''}")
-    return " and ".join(told)
+            late.append(f"{number}{need.actor}{'s' if need.replicas > 1 else ''}")
+    return " and ".join(late)
 
 
 def require_room(
@@ -88,8 +87,8 @@ def require_room(
         lower = " or ".join(filter(None, (", ".join(fields), last)))
         raise ConfigError(
             f"{who} asks for {total(wanted, kind):g} {kind[:-1].upper()}s and {has} "
-            f"{available:g}: {asked}; {late} would wait for ever; lower {lower} ({HINTS[kind]}), or "
-            "the numbers of replicas"
+            f"{available:g}: {asked}; {late} would wait for ever; lower {lower} ({HINTS[kind]}), "
+            "or the numbers of replicas"
         )
 
 

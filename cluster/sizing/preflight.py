@@ -30,9 +30,8 @@ SAMPLING = ("proposer", "solver", "judge")
 
 
 def check(config: RunConfig, machine: Machine, free_bytes: float, checkpoint: Path) -> None:
-    """Raises ConfigError if the run cannot finish on this machine, and CheckpointError if the
-    model's size cannot be read from its checkpoint. `free_bytes` is what the run folder may
-    take."""
+    """Raises ConfigError if the run cannot finish here, or CheckpointError if the checkpoint does
+    not give the model's size. `free_bytes` is what the run folder may take."""
     _check_names(config)
     _check_checkpoint(config, checkpoint)
     size = footprint(config.policy)
@@ -91,8 +90,8 @@ def _check_names(config: RunConfig) -> None:
 def _check_checkpoint(config: RunConfig, checkpoint: Path) -> None:
     if not is_checkpoint(checkpoint):
         raise ConfigError(
-            f"policy.path is {config.policy.path!r} of family {config.policy.family!r}: there is no "
-            f'checkpoint in {checkpoint} (no {WEIGHTS[0]}); give the folder of one, or "base" in '
+            f"policy.path is {config.policy.path!r} of family {config.policy.family!r}: there is "
+            f'no checkpoint in {checkpoint} (no {WEIGHTS[0]}); give the folder of one, or "base" in '
             "a complete clone"
         )
 
@@ -121,8 +120,8 @@ def _check_nodes(those: list[Need], machine: Machine) -> None:
         if need.node and math.isfinite(machine.cpus):
             field = f"{need.actor.split()[0]}.node"
             raise ConfigError(
-                f"{field} is {need.node!r}: Ray on this machine alone offers no such resource; leave "
-                "the field empty, or name a cluster with RAY_ADDRESS"
+                f"{field} is {need.node!r}: Ray on this machine alone offers no such resource; "
+                "leave the field empty, or name a cluster with RAY_ADDRESS"
             )
 
 

@@ -67,7 +67,7 @@ class WeightsAndBiases:
         place = here / "wandb" if here else Path(tempfile.mkdtemp())
         place.mkdir(exist_ok=True)
         # The same id each time, so that a resumed run continues its curves.
-        self._run = wandb.init(id=_id(folder), name=name, dir=str(place), resume="allow")
+        self._run = wandb.init(id=_id(folder), name=name, dir=str(scratch), resume="allow")
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         # Training is counted in steps and measuring in rounds; one x axis cannot hold both.
@@ -82,8 +82,7 @@ KINDS: dict[str, Any] = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases}
 
 
 def require(names: tuple[str, ...], folder: StoragePath) -> None:
-    """Raises ConfigError if a logger is unknown, lacks its library, or cannot write into
-    `folder`."""
+    """Raises ConfigError if a logger is unknown, lacks its library, or cannot write there."""
     for name in names:
         if name not in KINDS:
             raise ConfigError(f"loggers has {name!r}: it must be one of {', '.join(KINDS)}")
@@ -94,8 +93,8 @@ def require(names: tuple[str, ...], folder: StoragePath) -> None:
             )
         if importlib.util.find_spec(NEEDS[name]) is None:
             raise ConfigError(
-                f"loggers has {name!r}, which needs its library: pip install {NEEDS[name]}, or leave "
-                "it out"
+                f"loggers has {name!r}, which needs its library: pip install {NEEDS[name]}, or "
+                "leave it out"
             )
 
 
@@ -114,15 +113,14 @@ def following(folder: StoragePath, name: str, kinds: tuple[str, ...]) -> Iterato
 
 
 class Follower(threading.Thread):
-    """A thread that reads new rows and logs them. It also creates the loggers, which may wait for a
-    network."""
+    """A thread that logs new rows. It also creates the loggers, which may wait for a network."""
 
     def __init__(self, folder: StoragePath, make: Sequence[Callable[[], Logger]]) -> None:
         super().__init__(daemon=True, name="loggers")
         self._folder, self._make = folder, list(make)
         self._loggers: list[Logger] = []
         self._over = threading.Event()
-        self._told = _state(folder)
+        self._logged = _state(folder)
 
     def run(self) -> None:
         over = False
@@ -137,8 +135,7 @@ class Follower(threading.Thread):
         self.join(FINISH_S)
 
     def _guarded(self, act: Callable[[], None]) -> None:
-        """Warns instead of raising: a library or its network may fail, and `act` is called again
-        later."""
+        """Warns instead of raising: a library may fail, and `act` is called again later."""
         try:
             act()
         except Exception as error:
@@ -150,8 +147,8 @@ class Follower(threading.Thread):
             self._loggers.append(self._make[0]())
             del self._make[0]
         for row in self._steps():
-            self._tell(_training(row), row["step"])
-            self._told["step"] = row["step"]
+            self._log(_training(row), row["step"])
+            self._logged["step"] = row["step"]
         rows = read_metrics(self._folder)
         for row in rows[self._told["rows"] :]:
             self._tell(_measured(row), row.get("version", row.get("round", 0)))
@@ -166,10 +163,10 @@ class Follower(threading.Thread):
         *whole, _torn = storage.read(file).split(b"\n")
         for line in whole:
             row = json.loads(line)
-            if row["step"] > self._told["step"]:
+            if row["step"] > self._logged["step"]:
                 yield row
 
-    def _tell(self, values: Mapping[str, float], step: int) -> None:
+    def _log(self, values: Mapping[str, float], step: int) -> None:
         for logger in self._loggers:
             logger.log(values, step)
 

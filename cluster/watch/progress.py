@@ -17,8 +17,7 @@ TROUBLE_S = 60.0
 
 
 class Progress:
-    """Prints to `stream`. Estimates use only the rounds that this process saw, also after a
-    resume."""
+    """Prints to `stream`. Estimates use only rounds of this process, also after a resume."""
 
     def __init__(
         self,
@@ -30,15 +29,14 @@ class Progress:
         self._begin = self._round_begin = clock()
         self._rounds = 0
         self._done = 0
-        # of each round that this process sampled or trained, and measured
-        self._seconds: list[float] = []
+        self._seconds: list[float] = []  # of each round that this process worked on
         self._worked: set[int] = set()
         self._last: dict[str, float] = {}
-        self._shown: dict[str, tuple[int, int]] = {}
+        self._printed: dict[str, tuple[int, int]] = {}
         self._ended: set[tuple[str, int]] = set()
         self._first: dict[int, tuple[float, int]] = {}
         self._base: dict[str, float] = {}
-        self._told: dict[str, float] = {}
+        self._reported: dict[str, float] = {}
 
     def started(self, config: RunConfig) -> None:
         """Prints the run's name and the size of its rounds."""
@@ -55,9 +53,8 @@ class Progress:
     def sampling(
         self, round_: int, done: int, total: int, images: int, accepted: int | None = None
     ) -> None:
-        """Reports that `done` of `total` prompts of the round are judged, `accepted` of them
-        accepted, and `images` drawn. A round's first call starts its clock: pass what was there
-        before."""
+        """Reports how many prompts are judged and accepted and how many images are drawn. A round's
+        first call starts its clock: pass what was there before."""
         now = self._clock()
         since, before = self._first.setdefault(round_, (now, images))
         if images > before:
@@ -72,16 +69,14 @@ class Progress:
         self._line(self._round(round_), *parts, self._left())
 
     def training(self, round_: int, step: int, steps: int, loss: float) -> None:
-        """Reports an optimizer step; `steps` is the round's number of steps as far as it is
-        known."""
+        """Reports an optimizer step; `steps` is how many the round has, as far as known."""
         self._worked.add(round_)
         if self._due("training", round_, step, step >= steps):
             what = f"trained {step}/{_count(steps, 'step')}"
             self._line(self._round(round_), what, f"loss {loss:.3f}", self._left())
 
     def measured(self, version: int, metrics: Mapping[str, float]) -> None:
-        """Reports the end of round `version`: its scores beside those of version 0, the base
-        model."""
+        """Reports the end of round `version`: its scores beside the base's, version 0."""
         now = self._clock()
         if version == 0:
             self._base = dict(metrics)
@@ -100,11 +95,11 @@ class Progress:
         """Reports that something was lost and is being replaced, or that the run waits for a
         person. The same text is repeated only after TROUBLE_S."""
         now = self._clock()
-        if now - self._told.get(text, float("-inf")) >= TROUBLE_S:
-            self._told[text] = now
+        if now - self._reported.get(text, float("-inf")) >= TROUBLE_S:
+            self._reported[text] = now
             self._line(text)
 
-    def told(self, text: str) -> None:
+    def note(self, text: str) -> None:
         """Prints something that a person should know once."""
         self._line(text)
 
@@ -120,16 +115,15 @@ class Progress:
         return f"round {round_}/{self._rounds}"
 
     def _due(self, kind: str, round_: int, place: int, ended: bool) -> bool:
-        """Returns whether a line should be printed now; the end of a stage always gets one,
-        once."""
+        """Returns whether to print a line now; the end of a stage always gets one, once."""
         now = self._clock()
-        if (kind, round_) in self._ended or self._shown.get(kind) == (round_, place):
+        if (kind, round_) in self._ended or self._printed.get(kind) == (round_, place):
             return False
         if not ended and now - self._last.get(kind, float("-inf")) < self._every:
             return False
         if ended:
             self._ended.add((kind, round_))
-        self._last[kind], self._shown[kind] = now, (round_, place)
+        self._last[kind], self._printed[kind] = now, (round_, place)
         return True
 
     def _left(self) -> str:

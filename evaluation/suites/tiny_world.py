@@ -63,8 +63,7 @@ class TinyWorld:
         return [next(each[i % len(each)]) for i in range(n)]
 
     def _of(self, category: str, kind: str, seed: int) -> Iterator[Prompt]:
-        """Yields held-out prompts of one category, all different as long as the world has new
-        ones."""
+        """Yields held-out prompts of one category, all different while there are new ones."""
         rng = generator(self.name, kind, seed, category)
         seen: set[str] = set()
         misses = 0

@@ -42,8 +42,7 @@ class JanusModule(nn.Module):
         return self.draw_head(states) if drawing else self.word_head(states)
 
     def look(self, pixels: Tensor) -> Tensor:
-        """float [pictures, 3, height, width] from -1 to 1 -> features [pictures * features,
-        hidden]."""
+        """float [pictures, 3, height, width] in -1..1 -> features [pictures * features, hidden]."""
         seen = self.model.vision_model(pixels.to(self.dtype)).last_hidden_state
         return self.model.aligner(seen).flatten(0, 1)
 

@@ -1,6 +1,6 @@
 """Prefill and decoding steps for `policies.sampling`, through the layers of a Janus-Pro model.
 
-Invariant: weights are read in place and never written. A context is read once, however many rows
+Invariant: weights are read in place and never written. A context is read once for all rows that
 continue it.
 """
 
@@ -115,8 +115,7 @@ def prefill(
 
 
 def _causal(bias: Tensor) -> Tensor:
-    """Adds the causal mask to the bias of padding: [contexts, 1, tokens] -> [contexts, 1, tokens,
-    tokens]."""
+    """Adds the causal mask: [contexts, 1, tokens] -> [contexts, 1, tokens, tokens]."""
     tokens = bias.shape[-1]
     ahead = bias.new_full((tokens, tokens), HIDDEN).triu(1)
     return (bias + ahead).clamp(min=HIDDEN).unsqueeze(1)

@@ -70,8 +70,8 @@ def architecture(folder: Path) -> Any:
     if not known.is_file():
         names = ", ".join(sorted(path.stem for path in KNOWN.glob("*.json")))
         raise ConfigError(
-            f"policy.path is {describe(str(folder))}: there is nothing to say how large it is, and its "
-            f"name is none of {names}; give the folder of a checkpoint, or name it so"
+            f"policy.path is {describe(str(folder))}: there is nothing to say how large it is, and "
+            f"its name is none of {names}; give the folder of a checkpoint, or name it so"
         )
     from transformers import JanusConfig
 

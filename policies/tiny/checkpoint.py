@@ -179,8 +179,9 @@ def _read_config(folder: Path) -> dict[str, Any]:
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind != "llama" or not isinstance(config.get("unicorn_tiny"), dict):
         raise CheckpointError(
-            f"{file} is of model_type {describe(kind)}, without the section unicorn_tiny or with another "
-            "architecture than llama; a tiny policy reads only checkpoints that it has saved."
+            f"{file} is of model_type {describe(kind)}, without the section unicorn_tiny or with "
+            "another architecture than llama; a tiny policy reads only checkpoints that it has "
+            "saved."
         )
     return config
 
@@ -211,7 +212,8 @@ def _require_same(file: Path, found: Mapping[str, object], wanted: Mapping[str, 
     program that reads the folder as a Llama model would not ignore other fields."""
     if unknown := sorted(found.keys() - wanted):
         raise CheckpointError(
-            f"{file} has the field {printable(unknown[0])}, which a tiny policy does not know; {_AGAIN}."
+            f"{file} has the field {printable(unknown[0])}, which a tiny policy does not "
+            f"know; {_AGAIN}."
         )
     for field, value in wanted.items():
         if json.dumps(found.get(field), sort_keys=True) != json.dumps(value, sort_keys=True):

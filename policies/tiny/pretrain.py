@@ -44,8 +44,8 @@ SAVE_EVERY = 500
 def vocabulary() -> list[str]:
     """Returns every word that the world, its questions and the roles' instructions use."""
     kinds = [*CATEGORIES, *(kind for kinds in CATEGORIES.values() for kind in kinds)]
-    named = (word for text in kinds for word in text.split())
-    return sorted({*WORDS, *INSTRUCTIONS, *named})
+    category_words = (word for text in kinds for word in text.split())
+    return sorted({*WORDS, *INSTRUCTIONS, *category_words})
 
 
 class Optimizer:
@@ -90,8 +90,10 @@ class Log:
             return
         self.last = now
         left = (now - self.started) / step * (self.steps - step)
-        told = " ".join(f"{name} {value:.4f}" for name, value in figures.items())
-        print(f"{self.phase} step {step}/{self.steps} {told} {left / 60:.1f} min left", flush=True)
+        values = " ".join(f"{name} {value:.4f}" for name, value in figures.items())
+        print(
+            f"{self.phase} step {step}/{self.steps} {values} {left / 60:.1f} min left", flush=True
+        )
 
 
 def render_scenes(seed: int, count: int) -> list[lessons.Scene]:
@@ -232,8 +234,7 @@ def learn(policy: TinyPolicy, nats: Nats, examples: list[Example]) -> dict[str, 
 
 def targets(policy: TinyPolicy, made: list[tuple[np.ndarray, int]]) -> dict[str, Tensor]:
     """Returns `ids` and `next` int64 [rows, tokens], and bool masks of the next tokens to learn:
-    `text` in the targets, and `image` codes everywhere, as codes in contexts are worth drawing
-    too."""
+    `text` in the targets, and `image` codes everywhere, as those of contexts are worth drawing."""
     ids = torch.full((len(made), max(len(tokens) for tokens, _ in made) + 1), PAD)
     learned = torch.zeros_like(ids, dtype=torch.bool)
     for row, (tokens, start) in enumerate(made):

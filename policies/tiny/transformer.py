@@ -24,8 +24,7 @@ MOST_OTHERWISE = 2**20
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """The model's sizes. Raises ValueError that names the field, for sizes that make no
-    transformer."""
+    """The model's sizes. Raises ValueError that names the field if they do not fit."""
 
     vocab_size: int
     hidden_size: int = 128
@@ -56,8 +55,7 @@ class TransformerConfig:
 def rotary_tables(config: TransformerConfig) -> tuple[Tensor, Tensor]:
     """Returns cos and signed sin, float32 [2 * max_positions, head_dim].
 
-    Twice as many positions, because the sampler puts a short context behind its batch's longest
-    one.
+    Twice the positions: the sampler puts a short context behind its batch's longest one.
     """
     powers = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
     places = torch.arange(2 * config.max_positions, dtype=torch.float32)
@@ -86,8 +84,7 @@ class Layer(nn.Module):
         return turned[:, : self.heads], turned[:, self.heads :], heads[:, -self.kv_heads :]
 
     def finish(self, x: Tensor, mixed: Tensor) -> Tensor:
-        """Computes the rest of the layer from the attention's output [rows, heads, tokens,
-        head_dim]."""
+        """Computes the rest of the layer from attention's [rows, heads, tokens, head_dim]."""
         x = x + self.out(mixed.transpose(1, 2).flatten(2))
         gate, up = self.gate_up(self.mlp_norm(x)).chunk(2, dim=-1)
         return x + self.down(F.silu(gate) * up)
@@ -115,8 +112,7 @@ class Transformer(nn.Module):
     """ids int64 [rows, tokens] -> logits float [rows, tokens, vocab].
 
     Rows are padded on the right, where causal attention never sees the padding. With `select`,
-    int64 [n] of flat positions into [rows * tokens], the logits are those of these positions: [n,
-    vocab].
+    int64 [n] of flat positions into [rows * tokens], the logits are [n, vocab].
     """
 
     cos: Tensor
@@ -147,8 +143,7 @@ class Transformer(nn.Module):
         return cast("list[Layer]", list(self.layers))
 
     def initialise(self, seed: int) -> None:
-        """Draws normal weights of deviation 0.02, smaller where a layer adds to the residual
-        stream."""
+        """Draws normal weights of deviation 0.02, smaller for those that add to the residual."""
         generator = torch.Generator().manual_seed(seed)
         for name, weight in self.named_parameters():
             if name.endswith("norm.weight"):

@@ -47,10 +47,10 @@ def sample_malformed(prompt: Prompt, rng: Rng) -> tuple[Image, Fact]:
     while True:
         scene = sample_scene(prompt, rng)
         fact = pick(rng, prompt.facts)
-        spoil = _SPOILERS.get(fact.kind, _hybrid)
+        draw = _CORRUPTIONS.get(fact.kind, _hybrid)
         if fact.kind == "shape" and rng.random() < 0.4:
-            spoil = _half
-        image = spoil(scene, fact, prompt, rng)
+            draw = _half
+        image = draw(scene, fact, prompt, rng)
         if image is not None:
             return image, fact
 
@@ -125,7 +125,7 @@ def _ink(scene: Scene, fact: Fact, prompt: Prompt, rng: Rng) -> Image | None:
     return render(_with(scene, place, replace(it, traits={**it.traits, "color": other})))
 
 
-_SPOILERS: dict[str, Callable[[Scene, Fact, Prompt, Rng], Image | None]] = {
+_CORRUPTIONS: dict[str, Callable[[Scene, Fact, Prompt, Rng], Image | None]] = {
     "count": _miscount,
     "absent": _forbidden,
     "ink": _ink,
@@ -160,8 +160,7 @@ def _extent(it: Object) -> float:
 
 
 def _spliced(scene: Scene, other: Scene, rng: Rng) -> Image | None:
-    """Returns one half of `scene` and the other of `other`, cut where they differ; None if the
-    result would hardly differ."""
+    """Returns one half of `scene` and the other of `other`, or None if that hardly differs."""
     one, two = render(scene), render(other)
     differ = np.abs(one.astype(np.int16) - two).max(axis=2) > 40
     if differ.sum() < _LEAST_CHANGE:

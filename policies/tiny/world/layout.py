@@ -1,8 +1,7 @@
 """Decides where the things of a prompt are drawn.
 
 Invariant: a sampled scene satisfies every fact of its prompt with a margin that survives a slight
-blur: sizes differ by half, objects lie farther apart along their relation than across it, and gaps
-are kept.
+blur: sizes differ by half, objects lie farther apart along their relation than across it.
 """
 
 from __future__ import annotations

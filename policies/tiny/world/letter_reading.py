@@ -39,8 +39,7 @@ def read_words(sight: Sight, prompt: Prompt) -> dict[Fact, bool]:
         return {}
     raw = sight.raw.max(axis=2) - sight.raw.min(axis=2)
     cover = np.clip(raw / full, 0, 1)
-    # Height and width both give the side of a cell; the word is longer than high, so width is more
-    # exact.
+    # Height and width both give the side of a cell; the width is longer, so more exact.
     size = float(right - left) / (5 * number - 1)
     y = (top + bottom) / 2 - 2.5 * size
     boxes = _settled(cover, [fact.value for fact in wanted], (float(left), float(y), size))
@@ -63,8 +62,7 @@ def read_words(sight: Sight, prompt: Prompt) -> dict[Fact, bool]:
 def _settled(
     cover: Array, letters: list[str], start: tuple[float, float, float]
 ) -> list[tuple[float, float, float]]:
-    """Returns the letters' boxes (x, y, size), moved by fractions of a pixel to fit the word
-    best."""
+    """Returns the letters' boxes (x, y, size), moved by part of a pixel to fit best."""
     best, least = start, math.inf
     for shift in product((-0.5, 0.0, 0.5), (-0.5, 0.0, 0.5), (0.97, 1.0, 1.03)):
         size = start[2] * shift[2]

@@ -54,8 +54,7 @@ def is_nearest(sight: Sight, wanted: Array, others: Iterable[Array]) -> bool:
 
 
 def _dots(one: Array, other: Array) -> Array:
-    """Returns the dot product of the colors of each pixel; summing so short an axis would be
-    slow."""
+    """Returns the dot product of each pixel's colors; a sum over a short axis is slow."""
     return np.einsum("ijk,ijk->ij", one, other)
 
 
@@ -98,8 +97,7 @@ def with_object(scene: Scene, place: int, it: Object) -> Scene:
 
 
 def read_color(sight: Sight, scene: Scene, place: int, kind: str) -> tuple[Scene, bool]:
-    """Returns `scene` with the seen color of one part of an object, and whether all of the part has
-    it."""
+    """Returns `scene` with the seen color of a part, and whether all of the part has it."""
     index = COLORS.index(scene.objects[place].traits[kind])
     variants = [
         render(with_trait(scene, place, kind, COLORS[(index + step) % 6])).astype(np.float32)

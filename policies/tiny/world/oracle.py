@@ -15,8 +15,7 @@ from policies.tiny.world.scene import SIDE, Prompt
 
 
 def read_facts(pixels: np.ndarray, prompt: Prompt) -> list[bool]:
-    """Returns one verdict for each fact of `prompt`; `pixels` are uint8 [48, 48, 3]. Raises
-    ValueError for another shape."""
+    """Returns a verdict for each fact. Raises ValueError unless `pixels` are [48, 48, 3]."""
     if pixels.shape != (SIDE, SIDE, 3):
         raise ValueError(f"a drawing has shape ({SIDE}, {SIDE}, 3), not {pixels.shape}")
     holds = READERS.get(prompt.subcategory, read_objects)(Sight(pixels), prompt)
@@ -35,7 +34,6 @@ def soft(pixels: np.ndarray, prompt: Prompt) -> float:
 
 
 def score(pixels: np.ndarray, prompt: Prompt) -> float:
-    """Returns 10 if every fact holds, otherwise less than 6: a wrong drawing never passes as
-    good."""
+    """Returns 10 if every fact holds, otherwise less than 6: no wrong drawing passes."""
     share = soft(pixels, prompt)
     return 10.0 if share == 1.0 else 6.0 * share
