@@ -55,11 +55,11 @@ def remains(config: RunConfig, folder: Path) -> Remains:
 
 def table(verdict: Comparison) -> Iterator[str]:
     """Yields lines of text: each kill and when it was replaced, then what is the same."""
-    recorded = events.read(verdict.outcome.folder)
-    began = min(event["at"] for event in recorded)
+    log = events.read(verdict.outcome.folder)
+    began = min(event["at"] for event in log)
     yield f"{'killed':<22}{'process':>9}{'at s':>8}{'back after s':>14}"
     for kill in verdict.outcome.kills:
-        back = _back(kill, recorded)
+        back = _back(kill, log)
         waited = "not needed again" if back is None else f"{back:.1f}"
         yield (f"{_name(kill):<22}{kill.victim.pid:>9}{kill.at - began:>8.1f}{waited:>14}")
     peace, chaos = verdict.peace, verdict.chaos
@@ -91,9 +91,7 @@ def _name(kill: Kill) -> str:
     )
 
 
-def _back(kill: Kill, recorded: list[dict[str, Any]]) -> float | None:
+def _back(kill: Kill, log: list[dict[str, Any]]) -> float | None:
     """Returns the seconds until an actor with the victim's name started again; None if none did."""
-    later = (
-        e["at"] for e in recorded if e["who"] == kill.victim.who and e["what"] == events.STARTED
-    )
+    later = (e["at"] for e in log if e["who"] == kill.victim.who and e["what"] == events.STARTED)
     return min((at - kill.at for at in later if at > kill.at), default=None)
