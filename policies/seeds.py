@@ -17,4 +17,5 @@ def derive(*key: int | str) -> int:
 
 
 def generator(*key: int | str) -> np.random.Generator:
+    """Returns a Philox generator that is seeded by `derive(*key)`."""
     return np.random.Generator(np.random.Philox(derive(*key)))

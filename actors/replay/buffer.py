@@ -94,6 +94,7 @@ class ReplayBuffer:
         return None if end is None or self.missing(round_, end) else end
 
     def missing(self, round_: int, slices: int) -> list[int]:
+        """Returns the indices below `slices` of which the log has no slice."""
         there = self._slices.get(round_, {})
         return [index for index in range(slices) if index not in there]
 

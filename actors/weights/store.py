@@ -126,6 +126,7 @@ class WeightStore:
             )
 
     def get(self, version: int) -> tuple[list[Ref], str]:
+        """Returns references and digest. Raises UnknownVersion unless it is in memory."""
         if version not in self._kept:
             fate = "were dropped" if version in self._digests else "were never published"
             raise UnknownVersion(

@@ -39,6 +39,7 @@ class Disk(NamedTuple):
 
 
 def proposer(config: RunConfig, size: Footprint) -> int:
+    """Bytes of one replica: its weights, and the keys and values of its largest task."""
     own = config.proposer
     tokens = size.instruction + (own.demonstrations + 1) * own.max_tokens
     return _replica(config, size, own.prompts_per_task * tokens)
@@ -88,6 +89,7 @@ def object_store(config: RunConfig, size: Footprint) -> int:
 
 
 def disk(config: RunConfig, size: Footprint) -> Disk:
+    """Returns the most bytes that the whole run writes, as if every planned drawing were stored."""
     drawings = config.rounds * config.proposer.prompts * config.solver.rollouts
     kept = config.trainer.kept_checkpoints + ROUND_ENDS_KEPT + 1  # one more that is being written
     return Disk(

@@ -63,12 +63,15 @@ class JanusModule(nn.Module):
         return self.model.generation_aligner(embedded)
 
     def read(self, x: Tensor) -> Tensor:
+        """Embeddings [rows, tokens, hidden] -> last hidden states of the same shape."""
         return self.model.language_model(inputs_embeds=x, use_cache=False).last_hidden_state
 
     def word_head(self, states: Tensor) -> Tensor:
+        """Hidden states [..., hidden] -> logits float32 [..., words]."""
         return self.lm_head(states).float()
 
     def draw_head(self, states: Tensor) -> Tensor:
+        """Hidden states [..., hidden] -> logits float32 [..., codes]."""
         return self.model.generation_head(states).float()
 
     @property

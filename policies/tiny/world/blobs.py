@@ -29,6 +29,8 @@ _CONTRAST = 78.0
 
 @dataclass(frozen=True)
 class Blob:
+    """An object as it was read; `x`, `y` and `r` in pixels, `mask` bool [48, 48]."""
+
     shape: str
     color: str
     texture: str

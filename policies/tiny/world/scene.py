@@ -28,6 +28,8 @@ class Fact:
 
 @dataclass(frozen=True)
 class Prompt:
+    """A text with what it means; `facts` are in the order of its words."""
+
     text: str
     category: str
     subcategory: str
