@@ -236,6 +236,6 @@ def _selfplay(config: RunConfig, address: GalleryAddress | None) -> None:
         ray_session.connected(),
     ):
         _require_capacity(f"run {config.name}", needs(config))
-        with host.beside(folder, address, progress.told):
+        with host.beside(folder, address, progress.note):
             selfplay.run(changed(config, folder=str(folder.parent)), progress)
     progress.finished(run_folder(config) / page.write(folder).name)

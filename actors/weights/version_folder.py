@@ -46,7 +46,7 @@ class VersionFolder:
         return self.folder / f"{version:05d}"
 
     def versions(self) -> list[int]:
-        """Those that can be read, in order."""
+        """Returns the numbers of the versions that are whole, in order."""
         numbers = (int(name) for name in storage.names(self.folder) if name.isdigit())
         return [0, *sorted(n for n in numbers if storage.is_whole(self.path(n), DIGEST))]
 
@@ -79,7 +79,7 @@ class VersionFolder:
                     f"{path} holds weights v{version} with digest {self._stated(version)}, and "
                     f"{measured} cannot take their place: publish them under another version"
                 )
-            storage.sync(path.parent)  # who made it may have died before that
+            storage.sync(path.parent)  # whoever wrote it may have died before syncing the folder
             return
         token = f".{secrets.token_hex(4)}"  # so that two writers never share a folder
         with sealed_folder.making(path, token, DIGEST, f"{measured}\n".encode()) as local:

@@ -152,7 +152,7 @@ class Subject:
 
 
 def in_peace(config: RunConfig) -> Outcome:
-    """The run `<name>-peace`, which nothing disturbs. One that was done before is not done again."""
+    """Runs `<name>-peace` without kills, unless it has finished before."""
     subject = Subject(changed(config, name=f"{config.name}-peace"), 1)
     took = subject.folder.with_suffix(".seconds")
     if not took.exists():
@@ -169,8 +169,8 @@ def in_peace(config: RunConfig) -> Outcome:
 def in_chaos(
     config: RunConfig, seed: int, kills: int, calm: float, on_kill: Callable[[Kill], None]
 ) -> Outcome:
-    """The run `<name>-chaos-<seed>`, with `kills` victims within about the `calm` seconds that it
-    takes in peace. Raises ChaosError if it was begun before."""
+    """Runs `<name>-chaos-<seed>` with `kills` kills within about the `calm` seconds that an
+    undisturbed run takes. Raises ChaosError if the run exists."""
     subject = Subject(changed(config, name=f"{config.name}-chaos-{seed}"), kills + 3)
     if subject.folder.exists():
         raise ChaosError(f"{subject.folder} exists: delete it, or give another --seed")

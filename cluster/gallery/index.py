@@ -86,7 +86,7 @@ class Index:
             return self._catalogue
 
     def closed(self, round_: int) -> bool:
-        """Whether the log says that the round is complete."""
+        """Returns whether the log marks the round as complete."""
         if round_ not in self._closed and storage.exists(
             round_folder(self.replay, round_) / CLOSED
         ):

@@ -37,7 +37,7 @@ class Slice:
 
     @classmethod
     def read(cls, name: SegmentName) -> Slice:
-        """Raises SegmentError."""
+        """Reads the texts of a segment. Raises SegmentError."""
         found = cls(name, read_texts(name.path), storage.changed(name.path))
         if not all(score is None or 0 <= score <= 10 for row in found.scores() for score in row):
             raise SegmentError(

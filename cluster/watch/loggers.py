@@ -64,8 +64,8 @@ class WeightsAndBiases:
         import wandb
 
         here = storage.local_path(folder)
-        place = here / "wandb" if here else Path(tempfile.mkdtemp())
-        place.mkdir(exist_ok=True)
+        scratch = here / "wandb" if here else Path(tempfile.mkdtemp())
+        scratch.mkdir(exist_ok=True)
         # The same id each time, so that a resumed run continues its curves.
         self._run = wandb.init(id=_id(folder), name=name, dir=str(scratch), resume="allow")
 
