@@ -91,8 +91,8 @@ def connect(address: str) -> JobSubmissionClient:
     except AuthenticationError as error:
         raise JobRefused(
             f"the cluster at {address} wants its token: set RAY_AUTH_MODE=token, and "
-            "RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH (or put it into the file .ray/auth_token of your "
-            "home folder)"
+            "RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH (or put it into the file .ray/auth_token of "
+            "your home folder)"
         ) from error
     except (RuntimeError, OSError, LookupError, ValueError) as error:
         raise JobRefused(
