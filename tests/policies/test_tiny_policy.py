@@ -60,14 +60,14 @@ def test_unknown_word_is_named_with_its_neighbours(policy: TinyPolicy) -> None:
 def test_half_a_surrogate_pair_is_refused_by_its_place_in_the_text(policy: TinyPolicy) -> None:
     said = r"'a red \\ud800' has half of a surrogate pair at place 7 of its 7 characters"
     with pytest.raises(PromptError, match=said) as caught:
-        policy.draw([("red",), ("a red \ud800",)], [Sampling()] * 2, [0, 1])
+        policy.draw([("red",), ("a red \ud800",)], [PictureSampling()] * 2, [0, 1])
     assert str(caught.value).isprintable()
 
 
 def test_what_is_said_of_an_unknown_word_is_short_and_printable(policy: TinyPolicy) -> None:
     for word in ("x" * 100_000, "\x1b[2J", "\u202e"):
         with pytest.raises(PromptError, match="does not know") as caught:
-            policy.write([(f"red {word}",)], [Sampling()], [0])
+            policy.write([(f"red {word}",)], [TextSampling()], [0])
         assert str(caught.value).isprintable() and len(str(caught.value)) < 1000
 
 
