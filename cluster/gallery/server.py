@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 PAGE = {
     "/": (HERE / "page.html", "text/html"),
     "/gallery.css": (HERE / "gallery.css", "text/css"),
-    "/report.css": (HERE.parent / "report.css", "text/css"),
+    "/report.css": (HERE.parent / "report" / "report.css", "text/css"),
     **{f"/{name}.js": (HERE / f"{name}.js", "text/javascript") for name in ("gallery", "cards", "lineage")},
 }  # fmt: skip
 HEADERS = {

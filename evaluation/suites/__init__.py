@@ -30,7 +30,8 @@ class Verdict(NamedTuple):
 
 
 NEVER_RIGHT = Verdict(0.0, False, 0.0)
-"""For a prompt that nobody can read."""
+"""The verdict on a prompt that the suite cannot read, and on a drawing of a size that its oracle
+cannot read."""
 
 
 class Suite(Protocol):
@@ -50,7 +51,8 @@ class Suite(Protocol):
         ...
 
     def verdict(self, pixels: np.ndarray, prompt: str) -> Verdict:
-        """What the oracle says; raises ValueError for a prompt that is not grammatical."""
+        """What the oracle says: NEVER_RIGHT of a drawing that it cannot read. Raises ValueError for
+        a prompt that is not grammatical."""
         ...
 
     def questions(self, prompt: str) -> Sequence[Question]:

@@ -1,6 +1,7 @@
 """No suite: a run that only learns, where nothing here can measure what its model draws.
 
-Invariant: it has no category, and so whoever measures by it says nothing, instead of zeros.
+Invariant: it has no category, and so whoever measures by it leaves out what only an oracle knows,
+instead of giving zeros.
 """
 
 from __future__ import annotations

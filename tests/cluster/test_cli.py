@@ -180,9 +180,10 @@ def test_rays_environment_is_settled_before_anything_imports_it(
     (tmp_path / "run/config.yaml").write_text("name: run\n")
     program = (
         "import sys; sys.path.insert(0, sys.argv.pop(1))\n"
-        "from cluster import cli, own_ray\n"
+        "from cluster import cli\n"
+        "from cluster.session import ray_session\n"
         "def settle(): sys.exit(7 if 'ray' in sys.modules else 5)\n"
-        "own_ray.settle = settle\n"
+        "ray_session.settle = settle\n"
         "cli.main(sys.argv[1:])"
     )
     command = [sys.executable, "-c", program, str(ROOT), *words]
