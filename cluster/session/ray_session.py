@@ -7,13 +7,14 @@ notices within seconds when its own is gone.
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import logging
 import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,18 +47,21 @@ def settle() -> None:
 
 
 @contextmanager
-def connected() -> Iterator[None]:
-    """Raises RayUnavailable."""
+def connected(interrupt: Callable[[], None] | None = None) -> Iterator[None]:
+    """While this lasts, there is a Ray. `interrupt` cancels what waits for it, in an event loop that
+    is not this program's; without it the main thread is interrupted. Raises RayUnavailable."""
     import ray
 
-    watch, lost = _Watch(_join() if os.environ.get(ADDRESS) else _start()), False
-    # What a cluster or a container sends to end a command is to it like Ctrl-C; Ray's own handler
-    # would end the process with a dump of addresses.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    pids, lost = _join() if os.environ.get(ADDRESS) else _start(), False
+    watch = _Watch(pids, interrupt or _interrupt_main)
+    if interrupt is None:
+        # What a cluster or a container sends to end a command is to it like Ctrl-C; Ray's own
+        # handler would end the process with a dump of addresses.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with watch:
             yield
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt, asyncio.CancelledError) as error:
         lost = watch.struck or watch.one_is_gone()
         if not (lost or _ended(error)):
             raise
@@ -82,12 +86,12 @@ def head(driver: int) -> list[int]:
 
 
 class _Watch(threading.Thread):
-    """Interrupts the main thread, wherever it waits, once one of the processes `pids` of our own
-    Ray is gone: by itself Ray lets a driver wait for a minute, and then ends it without a word."""
+    """Calls `interrupt` once one of the processes `pids` of our own Ray is gone: by itself Ray lets
+    a driver wait for a minute, and then ends it without a word."""
 
-    def __init__(self, pids: list[int]) -> None:
+    def __init__(self, pids: list[int], interrupt: Callable[[], None]) -> None:
         super().__init__(daemon=True)
-        self._pids = pids
+        self._pids, self._interrupt = pids, interrupt
         self._over = threading.Event()
         self.struck = False
 
@@ -95,9 +99,7 @@ class _Watch(threading.Thread):
         while not self._over.wait(WATCH_S):
             if self.one_is_gone():
                 self.struck = True
-                # Not SIGINT, which a shell has its background jobs ignore.
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
-                return
+                return self._interrupt()
 
     def one_is_gone(self) -> bool:
         return any(born(pid) is None for pid in self._pids)
@@ -108,6 +110,12 @@ class _Watch(threading.Thread):
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self.join()
+
+
+def _interrupt_main() -> None:
+    """Wherever the main thread waits."""
+    # Not SIGINT, which a shell has its background jobs ignore.
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
 
 def _abandon() -> None:

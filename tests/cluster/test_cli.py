@@ -51,6 +51,21 @@ def test_help_lists_the_commands() -> None:
         assert re.search(rf"^ +{command}\b", done.stdout, re.MULTILINE)
 
 
+def test_the_version_names_what_a_bug_report_needs() -> None:
+    done = unicorn("--version")
+    assert done.returncode == 0 and done.stdout.count("\n") == 1
+    for name in ("unicorn-ray", "Python", "torch", "ray", "pyarrow", "transformers"):
+        assert re.search(rf"\b{name} (\d+\.\d+|not installed)", done.stdout), name
+    if (ROOT / ".git").exists():
+        assert re.search(r"\(commit [0-9a-f]{7,}\+?\)", done.stdout)
+
+
+def test_nothing_heavy_is_imported_to_say_the_version() -> None:
+    program = "import sys; from cluster import version; version.describe(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert {"torch", "ray", "pyarrow", "transformers"}.isdisjoint(done.stdout.split())
+
+
 def test_the_module_is_the_same_program() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "cluster", "--help"], cwd=ROOT, capture_output=True, text=True
