@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.house import PAGE, STOREYS, drawn, figure, imports
+
 ROOT = Path(__file__).resolve().parents[1]
-# A package may import itself and those before it.
-STOREYS = ("policies", "actors", "evaluation", "trainer", "cluster")
 FILES = [path for storey in STOREYS for path in sorted((ROOT / storey).rglob("*.py"))]
 NEVER_AT_IMPORT = ("vllm", "flash_attn", "transformers")
 ONE_FAMILY = "policies.janus"  # it alone needs transformers, and is imported when a run asks for it
-
-
-def imports(path: Path) -> Iterator[tuple[int, str]]:
-    """TaskQueue and full name of everything that a file imports, also inside functions."""
-    package = ".".join(path.relative_to(ROOT).parent.parts)
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            start = package.split(".")[: -node.level + 1 or None] if node.level else []
-            base = ".".join([*start, *filter(None, [node.module])])
-            yield from ((node.lineno, f"{base}.{alias.name}") for alias in node.names)
 
 
 def found(storeys: tuple[str, ...], wrong: object) -> list[str]:
@@ -47,6 +33,11 @@ def found(storeys: tuple[str, ...], wrong: object) -> list[str]:
 def test_imports_go_down_only(storey: str) -> None:
     above = STOREYS[STOREYS.index(storey) + 1 :]
     assert found((storey,), lambda name: name.split(".")[0] in above) == []
+
+
+def test_the_figure_of_the_house_is_true() -> None:
+    page = PAGE.read_text()
+    assert drawn(page, figure()) == page, "draw it anew: python -m tests.house"
 
 
 def test_a_policy_knows_nothing_of_ray() -> None:
