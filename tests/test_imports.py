@@ -89,7 +89,7 @@ def test_no_file_knows_a_machine() -> None:
         path
         for folder in folders
         for path in sorted((ROOT / folder).rglob("*"))
-        if path.suffix in {".py", ".yaml", ".yml", ".json", ".md", ".html", ".sh"}
+        if path.suffix in {".py", ".yaml", ".yml", ".json", ".md", ".html", ".sh", ".ipynb"}
     ]
     texts += [ROOT / "README.md", ROOT / "setup.cfg", ROOT / "pyproject.toml", ROOT / ".ci" / "run"]
     wrong = [
