@@ -86,7 +86,7 @@ def _page(run: Run, suite: Suite) -> dict[str, Any]:
 def _lead(run: Run, suite: Suite) -> str:
     """The whole run in two sentences."""
     if not suite.categories:
-        return "No evaluation suite was set for this run: nothing of it is measured."
+        return "No evaluation suite was set for this run: what it draws is not measured."
     if not run.evaluations:
         return "This run has just begun: nothing has been measured yet."
     first, *_, last = [*run.evaluations.values()] * 2

@@ -181,9 +181,20 @@ def test_a_run_without_a_suite_shows_its_rounds_and_no_oracle(tmp_path):
     for index, each in enumerate(synthetic.groups(config, 1)):
         ReplayBuffer(folder / "replay").append(1, index, [each])
     page = Page(report.write(folder).read_text())
-    assert "nothing of it is measured" in page.text
+    assert "what it draws is not measured" in page.text
     assert "drawing winner" in (folder / "report.html").read_text()
     assert not re.search(r"oracle \d", page.text)
+
+
+def test_a_drawing_that_the_oracle_cannot_read_is_shown_as_not_right(tmp_path: Path) -> None:
+    config = synthetic.small_config(tmp_path)
+    folder = recipe.claim_folder(config)
+    large = replace(synthetic.group(config, 1, 0), reason="")
+    pixels = np.zeros((96, 64, 3), np.uint8)
+    rollouts = tuple(replace(r, picture=replace(r.picture, pixels=pixels)) for r in large.rollouts)
+    ReplayBuffer(folder / "replay").append(1, 0, [replace(large, rollouts=rollouts)])
+    report.write(folder)
+    assert "oracle 0" in (folder / "report.html").read_text()
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
