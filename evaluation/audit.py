@@ -68,8 +68,9 @@ class Tally:
         """Whether the oracle finds the drawing right, after counting what the Judge said."""
         rollout = group.rollouts[number]
         picture, score = rollout.picture, rollout.judgement.score
-        known = readable and picture is not None
-        oracle = suite.verdict(picture.pixels, group.prompt) if known else NEVER_RIGHT
+        oracle = NEVER_RIGHT
+        if readable and picture is not None:
+            oracle = suite.verdict(picture.pixels, group.prompt)
         right = oracle.right
         self.counts.update({"rollouts": 1, "right": int(right)})
         if score is None:
