@@ -56,8 +56,26 @@ def require_length(tokens: int, most: int, context: Context) -> None:
         )
 
 
+def require_text(*texts: str) -> None:
+    """Raises PromptError for a text with half of a surrogate pair, which is no character: no
+    tokenizer reads it, and no file or terminal takes it."""
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise PromptError(
+                f"The text {text[:60]!r} has half of a surrogate pair at place {error.start + 1} of "
+                f"its {len(text)} characters, which no tokenizer reads; leave it out."
+            ) from None
+
+
 def require_codes(codes: np.ndarray, tokens: int, kinds: int) -> None:
-    """Raises ValueError for anything but `tokens` codes below `kinds`."""
+    """Raises ValueError for anything but `tokens` whole numbers from 0 to below `kinds`."""
+    if codes.dtype.kind not in "iu":
+        raise ValueError(
+            f"Picture.codes of dtype {codes.dtype} are no whole numbers; use codes that this "
+            "policy sampled (int32), or none."
+        )
     if codes.shape != (tokens,) or codes.min() < 0 or codes.max() >= kinds:
         raise ValueError(
             f"Picture.codes of shape {codes.shape} from {codes.min(initial=0)} to "
