@@ -1,7 +1,7 @@
 """A Ray actor that plays one role: it maps the weights that a task names, and does the task.
 
 Invariant: a replica keeps nothing between tasks but the policy and the mapped weights, and what it
-answers follows from the task, its arguments and the run's configuration. Weights are shared with
+answers follows from the request, its inputs and the run's configuration. Weights are shared with
 every replica of the node and are only ever read: all work is done in inference mode.
 """
 
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 import torch
@@ -22,18 +22,20 @@ from actors.metrics import catalog
 from actors.metrics.meter import Meter
 from actors.pool.leases import OnEvent, Receipt, ignore_event
 from actors.pool.pool import Pool
-from actors.replay.records import Drawing, JudgedGroup, Role, Task
+from actors.replay.records import Role
 from actors.roles.judge import Judge
 from actors.roles.proposer import Proposer
+from actors.roles.requests import Request
 from actors.roles.solver import Solver
 from actors.roles.templates import load_templates
 from actors.storage.events import note_start
 from actors.weights.mapped import MappedWeights
 from policies.config import PolicyConfig
-from policies.interface import Picture
 from policies.registry import load_policy
 
 ROLES: dict[Role, Callable[..., Any]] = {"proposer": Proposer, "solver": Solver, "judge": Judge}
+
+P = TypeVar("P")
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class ReplicaSpec:
     """What a replica plays: everything that it must know to do any task of its role.
 
     The weight store is the actor "weight_store" of `namespace`; `seed` is the run's, and so is
-    `folder`, where its events are told.
+    `folder`, where its events are noted.
     """
 
     role: Role
@@ -74,35 +76,35 @@ class Replica:
         return True
 
     @ray.method(num_returns=2)
-    def perform(self, task: Task, method: str, *args: Any) -> tuple[Receipt, Any]:
-        """Calls `method` of the role with the weights that `task` names, in inference mode."""
+    def perform(self, request: Request[P], *inputs: Any) -> tuple[Receipt, P]:
+        """Does the request with the weights that its task names, in inference mode."""
         started = time.perf_counter()
-        self._weights.load(self._policy, task.version)
+        self._weights.load(self._policy, request.task.version)
         with torch.inference_mode():
-            payload = getattr(self._role, method)(task, self._spec.seed, *args)
+            result = request.do(self._role, self._spec.seed, *inputs)
         seconds = time.perf_counter() - started
-        receipt = Receipt(task, seconds, pictures(payload), unparsable(payload))
-        self._tell(receipt, method)
-        return receipt, payload
+        receipt = Receipt(request.task, seconds, result.drawings, result.unparsable)
+        self._measure(receipt, request.stage)
+        return receipt, result.payload
 
-    def _tell(self, receipt: Receipt, stage: str) -> None:
+    def _measure(self, receipt: Receipt, stage: str) -> None:
         self._meter.add(catalog.TASKS, stage=stage)
         self._meter.add(catalog.BUSY, receipt.seconds, stage=stage)
-        self._meter.add(catalog.IMAGES, receipt.pictures, stage=stage)
+        self._meter.add(catalog.IMAGES, receipt.drawings, stage=stage)
         self._meter.add(catalog.UNPARSABLE, receipt.unparsable, stage=stage)
         self._meter.set(catalog.REPLICA_VERSION, receipt.task.version)
 
 
 class ProposerReplica(Replica):
-    """Named for Ray's dashboard."""
+    """Ray's dashboard shows the name of the class."""
 
 
 class SolverReplica(Replica):
-    """Named for Ray's dashboard."""
+    """Ray's dashboard shows the name of the class."""
 
 
 class JudgeReplica(Replica):
-    """Named for Ray's dashboard."""
+    """Ray's dashboard shows the name of the class."""
 
 
 CLASSES: dict[Role, type[Replica]] = {
@@ -110,23 +112,7 @@ CLASSES: dict[Role, type[Replica]] = {
 }  # fmt: skip
 
 
-def pictures(payload: Any) -> int:
-    """How many drawings a payload holds that were made for it."""
-    if isinstance(payload, list):
-        return sum(map(pictures, payload))
-    return int(isinstance(payload, Drawing | Picture))
-
-
-def unparsable(payload: Any) -> int:
-    """How many answers in a payload could not be read: None, or a judgement without a score."""
-    if isinstance(payload, list):
-        return sum(map(unparsable, payload))
-    if isinstance(payload, JudgedGroup):
-        return sum(rollout.judgement.score is None for rollout in payload.rollouts)
-    return int(payload is None)
-
-
-def role_pool(spec: ReplicaSpec, config: ActorsConfig, tell: OnEvent = ignore_event) -> Pool:
+def role_pool(spec: ReplicaSpec, config: ActorsConfig, on_event: OnEvent = ignore_event) -> Pool:
     """The pool of all replicas of one role, not started yet."""
     cpus, gpus = spec.config.cpus, spec.config.gpus
     on = node_resources(spec.config.node)
@@ -137,4 +123,4 @@ def role_pool(spec: ReplicaSpec, config: ActorsConfig, tell: OnEvent = ignore_ev
         return actor.remote(spec, number)
 
     most = 0 if isinstance(spec.config, ProposerConfig) else spec.config.max_replicas
-    return Pool(spec.role, make, spec.config.replicas, resources, config, tell, most=most)
+    return Pool(spec.role, make, spec.config.replicas, resources, config, on_event, most=most)

@@ -23,7 +23,6 @@ from tenacity import (
     wait_fixed,
 )
 
-from actors.pool.faults import InputsLost
 from policies.errors import UserError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EHOSTUNREACH)
@@ -37,6 +36,11 @@ ANSWER_S = 120.0
 """How long a replica or a training worker waits for an answer of one of the stores."""
 
 T = TypeVar("T")
+
+
+class InputsLost(RuntimeError):
+    """What a task was to work on went with its node; the message names the task. Whoever had it made
+    must have it made again."""
 
 
 class WaitTimeout(UserError, TimeoutError):
@@ -94,7 +98,7 @@ def patiently(write: Callable[[], T], what: str, seconds: float) -> T:
 
 def _takes_no_writes(error: BaseException) -> bool:
     cause = getattr(error, "cause", error)  # of one that crossed Ray's border
-    return isinstance(error, OSError) and cause.errno in FULL
+    return isinstance(error, OSError) and getattr(cause, "errno", None) in FULL
 
 
 def despite_loss(ask: Callable[[], T], seconds: float) -> T:

@@ -1,7 +1,8 @@
-"""The control plane alone: how busy it keeps replicas whose work is to sleep.
+"""How busy the control plane keeps replicas whose only work is to sleep.
 
-Invariant: the pool is the real one. By simulation, time jumps and what counts is the processor time
-that the driver takes for a task; with real actors, it is how much of their time they sleep.
+Invariant: the pool is the real one. In the simulation time jumps, and the driver's processor time
+for a task is measured; with real actors, the share of time that they sleep.
+
 `python -m benchmarks.control_plane [--actors N] [--replicas N --tasks N]`
 """
 
@@ -19,6 +20,7 @@ from actors.config import ActorsConfig
 from actors.pool.leases import Receipt
 from actors.pool.pool import Pool
 from actors.replay.records import Task
+from actors.roles.requests import Draw, Request
 from policies.seeds import generator
 from tests.simulated import Fate, World, play
 
@@ -38,12 +40,12 @@ def main() -> None:
 
 
 async def work(pool: Pool, tasks: int) -> None:
-    """As the main loop hands out its slices: no more at a time than twice what can be in flight."""
-    room = asyncio.Semaphore(2 * CONFIG.tasks_in_flight * pool.replicas)
+    """Runs the tasks as the main loop does: at most twice as many at a time as can be in flight."""
+    room = asyncio.Semaphore(2 * CONFIG.tasks_in_flight * pool.least)
 
     async def one(index: int) -> None:
         async with room:
-            await pool.run(Task(1, "solver", index, 0), "draw", 0)
+            await pool.run(Draw(Task(1, "solver", index, 0)), 0)
 
     async with asyncio.TaskGroup() as group:
         for index in range(tasks):
@@ -72,15 +74,15 @@ def simulate(replicas: int, tasks: int) -> None:
 
 
 class Sleeper:
-    """A replica whose work is to sleep."""
+    """A replica whose only work is to sleep."""
 
     def ready(self) -> bool:
         return True
 
     @ray.method(num_returns=2)
-    def perform(self, task: Task, method: str, *args: Any) -> tuple[Receipt, Any]:
+    def perform(self, request: Request[Any], *inputs: Any) -> tuple[Receipt, Any]:
         time.sleep(TASK_S)
-        return Receipt(task, TASK_S), None
+        return Receipt(request.task, TASK_S), None
 
 
 def with_actors(actors: int, tasks: int) -> None:

@@ -1,8 +1,9 @@
 """How Solvers follow their work over the nodes of a cluster: a timeline, and a picture of it.
 
 Invariant: the cluster is a real Ray of several nodes with the real autoscaler on this machine (see
-tests/cluster/session/fake_cluster.py), and the run a real one; nothing is added up that was not seen.
-`python -m benchmarks.elastic --out FOLDER` writes timeline.html and prints when nodes came and went.
+tests/cluster/session/fake_cluster.py), and the run is a real one; only observed events are shown.
+
+`python -m benchmarks.elastic --out FOLDER` writes timeline.html and prints when nodes came.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Timeline:
         self.node_of: dict[int, int] = {}
 
     def look(self) -> int:
-        """Notes what there is now; gives the number of nodes."""
+        """Notes which nodes and Solvers there are now; returns the number of nodes."""
         now, raylets = time.time() - self.began, self.cluster.raylets()
         for pid in raylets:
             self.came.setdefault(pid, now)
@@ -53,8 +54,8 @@ class Timeline:
         return len(raylets)
 
     def solvers(self) -> list[dict[str, Any]]:
-        told = events.read(self.run)
-        return [e for e in told if e["what"] == "started" and e["who"].startswith("solver")]
+        recorded = events.read(self.run)
+        return [e for e in recorded if e["what"] == "started" and e["who"].startswith("solver")]
 
     def wanted(self) -> list[tuple[float, float]]:
         points = [(0.0, 1.0)]
@@ -65,7 +66,7 @@ class Timeline:
         return [*points, (self.nodes[-1][0], points[-1][1])]
 
     def delays(self) -> list[tuple[str, float, float]]:
-        """Of each Solver on a node that came later: the node's coming, and the Solver's start."""
+        """Returns each Solver on a later node, with the times of its node's and its own start."""
         found = []
         for event in self.solvers():
             came = self.came.get(self.node_of.get(event["pid"], 0), 0.0)
@@ -99,7 +100,7 @@ def main() -> None:
     print(f"the last node without work was gone at {timeline.nodes[-1][0]:.0f} s")
     series = {"nodes": timeline.nodes, "Solvers wanted": timeline.wanted()}
     chart = report_charts.lines(series, "seconds", "how many")
-    style = (ROOT / "cluster" / "report.css").read_text()
+    style = (ROOT / "cluster" / "report" / "report.css").read_text()
     (out / "timeline.html").write_text(f"<style>{style}</style><figure>{chart}</figure>")
 
 

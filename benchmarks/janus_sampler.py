@@ -1,8 +1,9 @@
-"""Janus drawings beside transformers' `generate` and beside the published script.
+"""Compares Janus drawings with transformers' `generate` and with the published script.
 
 Invariant: one process, one thread, the same random weights, prompt and guidance for all;
-interleaved repeats, timed in seconds of processor time, so that a busy machine slows all of them
-alike. All three end in the same decoder of codes to pixels, which is timed apart.
+interleaved repeats, timed in processor seconds, so that a busy machine slows all of them alike. All
+three end in the same decoder of codes to pixels, which is timed apart.
+
 `python -m benchmarks.janus_sampler [--sizes tiny 100M]`
 """
 
@@ -34,7 +35,7 @@ PEERS = ("transformers generate", "the published script")
 
 @dataclass(frozen=True)
 class Size:
-    """The golden model's shape (tests/golden/janus_tiny), and one of about 100 M parameters."""
+    """The shape of a model; "tiny" is that of tests/golden/janus_tiny."""
 
     hidden: int
     layers: int
@@ -76,7 +77,7 @@ def main() -> None:
 
 
 def model(size: Size) -> tuple[JanusPolicy, Any]:
-    """A policy, and the same weights as one net of transformers."""
+    """Returns a policy, and the model of transformers with the same weights."""
     data = tokenizer().to_str().encode()
     text, special = parse(Path("tokenizer.json"), data)
     hidden = {"projection_dim": size.hidden}
@@ -118,7 +119,7 @@ def ours(policy: JanusPolicy, batch: int) -> Callable[[], object]:
 
 
 def generate(policy: JanusPolicy, net: Any, batch: int) -> Callable[[], object]:
-    ids = question(policy)[:, :-1]  # it puts the begin of the image there by itself
+    ids = question(policy)[:, :-1]  # generate adds the token that begins the image
 
     @torch.inference_mode()
     def run() -> object:
@@ -131,8 +132,8 @@ def generate(policy: JanusPolicy, net: Any, batch: int) -> Callable[[], object]:
 
 
 def script(policy: JanusPolicy, net: Any, batch: int) -> Callable[[], object]:
-    """The published generation_inference.py, written again from its description: two rows an image,
-    the prompt read by all of them, a growing cache, multinomial."""
+    """Rewrites the published generation_inference.py from its description: two rows per image, each
+    of which reads the prompt, a growing cache, multinomial sampling."""
     ids = question(policy).repeat(2 * batch, 1)
     ids[1::2, 1:-1] = policy.wording.special.pad
     llama, steps = net.model.language_model, policy.module.features
@@ -157,8 +158,7 @@ def script(policy: JanusPolicy, net: Any, batch: int) -> Callable[[], object]:
 
 
 def products(net: Any, batch: int, size: Size) -> Callable[[], object]:
-    """Every multiply-add of the layers and the heads for each new token: what no sampler can do
-    without."""
+    """Returns every multiply-add that each new token takes in layers and heads."""
     model, rows = net.model, 2 * batch
     used = (*model.language_model.layers, model.generation_head, model.generation_aligner)
     linear = [w for part in used for w in part.parameters() if w.ndim == 2]

@@ -1,9 +1,9 @@
 """Whether a long run grows: memory and open files of every process that lives as long as the run.
 
-Invariant: what is compared is one process with itself, its median of the first third of the rounds
-against that of the last; a process that was replaced meanwhile is no long-lived one, and is named.
-Memory is what is the process's own (private, or its part of what is shared), from the kernel's
-books, so what replicas map together does not count for each.
+Invariant: each process is compared with itself: its median in the first third of the rounds with
+that in the last. A process that was replaced meanwhile is reported and not compared. Memory is the
+kernel's count of what the process has for itself (private, or its share of shared pages), so
+weights that replicas map together do not count for each.
 
     python -m benchmarks.many_rounds [--rounds 60] [--folder DIR]
 """
@@ -30,7 +30,7 @@ MINIMAL = (
 )  # fmt: skip
 RAYS_OWN = ("raylet", "gcs_server")
 Look = tuple[int, int, int]
-"""The round that is sampled, KiB, open files."""
+"""The round that is being sampled, memory in KiB, the number of open files."""
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def watched(folder: Path, rounds: int) -> dict[str, list[Look]]:
-    """Does the run; what was seen of each process meanwhile, by who and number."""
+    """Does the run; returns the observations of each process, by "name (pid)"."""
     command = [sys.executable, "-m", "cluster", "run", "configs/smoke.yaml", f"rounds={rounds}",
                f"folder={folder}", "name=many-rounds", *MINIMAL]  # fmt: skip
     run, looks = (
@@ -66,7 +66,7 @@ def watched(folder: Path, rounds: int) -> dict[str, list[Look]]:
 
 
 def processes(home: Path, driver: int) -> dict[str, int]:
-    """The newest process of everyone in events.jsonl, and those of the driver's own Ray."""
+    """Returns each actor's newest process in events.jsonl, and those of the driver's own Ray."""
     found = {e["who"]: int(e["pid"]) for e in events.read(home) if e["what"] == events.STARTED}
     for child in Path(f"/proc/{driver}/task/{driver}/children").read_text().split():
         with suppress(OSError):
@@ -76,7 +76,7 @@ def processes(home: Path, driver: int) -> dict[str, int]:
 
 
 def memory_kib(pid: int) -> int:
-    """The proportional set size without shared memory that is no file of its own."""
+    """Returns the proportional set size, without shared memory that is not a file."""
     fields = dict(
         line.split(":", 1)
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
@@ -89,10 +89,11 @@ def open_files(pid: int) -> int:
 
 
 def report(looks: dict[str, list[Look]], rounds: int) -> int:
-    """Prints a row a process; 1 if one of them grew by more than ALLOWED."""
+    """Prints a row for each process; returns 1 if one of them grew by more than ALLOWED."""
     grew = False
     print(
-        f"{'process':34} {'MiB first':>10} {'last':>7} {'ratio':>6}   {'files first':>11} {'last':>5}"
+        f"{'process':34} {'MiB first':>10} {'last':>7} {'ratio':>6}   "
+        f"{'files first':>11} {'last':>5}"
     )
     for who, seen in sorted(looks.items()):
         first = [look for look in seen if look[0] <= rounds / 3]

@@ -1,10 +1,10 @@
-"""What it costs that a run can be watched: Solvers with metrics on and off, side by side.
+"""What metrics cost: Solvers with metrics on and off, side by side.
 
-Invariant: both sides do the same tasks with the same weights, in a Ray of their own each; both are
-up all the time and work in turns, so that whatever else the machine does disturbs both. On is what a
-run does by itself, with its page of metrics read every 10 s as Prometheus would; off is a Ray that
-collects none. Beside images a second stand images a processor second, of all processes of that Ray
-together, which a busy machine disturbs least; a burst is longer than a report and a scrape.
+Invariant: both sides do the same tasks with the same weights, each in a Ray of its own. Both are up
+all the time and work in turns, so that the rest of the machine disturbs both alike. "On" is what a
+run does by default, with its metrics page read every 10 s as by Prometheus; "off" is a Ray that
+collects none. Beside images a second, it counts images a processor second over all processes of
+that Ray, which a busy machine disturbs least. A burst is longer than a report and a scrape.
 
     python -m benchmarks.metrics [--pairs 8] [--tasks 40]
 """
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def start(name: str, tasks: int) -> subprocess.Popen[str]:
-    """Ray reads its settings when it is imported, so a side is a process."""
+    """Starts a side as a process, because Ray reads its settings when it is imported."""
     command = [sys.executable, "-m", "benchmarks.metrics", f"--side={name}", f"--tasks={tasks}"]
     settings = {
         "RAY_enable_metrics_collection": str(int(name == "on")), "RAY_AUTH_MODE": "disabled",
@@ -64,7 +64,7 @@ def start(name: str, tasks: int) -> subprocess.Popen[str]:
         command, env={**os.environ, **settings}, text=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    burst(side)  # loads the weights; what starts with Ray has started
+    burst(side)  # loads the weights and lets Ray finish its start
     return side
 
 
@@ -81,7 +81,7 @@ def burst(side: subprocess.Popen[str]) -> Row:
 
 
 def one_side(on: bool, tasks: int) -> None:
-    """A burst for each line that comes."""
+    """Runs a burst for each line on stdin."""
     import ray
 
     folder = tempfile.mkdtemp(prefix="ur-")
@@ -104,26 +104,27 @@ async def bursts(tasks: int, folder: str) -> None:
     from actors.config import ActorsConfig, SolverConfig
     from actors.replay.records import Proposal, Task
     from actors.replica import ReplicaSpec, role_pool
+    from actors.roles.requests import Draw
     from actors.weights.store import WeightStoreActor
     from actors.weights.version_folder import VersionFolder
     from policies.config import TinyPolicyConfig
 
     policy, solver = TinyPolicyConfig(), SolverConfig(cpus=0.5)
-    named: Any = {"name": "weight_store", "namespace": "benchmark"}
-    store = WeightStoreActor.options(**named).remote(2, VersionFolder(Path(folder), policy))
-    part = ReplicaSpec("solver", solver, policy, "tiny", 0, "benchmark", folder)
-    pool = role_pool(part, ActorsConfig())
+    options: Any = {"name": "weight_store", "namespace": "benchmark"}
+    store = WeightStoreActor.options(**options).remote(2, VersionFolder(Path(folder), policy))
+    spec = ReplicaSpec("solver", solver, policy, "tiny", 0, "benchmark", folder)
+    pool = role_pool(spec, ActorsConfig())
     await pool.start(600)
     await store.versions.remote()
     proposals = [Proposal(i, "counting", "", "three red circles", i) for i in range(16)]
 
     at = 0
     for _ in sys.stdin:
-        before, began, used = pool.stats().pictures, time.perf_counter(), processor_seconds()
+        before, began, used = pool.stats().drawings, time.perf_counter(), processor_seconds()
         names = [Task(1, "solver", index, 0) for index in range(at, at + tasks)]
-        await asyncio.gather(*(pool.run(name, "draw", proposals) for name in names))
+        await asyncio.gather(*(pool.run(Draw(name), proposals) for name in names))
         seconds, used = time.perf_counter() - began, processor_seconds() - used
-        images, at = pool.stats().pictures - before, at + tasks
+        images, at = pool.stats().drawings - before, at + tasks
         row = {"images": images, "seconds": round(seconds, 2), "cpu seconds": round(used, 2)}
         print(json.dumps(row), flush=True)
     pool.stop()
@@ -137,7 +138,7 @@ def scrape(port: int) -> None:
 
 
 def processor_seconds() -> float:
-    """Of this process and all that descend from it, which is all of its Ray."""
+    """Returns the processor seconds of this process and its descendants, which include its Ray."""
     children, used = defaultdict(list), {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
@@ -154,7 +155,7 @@ def processor_seconds() -> float:
 
 
 def report(found: dict[str, list[Row]]) -> bool:
-    """Says the figures; whether the target is missed."""
+    """Prints the figures; returns whether the target is missed."""
     print(f"{'images a':14}{'off':>10}{'on':>10}{'on/off':>10}{'of pairs':>18}")
     for name in ("seconds", "cpu seconds"):
         off, on = ([row["images"] / row[name] for row in found[side]] for side in ("off", "on"))

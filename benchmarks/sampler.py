@@ -1,7 +1,9 @@
-"""Our sampler beside `transformers.generate` and beside its own multiply-adds as plain products.
+"""Compares our sampler with `transformers.generate` and with its own multiply-adds as plain
+products.
 
 Invariant: one process, one thread, the same weights and prompts for all; interleaved repeats, timed
-in seconds of processor time, so that a busy machine slows all of them alike.
+in processor seconds, so that a busy machine slows all of them alike.
+
 `python -m benchmarks.sampler [--checkpoint DIR]`
 """
 
@@ -60,14 +62,14 @@ def main() -> None:
 
 
 def make_prompts(policy: TinyPolicy) -> list[str]:
-    """Known words at random, from WORDS - 4 to WORDS of them."""
+    """Returns prompts of WORDS - 4 to WORDS random known words."""
     known = [word for word in policy.text.words if word not in PIECES]
     chance = generator("benchmark")
     return [" ".join(chance.choice(known, size=WORDS - i % 5).tolist()) for i in range(PROMPTS)]
 
 
 def generate(policy: TinyPolicy, rows: list[Row]) -> Callable[[], Tensor]:
-    """The public checkpoint in transformers; a mask added to the scores keeps it to image codes."""
+    """Returns generation by transformers; a mask added to the scores allows only image codes."""
     from transformers import (
         GenerationConfig,
         LlamaForCausalLM,
@@ -103,7 +105,7 @@ def generate(policy: TinyPolicy, rows: list[Row]) -> Callable[[], Tensor]:
 
 
 def products(policy: TinyPolicy, rows: list[Row]) -> Callable[[], None]:
-    """Every multiply-add of our sampler as plain products of the same shapes, and nothing else."""
+    """Returns every multiply-add of our sampler as plain products of the same shapes."""
     model, config = policy.module, policy.module.config
     longest, count = max(len(row.context) for row in rows), len(rows)
     linear = [w for layer in model.layers for w in layer.parameters() if w.ndim == 2]

@@ -1,10 +1,10 @@
-"""What weights cost a node: the seconds until a version has reached every replica, against one
-copy in memory; and the memory of one more replica, mapped against copied.
+"""What weights cost a node: the seconds until every replica has a version, against one copy in
+memory; and the memory of one more replica, mapped against copied.
 
-Invariant: all goes through the real publish, WeightStore and MappedWeights, and mapped and copied
-differ only in `load_state_dict(assign=...)`. Each publication stands beside a copy that was made
-just before it and is held for as long as the version is, so that a busy machine, or one that is
-slow to give out memory, slows both alike. The memory figures are the kernel's own
+Invariant: everything goes through the real publish, WeightStore and MappedWeights; mapped and
+copied differ only in `load_state_dict(assign=...)`. Each publication is compared with a copy that
+was made just before it and is held as long as the version is, so that a machine that is busy or
+slow to give out memory slows both alike. The memory figures are the kernel's
 (/proc/PID/smaps_rollup), read after every replica has loaded and used every weight.
 
     python -m benchmarks.shared_weights [--megabytes 400] [--replicas 4] [--folder FOLDER]
@@ -75,7 +75,7 @@ class Replica:
         self.mapped = MappedWeights(store, name, PATIENCE)
 
     def memory(self) -> dict[str, float]:
-        """MiB by field; Pss_Shmem is this process's share of the object store's pages."""
+        """Returns MiB by field; Pss_Shmem is this process's share of the object store's pages."""
         found = dict.fromkeys(FIELDS, 0.0)
         for line in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:]:
             key, value = line.split(":")
@@ -107,13 +107,13 @@ ReplicaActor: Any = ray.remote(num_cpus=0)(Replica)
 
 
 class Disk:
-    """A storage that writes the arrays and syncs them as VersionFolder does, but no checkpoint."""
+    """A storage that writes and syncs the arrays as VersionFolder does, but makes no checkpoint."""
 
     def __init__(self, folder: str) -> None:
         self.file = Path(folder) / "model.safetensors"
 
     def opened(self) -> None:
-        """There is nothing to open."""
+        """There is nothing to do."""
 
     def versions(self) -> list[int]:
         return []
@@ -131,9 +131,10 @@ def noise(megabytes: int) -> dict[str, np.ndarray]:
 
 
 def reach(name: str, store: Any, replicas: int, megabytes: int) -> float:
-    """Publishes some versions; per version and as a median, the seconds of the copy, of publishing,
-    and until all replicas, which load at once, have loaded. Gives the fastest total over the
-    fastest copy: a machine that is slow to give memory slows both, but not in the same row."""
+    """Publishes some versions and prints the seconds, for each and as a median: of the copy, of
+    publishing, and until all replicas, which load at once, have loaded. Returns the fastest total
+    over the fastest copy: a machine that is slow to give memory slows both, but not in the same
+    row."""
     weights, rows = noise(megabytes), []
     actors = [ReplicaActor.remote(store, f"replica-{number}") for number in range(replicas)]
     ray.get([actor.build.remote(megabytes, True) for actor in actors], timeout=PATIENCE)
@@ -157,7 +158,7 @@ def reach(name: str, store: Any, replicas: int, megabytes: int) -> float:
 
 
 def measure(store: Any, replicas: int, megabytes: int, assign: bool) -> list[dict[str, float]]:
-    """Per replica its seconds and the MiB that it added, once all have loaded."""
+    """Returns each replica's seconds, and the MiB that it added, once all have loaded."""
     actors = [ReplicaActor.remote(store, f"replica-{number}") for number in range(replicas)]
     before = ray.get([actor.memory.remote() for actor in actors], timeout=120)
     seconds = [ray.get(actor.work.remote(megabytes, assign, 1), timeout=300) for actor in actors]
@@ -180,8 +181,8 @@ def report(name: str, rows: list[dict[str, float]]) -> None:
 
 
 @contextmanager
-def own_ray(megabytes: int, cpus: int) -> Iterator[None]:
-    """With room for the versions that are kept, the one that is published, and one on its way out."""
+def started_ray(megabytes: int, cpus: int) -> Iterator[None]:
+    """Starts a Ray with room for the kept versions, one being published, and one on its way out."""
     folder = tempfile.mkdtemp(prefix="ur-")
     ray.init(address="local", num_cpus=cpus, include_dashboard=False,
              object_store_memory=int((KEPT + 2.5) * megabytes * MB), _temp_dir=folder,
@@ -194,12 +195,12 @@ def own_ray(megabytes: int, cpus: int) -> Iterator[None]:
 
 
 def seconds(megabytes: int, replicas: int, folder: str) -> bool:
-    """Whether the target is met."""
+    """Returns whether the target is met."""
     print(
         f"{megabytes} MiB in {ARRAYS} float32 arrays: seconds until {replicas} replicas have them"
     )
     print("way        version  fresh copy     publish  all loaded       ratio")
-    with own_ray(megabytes, replicas), tempfile.TemporaryDirectory(dir=folder) as disk:
+    with started_ray(megabytes, replicas), tempfile.TemporaryDirectory(dir=folder) as disk:
         ratio = reach("memory", WeightStoreActor.remote(KEPT), replicas, megabytes)
         reach("disk first", WeightStoreActor.remote(KEPT, Disk(disk)), replicas, megabytes)
     met = "met" if ratio <= TARGET_COPIES else "MISSED"
@@ -211,8 +212,8 @@ def seconds(megabytes: int, replicas: int, folder: str) -> bool:
 
 
 def memory(megabytes: int, replicas: int) -> bool:
-    """Whether the target is met."""
-    with own_ray(megabytes, replicas):
+    """Returns whether the target is met."""
+    with started_ray(megabytes, replicas):
         store, free = WeightStoreActor.remote(KEPT), ray.available_resources()
         publish(noise(megabytes), 1, store, PATIENCE, PATIENCE)
         time.sleep(2)  # the object store reports its use once a second

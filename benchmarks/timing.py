@@ -1,7 +1,7 @@
-"""Jobs timed side by side.
+"""Times jobs side by side.
 
-Invariant: repeats are interleaved and counted in seconds of processor time, so that a busy machine
-slows all jobs alike.
+Invariant: repeats are interleaved and counted in processor seconds, so that a busy machine slows
+all jobs alike.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 
 def measure(jobs: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """The median processor seconds of each job, after one run that does not count."""
+    """Returns the median processor seconds of each job, after one run that does not count."""
     seconds: dict[str, list[float]] = {name: [] for name in jobs}
     for repeat in range(repeats + 1):
         for name, job in jobs.items():

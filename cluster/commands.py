@@ -231,11 +231,11 @@ def _selfplay(config: RunConfig, address: GalleryAddress | None) -> None:
     # Workers have working directories of their own.
     folder = run_folder(config).absolute()
     with (
-        driving(folder, progress.told),
+        driving(folder, progress.note),
         loggers.following(folder, config.name, config.loggers),
         ray_session.connected(),
     ):
         _require_capacity(f"run {config.name}", needs(config))
-        with host.beside(folder, address, progress.told):
+        with host.beside(folder, address, progress.note):
             selfplay.run(changed(config, folder=str(folder.parent)), progress)
     progress.finished(run_folder(config) / page.write(folder).name)

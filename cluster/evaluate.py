@@ -57,5 +57,5 @@ def scores(config: RunConfig, progress: Progress) -> dict[str, float]:
 
 
 async def _measure(config: RunConfig, progress: Progress) -> dict[str, float]:
-    async with RunActors(config, progress) as crew:
-        return await measure(0, crew.config, crew.suite, crew.solvers, crew.judges)
+    async with RunActors(config, progress) as run:
+        return await measure(0, run.config, run.suite, run.solvers, run.judges)

@@ -1,8 +1,8 @@
-"""Which errors a person can mend, and what to say of them.
+"""Decides which errors a user can fix, and what to say about them.
 
-Invariant: an error becomes sentences only if all that failed is mendable; a defect beside it keeps
-the traceback. Only among the ranks of a training run, which fall together, one of them speaks for
-all.
+Invariant: an error is shown as sentences only if a user can fix everything that failed; with a
+defect among the causes the traceback stays. Only the ranks of a training run are an exception: they
+fail together, so one that can be fixed speaks for all.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ REFUSED = 2
 
 
 def sentences(error: BaseException) -> list[str]:
-    """One for each thing to mend; empty if the error, or a part of it, is a defect."""
+    """Returns a sentence for each thing to fix; none if a part of the error is a defect."""
     if isinstance(error, BaseExceptionGroup):
-        parts = [sentences(each) for each in error.exceptions]
-        # Flows that fail of one cause say it once.
-        return _once(parts) if all(parts) else []
+        found = [sentences(each) for each in error.exceptions]
+        # Flows that fail for the same reason report it once.
+        return _once(found) if all(found) else []
     if failures := _of_workers(error):
-        # What one rank says explains why the others lost it.
+        # One rank's error explains why the other ranks lost their connection to it.
         return _once([sentences(each) for each in failures])
-    return [message_of(error)] if _mendable(error) else []
+    return [message_of(error)] if _is_fixable(error) else []
 
 
-def _mendable(error: BaseException | None) -> bool:
-    """By its class, or because it tells where an error of such a class came up."""
+def _is_fixable(error: BaseException | None) -> bool:
+    """Returns whether the error, or an error that caused it, is a UserError."""
     while error is not None:
         if isinstance(error, UserError):
             return True
@@ -38,11 +38,11 @@ def _mendable(error: BaseException | None) -> bool:
 
 
 def _of_workers(error: BaseException) -> list[BaseException]:
-    """What the ranks of a Ray Train run raised; Ray wraps each together with its traceback."""
+    """Returns what the ranks of a Ray Train run raised, without Ray's wrapper around each."""
     failures = getattr(error, "worker_failures", None)
     found = list(failures.values()) if isinstance(failures, Mapping) else []
     return [getattr(each, "_base_exc", each) for each in found]
 
 
-def _once(parts: list[list[str]]) -> list[str]:
-    return list(dict.fromkeys(sentence for part in parts for sentence in part))
+def _once(found: list[list[str]]) -> list[str]:
+    return list(dict.fromkeys(sentence for part in found for sentence in part))

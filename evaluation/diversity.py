@@ -1,4 +1,4 @@
-"""How varied the Proposer's prompts are, and how many of them are new to the model.
+"""How varied the Proposer's prompts are, and how many of them pretraining never showed.
 
 Invariant: every number is a share from 0 to 1 and follows from the prompts and the key alone.
 """
@@ -15,7 +15,8 @@ PAIRS = 2000
 def diversity(
     prompts: Sequence[str], held_out: Callable[[str], bool], *key: int | str
 ) -> dict[str, float]:
-    """The numbers of one round's prompts; none of no prompts. `key` names the sample of pairs.
+    """Returns the numbers for one round's prompts, or {} without prompts. `key` seeds the choice of
+    pairs.
 
     distinct_n: different n-grams over all n-grams (falls as prompts repeat each other);
     self_similarity: mean token Jaccard of pairs of prompts; unique: different prompts over all;
@@ -32,13 +33,13 @@ def diversity(
 
 
 def distinct(tokens: Sequence[Sequence[str]], n: int) -> float:
-    """Different n-grams over all n-grams; 0 where no prompt has n tokens."""
+    """Returns different n-grams over all n-grams; 0 if no prompt has n tokens."""
     grams = [tuple(row[i : i + n]) for row in tokens for i in range(len(row) - n + 1)]
     return len(set(grams)) / len(grams) if grams else 0.0
 
 
 def self_similarity(tokens: Sequence[Sequence[str]], *key: int | str) -> float:
-    """The mean Jaccard of the token sets of up to `PAIRS` pairs; 0 of fewer than two prompts."""
+    """Returns the mean Jaccard index of up to `PAIRS` pairs of token sets; 0 without pairs."""
     sets = [set(row) for row in tokens]
     pairs = _pairs(len(sets), *key)
     return sum(jaccard(sets[i], sets[j]) for i, j in pairs) / len(pairs) if pairs else 0.0
@@ -49,7 +50,7 @@ def jaccard(a: set[str], b: set[str]) -> float:
 
 
 def _pairs(count: int, *key: int | str) -> list[tuple[int, int]]:
-    """All pairs where they are few, else `PAIRS` of them drawn by `key`."""
+    """Returns all pairs, or `PAIRS` random ones seeded by `key` if there are more."""
     if count * (count - 1) // 2 <= PAIRS:
         return [(i, j) for j in range(count) for i in range(j)]
     rng = generator("diversity", *key)

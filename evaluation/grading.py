@@ -1,6 +1,6 @@
-"""Marks for drawings and for answers, and the scores that they add up to.
+"""Grades drawings and answers, and adds the marks up to scores.
 
-Invariant: pure functions of a suite and of what a model made; they run in Ray tasks, beside the
+Invariant: pure functions of a suite and of what a model made. They run in Ray tasks, beside the
 driver, and nothing that they find out goes back to the model.
 """
 
@@ -20,7 +20,7 @@ Asked = list[tuple[Picture, str]]
 
 @dataclass(frozen=True)
 class Item:
-    """A held-out prompt. `shown` keeps its drawing for the report."""
+    """A held-out prompt; with `shown`, its drawing is kept for the report."""
 
     index: int
     prompt: str
@@ -31,8 +31,8 @@ class Item:
 
 @dataclass(frozen=True)
 class Drawn:
-    """One drawing and its marks; `marks` are UniCycle's s_k, `judged` is the Judge's score where it
-    was asked, `picture` is empty if not shown."""
+    """One drawing with its grades: `marks` are UniCycle's s_k, `judged` is the Judge's score if it
+    was asked, `picture` a data URI or ""."""
 
     item: Item
     verdict: Verdict
@@ -50,7 +50,7 @@ class Seen:
 
 
 def asked_about(suite: Suite, prompts: Sequence[str], pictures: Sequence[Picture]) -> Asked:
-    """Every question of each prompt with its picture, in order."""
+    """Returns every question of every prompt with its picture, in order."""
     return [
         (picture, question.text)
         for prompt, picture in zip(prompts, pictures, strict=True)
@@ -62,7 +62,8 @@ def grade_drawings(
     suite: Suite, items: Sequence[Item], pictures: Sequence[Picture], answers: Sequence[str],
     judged: Sequence[float | None] = (),
 ) -> list[Drawn]:  # fmt: skip
-    """`answers` are those to `asked_about`; `judged` are the Judge's scores, if it was asked."""
+    """Returns each drawing's grades. `answers` answer `asked_about`; `judged` are the Judge's
+    scores, if it was asked."""
     marks = _marks(suite, [item.prompt for item in items], answers)
     return [
         Drawn(
@@ -82,7 +83,7 @@ def grade_scenes(
     suite: Suite, scenes: Sequence[tuple[Picture, str]], captions: Sequence[str],
     answers: Sequence[str],
 ) -> list[Seen]:  # fmt: skip
-    """`captions` and `answers` are what the model said of the oracle's own scenes."""
+    """Returns the grades of what the model said about the oracle's own scenes."""
     marks = _marks(suite, [prompt for _, prompt in scenes], answers)
     return [
         Seen(suite.caption_right(picture, caption), own)
@@ -91,7 +92,7 @@ def grade_scenes(
 
 
 def outcomes(drawn: Sequence[Drawn], seen: Sequence[Seen]) -> dict[str, list[float]]:
-    """What the scores are means of, in the order of the prompts: from 0 to 1 each."""
+    """Returns the values (0 to 1, in the order of the prompts) whose means are the scores."""
     asked = [each.marks for each in drawn if each.marks]
     return {
         "drawing/all_right": [float(each.verdict.right) for each in drawn],
@@ -104,7 +105,7 @@ def outcomes(drawn: Sequence[Drawn], seen: Sequence[Seen]) -> dict[str, list[flo
 
 
 def scores(drawn: Sequence[Drawn], found: dict[str, list[float]]) -> dict[str, float]:
-    """The final scores, 0 to 100 each but for drawing/score (0 to 10, the oracle's) and
+    """Returns the final scores: 0 to 100, except for drawing/score (0 to 10, the oracle's) and
     judge/unicycle (the correlation of the Judge's score with UniCycle Soft)."""
     values = {name: unicycle.final(each) for name, each in found.items() if each}
     values["drawing/score"] = sum(each.verdict.score for each in drawn) / len(drawn)
@@ -118,7 +119,7 @@ def scores(drawn: Sequence[Drawn], found: dict[str, list[float]]) -> dict[str, f
 
 
 def sample(each: Drawn) -> dict[str, object]:
-    """A drawing for the report, with what it takes to draw it again."""
+    """Returns a drawing for the report, with what is needed to draw it again."""
     return {
         "index": each.item.index,
         "category": each.item.category,
@@ -132,7 +133,7 @@ def sample(each: Drawn) -> dict[str, object]:
 
 
 def _marks(suite: Suite, prompts: Sequence[str], answers: Sequence[str]) -> list[tuple[float, ...]]:
-    """The marks of each prompt's questions; raises ValueError unless each has one answer."""
+    """Returns each prompt's marks. Raises ValueError unless each question has an answer."""
     asked = [suite.questions(prompt) for prompt in prompts]
     if sum(map(len, asked)) != len(answers):
         raise ValueError(f"{len(answers)} answers came to {sum(map(len, asked))} questions.")

@@ -1,7 +1,7 @@
-"""Two monitors of a Judge that collapses: how far its scores drift from the base's on a fixed set,
-and whether they go with UniCycle.
+"""Two signs of a Judge that collapses: how far its scores drift from the base model's on a fixed
+set, and how well they correlate with UniCycle.
 
-Invariant: a drawing that one side gave no readable score stays out of both numbers.
+Invariant: a drawing without a readable score on one side stays out of both numbers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from evaluation.suites import Suite
 from policies.interface import Picture
 
 JUDGED = 100
-"""Drawings, and scenes, that a version is asked to judge: a judgement costs several answers."""
+"""How many drawings and scenes each version judges at most; a judgement costs several answers."""
 
 Score = float | None
 
@@ -23,8 +23,8 @@ Score = float | None
 def fixed_set(
     suite: Suite, scenes: Sequence[tuple[Picture, str]]
 ) -> list[tuple[str, str, Picture]]:
-    """(category, prompt, picture) to judge: every other scene with its own prompt, the rest with
-    that of the next scene of their category."""
+    """Returns (category, prompt, picture) to judge: alternately scenes with their own prompt and
+    scenes with the prompt of the next scene of their category."""
     kinds = len(suite.categories)
     made = []
     for i, (picture, prompt) in enumerate(scenes[:JUDGED]):
@@ -35,13 +35,13 @@ def fixed_set(
 
 
 def drift(base: Sequence[Score], now: Sequence[Score]) -> float | None:
-    """The mean distance of two Judges' scores, from 0 to 10; None where no score is of both."""
+    """Returns the mean distance of two Judges' scores, 0 to 10; None if no drawing has both."""
     both = [abs(a - b) for a, b in zip(base, now, strict=True) if a is not None and b is not None]
     return sum(both) / len(both) if both else None
 
 
 def correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
-    """Pearson's; None where one side never varies."""
+    """Returns Pearson's correlation; None if one side never varies."""
     if len(pairs) < 2:
         return None
     first, other = np.array(pairs, dtype=np.float64).T

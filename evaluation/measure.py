@@ -19,6 +19,7 @@ import ray
 from actors.pool.pool import Pool
 from actors.replay.records import Task
 from actors.retry import made_again, patiently, within
+from actors.roles.requests import AnswerQuestions, Caption, DrawEach, ScoreDrawings
 from actors.roles.solver import measured_sampling
 from actors.storage import storage
 from actors.storage.paths import StoragePath, run_folder
@@ -140,12 +141,12 @@ class _Bench:
     async def _draw(self, index: int, items: list[Item]) -> list[Drawn]:
         """Draws a slice, asks the Judge about its own drawings, and lets the oracle mark them."""
         task, prompts = self._task(index), [item.prompt for item in items]
-        pictures = await self.solvers.run(task, "draw_each", prompts, self.how)
+        pictures = await self.solvers.run(DrawEach(task, self.how), prompts)
         asked = _ask.remote(self.suite, prompts, pictures)
-        answers = await self.judges.run(task, "answer", asked)
+        answers = await self.judges.run(AnswerQuestions(task), asked)
         judged: Any = ()
         if items[0].index < JUDGED:
-            judged = await self.judges.run(task, "score", _show_judge.remote(items, pictures))
+            judged = await self.judges.run(ScoreDrawings(task), _show_judge.remote(items, pictures))
         async with self.oracles:
             grade = _grade_drawings.remote(self.suite, items, pictures, answers, judged)
             return await within(grade, self.deadline, f"the oracle's marks for {task}")
@@ -171,13 +172,13 @@ class _Bench:
 
     async def _score(self, index: int, fixed: Any) -> list[Score]:
         task = self._task(index)
-        scores = await self.judges.run(task, "score", fixed)
+        scores = await self.judges.run(ScoreDrawings(task), fixed)
         return await within(scores, self.deadline, f"the scores of {task}")
 
     async def _read(self, index: int, scenes: Any, pictures: Any, asked: Any) -> list[Seen]:
         task = self._task(index)
-        captions = await self.judges.run(task, "caption", pictures)
-        answers = await self.judges.run(task, "answer", asked)
+        captions = await self.judges.run(Caption(task), pictures)
+        answers = await self.judges.run(AnswerQuestions(task), asked)
         async with self.oracles:
             grade = _grade_scenes.remote(self.suite, scenes, captions, answers)
             return await within(grade, self.deadline, f"the marks for understanding, {task}")
@@ -187,29 +188,26 @@ class _Bench:
 
 
 @ray.remote(num_cpus=0)
-def _ask(suite: Suite, prompts: Sequence[str], pictures: Sequence[Picture]) -> Asked:
+def _ask(suite: Suite, prompts: Sequence[str], pictures: list[Picture]) -> Asked:
     return grading.asked_about(suite, prompts, pictures)
 
 
 @ray.remote(num_cpus=0)
 def _grade_drawings(
-    suite: Suite, items: Sequence[Item], pictures: Sequence[Picture], answers: Sequence[str],
+    suite: Suite, items: Sequence[Item], pictures: list[Picture], answers: list[str],
     judged: Sequence[Score],
 ) -> list[Drawn]:  # fmt: skip
     return grading.grade_drawings(suite, items, pictures, answers, judged)
 
 
 @ray.remote(num_cpus=0)
-def _show_judge(
-    items: Sequence[Item], pictures: Sequence[Picture]
-) -> list[tuple[str, str, Picture]]:
+def _show_judge(items: Sequence[Item], pictures: list[Picture]) -> list[tuple[str, str, Picture]]:
     return [(i.category, i.prompt, picture) for i, picture in zip(items, pictures, strict=True)]
 
 
 @ray.remote(num_cpus=0)
 def _grade_scenes(
-    suite: Suite, scenes: Sequence[tuple[Picture, str]], captions: Sequence[str],
-    answers: Sequence[str],
+    suite: Suite, scenes: Sequence[tuple[Picture, str]], captions: list[str], answers: list[str],
 ) -> list[Seen]:  # fmt: skip
     return grading.grade_scenes(suite, scenes, captions, answers)
 

@@ -1,8 +1,8 @@
-"""The numbers of a run: metrics.jsonl, one row a measurement, and the same for Prometheus.
+"""The measurements of a run: metrics.jsonl, one row each, and the same values for Prometheus.
 
-Invariant: the file never holds two rows for the same thing measured, nor a torn line: a row is
-named by its kind and its version or round, the first row of a name stays, and the whole small
-file is written aside and renamed.
+Invariant: the file never holds two rows for the same measurement, nor a torn line. A row's key is
+its kind and its version or round; the first row of a key stays, and the whole small file is written
+aside and renamed.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from policies.errors import UserError
 
 FILE = "metrics.jsonl"
 Row = dict[str, Any]
-_WRITING = threading.Lock()  # a full disk may keep a writer waiting, so it waits in a thread
+_WRITING = threading.Lock()  # taken in a thread, because a full disk may hold the writer
 
 
 class MetricsError(UserError):
-    """A metrics file that cannot be read; the message names the file and the line."""
+    """A metrics file cannot be read; the message names the file and the line."""
 
 
 def append_metrics(folder: str | StoragePath, row: Mapping[str, Any], pause_s: float) -> bool:
-    """Adds `row` unless its name is there already; says whether it was added. A disk that takes no
-    writes is waited for, for `pause_s` seconds at most.
+    """Adds `row` unless its key is there already; returns whether it was added.
 
-    The name is `kind` with `version` for an evaluation, else with `round`.
+    The key is `kind` with `version` for an evaluation, otherwise with `round`. While the disk takes
+    no writes it tries again, for at most `pause_s` seconds. Raises MetricsError.
     """
     name = _name(row)
     with _WRITING:
@@ -47,15 +47,15 @@ def append_metrics(folder: str | StoragePath, row: Mapping[str, Any], pause_s: f
 
 
 def read_metrics(folder: str | StoragePath) -> list[Row]:
-    """All rows in the order in which they were added; none for a run that has measured nothing."""
+    """Returns all rows in the order in which they were added; [] if nothing was measured yet."""
     file = parse_path(folder) / FILE
     return read_rows(file) if storage.exists(file) else []
 
 
 def read_rows(file: StoragePath) -> list[Row]:
-    """The rows of a JSONL file; a last line that is still being written is left out.
+    """Returns the rows of a JSONL file, without a last line that is still being written.
 
-    Raises MetricsError.
+    Raises MetricsError for a line that is not a JSON object.
     """
     rows = []
     for number, line in enumerate(storage.read(file).decode().split("\n")[:-1], 1):
@@ -69,8 +69,8 @@ def read_rows(file: StoragePath) -> list[Row]:
 
 
 def show(run: str, values: Mapping[str, float]) -> None:
-    """Tells Prometheus: "drawing/all_right" is the whole, "drawing/all_right/counting" one category
-    of it."""
+    """Exports scores to Prometheus: "drawing/all_right" with category "all", and
+    "drawing/all_right/counting" as its category "counting"."""
     meter = Meter(run)
     for key, value in values.items():
         group, measure, *category = key.split("/")
@@ -88,7 +88,7 @@ def _name(row: Mapping[str, Any]) -> tuple[str, str, int]:
 
 
 def _finite(row: Mapping[str, Any]) -> Row:
-    """JSON knows no NaN: a measurement that is not defined is left out."""
+    """Returns `row` without undefined measurements, because JSON has no NaN."""
     return {k: v for k, v in row.items() if not (isinstance(v, float) and not math.isfinite(v))}
 
 

@@ -1,7 +1,7 @@
-"""Before and after on the same prompts and seeds: how sure is a gain?
+"""Compares two versions on the same prompts and seeds: how certain is a gain?
 
-Invariant: both sides are outcomes of the very same questions in the same order, so that what is
-hard for every version cancels out.
+Invariant: both sides are outcomes of the same questions in the same order, so that what is hard for
+every version cancels out.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 
 def gain(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]:
-    """The mean of after - before, and the half-width of its 95 % interval (normal)."""
+    """Returns the mean of after - before, and half the width of its 95 % interval (normal). Raises
+    ValueError unless both have the same number of outcomes, at least one."""
     if len(before) != len(after) or not before:
         raise ValueError(
             f"{len(before)} outcomes before and {len(after)} after cannot be paired: "

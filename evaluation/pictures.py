@@ -1,7 +1,7 @@
-"""Drawings as small data addresses, for records and pages that a person looks at.
+"""Encodes drawings as small data URIs, for records and pages that a person looks at.
 
-Invariant: a small drawing keeps every pixel (PNG); a large one becomes a thumbnail of bounded
-size. Nothing is ever measured or learned from these.
+Invariant: a small drawing keeps every pixel (PNG); a large one becomes a thumbnail of bounded size.
+Nothing is ever measured or learned from these.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ THUMBNAIL_SIDE = 160
 
 
 def data_uri(pixels: np.ndarray) -> str:
-    """`pixels` are uint8 [height, width, 3]; the result goes into the src of an image."""
+    """Returns a data URI for the src of an image; `pixels` are uint8 [height, width, 3]."""
     image = Image.fromarray(np.ascontiguousarray(pixels))
     kind, sink = "png", io.BytesIO()
     if max(image.size) <= LOSSLESS_SIDE:

@@ -1,7 +1,7 @@
 """UniCycle: can the model read back what it was asked to draw? (paper, section 3.4)
 
 Invariant: every mark s_k is a number from 0 to 1 that follows from one question and one answer.
-Soft(T) is the mean of s_k, Hard(T) is 1 where all s_k are 1, and a final score is the mean over
+Soft(T) is the mean of s_k, Hard(T) is 1 if all s_k are 1, and a final score is the mean over
 prompts times 100. A question without an answer counts 0; a prompt without questions is refused,
 since neither formula is defined for it.
 """
@@ -17,7 +17,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 class Question(Protocol):
-    """What UniCycle needs of a question. `keywords` are the words to be read, for kind "text"."""
+    """What UniCycle needs from a question; `keywords` are the words to be read, for kind "text"."""
 
     @property
     def kind(self) -> str: ...
@@ -32,9 +32,9 @@ class Question(Protocol):
 
 
 def mark(question: Question, answer: str | None) -> float:
-    """s_k: 0 or 1 by normalised equality; for a text question the share of its keywords read.
+    """Returns s_k: 0 or 1 by normalised equality; for a text question, the share of keywords read.
 
-    Where another kind has keywords ("red and blue"), the order of its words does not matter.
+    For other kinds with keywords ("red and blue"), the order of the answer's words does not matter.
     """
     if question.kind == "text":
         return recovered(question.keywords or words(question.answer), answer or "")
@@ -45,8 +45,8 @@ def mark(question: Question, answer: str | None) -> float:
 
 
 def accepted(question: Question) -> set[str]:
-    """The normalised answers that are right. A multiple choice may also be answered by its letter,
-    with or without the option's text, unless letters are themselves among the options."""
+    """Returns the normalised answers that are right. A multiple choice may also be answered by its
+    letter, with or without the option's text, unless one of its options is itself a letter."""
     options = [normalise_answer(option) for option in question.options]
     right = normalise_answer(question.answer)
     if not options or any(len(option) == 1 for option in options):
@@ -58,12 +58,12 @@ def accepted(question: Question) -> set[str]:
 
 
 def recovered(keywords: Sequence[str], answer: str) -> float:
-    """The share of `keywords` that `answer` holds, at most 1.
+    """Returns the share of `keywords` that `answer` holds, from 0 to 1.
 
-    Words may come in any order, a word asked for twice must be read twice, and words that were
-    not asked for cost nothing (the paper counts correctly answered words only). A single word
-    is spelled: where all keywords are letters, letter k counts only at place k, so that a word
-    with a letter dropped, doubled or swapped is not right.
+    Words may come in any order, a word that is asked for twice must be read twice, and words that
+    were not asked for cost nothing (the paper counts correctly answered words only). A single word
+    is spelled: if all keywords are letters, letter k counts only at place k, so that a word with a
+    letter dropped, doubled or swapped is not right. Raises ValueError if there are no keywords.
     """
     wanted = [word for keyword in keywords for word in words(keyword)]
     if not wanted:
@@ -77,17 +77,17 @@ def recovered(keywords: Sequence[str], answer: str) -> float:
 
 
 def soft(marks: Sequence[float]) -> float:
-    """Soft(T)."""
+    """Returns Soft(T), from 0 to 1. Raises ValueError if there are no marks."""
     return sum(_known(marks)) / len(marks)
 
 
 def hard(marks: Sequence[float]) -> float:
-    """Hard(T)."""
+    """Returns Hard(T), 0 or 1. Raises ValueError if there are no marks."""
     return float(all(each == 1 for each in _known(marks)))
 
 
 def final(values: Sequence[float]) -> float:
-    """A final score, 0 to 100: the mean over prompts of Soft(T) or Hard(T)."""
+    """Returns a final score, 0 to 100: the mean over prompts of Soft(T) or Hard(T)."""
     return 100 * sum(_known(values)) / len(values)
 
 
@@ -98,12 +98,12 @@ def _known(values: Sequence[float]) -> Sequence[float]:
 
 
 def normalise_answer(text: str) -> str:
-    """Without case, white space and punctuation."""
+    """Returns `text` without case, white space and punctuation."""
     return "".join(words(text))
 
 
 def words(text: str) -> list[str]:
-    """The words of `text` in small letters; punctuation inside a word is dropped, not split at."""
+    """Returns the lower-case words of `text`; punctuation is dropped and splits no word."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     kept = ("".join(c for c in word if not _ignored(c)) for word in folded.split())
     return [word for word in kept if word]

@@ -1,6 +1,6 @@
-"""The one base of every error that the person at the terminal can mend.
+"""The base class of every error that a user can fix, and helpers for its messages.
 
-Invariant: the message of a UserError is a whole answer: what is wrong, where, and the fix. The
+Invariant: the message of a UserError is a complete answer: what is wrong, where, and the fix. The
 command line prints it as it is; any other exception is a defect and keeps its traceback.
 """
 
@@ -15,7 +15,7 @@ _SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 200
 
 
 class UserError(Exception):
-    """Mendable from outside the program: a setting, a file, a full disk, a busy machine."""
+    """An error with a cause outside the program: a setting, a file, a full disk, a busy machine."""
 
 
 class ConfigError(UserError):
@@ -25,16 +25,16 @@ class ConfigError(UserError):
 
 
 def describe(value: object) -> str:
-    """`value` as a message tells it: in one line, and cut where it is long."""
+    """Returns `value` as one line for a message, shortened if it is long."""
     return _SHORT.repr(value)
 
 
 def printable(name: str) -> str:
-    """A name or a path as a message tells it: as it is, unless that would break the line."""
+    """Returns a name or path for a message: unchanged, unless it is very long or not printable."""
     return name if name.isprintable() and len(name) <= 1000 else describe(name)
 
 
 def one_line(error: object) -> str:
-    """What a library says of an error, in one line, and cut where it is long."""
+    """Returns a library's error message as one line, cut after 300 characters."""
     text = " ".join(str(error).split())
     return text if len(text) <= 300 else f"{text[:300]}..."

@@ -1,6 +1,6 @@
-"""Whether named tensors are those that a model has.
+"""Checks that named tensors are those that a model has.
 
-Invariant: the first difference is named, and nothing is taken before there is none.
+Invariant: the first difference raises an error that names it, before any tensor is used.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ VERY_MODEL = "use the weights of this very model"
 def require_names(
     where: str, found: Collection[str], wanted: Collection[str], fix: str = VERY_MODEL
 ) -> None:
-    """Raises CheckpointError that names the first tensor that is lacking or unknown."""
+    """Raises CheckpointError that names the first missing or unknown tensor."""
     for problem, names in (
         ("lacks", set(wanted) - set(found)),
         ("has an unknown", set(found) - set(wanted)),
@@ -27,7 +27,7 @@ def require_names(
 
 
 def require_tensors(where: str, found: Mapping[str, object], wanted: Mapping[str, object]) -> None:
-    """Compares names and (shape, dtype). Raises CheckpointError that names the first difference."""
+    """Compares names, and (shape, dtype) pairs. Raises CheckpointError for the first difference."""
     require_names(where, found, wanted)
     for name, what in wanted.items():
         if found[name] != what:

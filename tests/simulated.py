@@ -17,6 +17,7 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from actors.pool.leases import Receipt
 from actors.replay.records import Task
+from actors.roles.requests import Request
 
 
 class Deadlock(AssertionError):
@@ -126,14 +127,14 @@ class Handle:
             if not answer.done():
                 answer.set_exception(RayActorError())
 
-    def _perform(self, task: Task, method: str, *args: Any) -> tuple[Awaitable[Any], Any]:
+    def _perform(self, request: Request[Any], *inputs: Any) -> tuple[Awaitable[Any], Any]:
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         # Whom nobody listens to any more must not be told of as forgotten.
         answer.add_done_callback(lambda done: done.cancelled() or done.exception())
         self.hands = [each for each in self.hands if not each.done()] + [answer]
         self.world.busiest = max(self.world.busiest, len(self.hands))
-        asyncio.get_running_loop().create_task(self._work(task, answer))
-        return answer, (method, task, *args)
+        asyncio.get_running_loop().create_task(self._work(request.task, answer))
+        return answer, (request, *inputs)
 
     async def _work(self, task: Task, answer: asyncio.Future[Any]) -> None:
         world, fate = self.world, self.world.fate

@@ -21,7 +21,7 @@ ONE_FAMILY = "policies.janus"  # it alone needs transformers, and is imported wh
 
 
 def imports(path: Path) -> Iterator[tuple[int, str]]:
-    """TaskQueue and full name of everything that a file imports, also inside functions."""
+    """Line and full name of everything that a file imports, also inside functions."""
     package = ".".join(path.relative_to(ROOT).parent.parts)
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -47,6 +47,35 @@ def found(storeys: tuple[str, ...], wrong: object) -> list[str]:
 def test_imports_go_down_only(storey: str) -> None:
     above = STOREYS[STOREYS.index(storey) + 1 :]
     assert found((storey,), lambda name: name.split(".")[0] in above) == []
+
+
+def rooms(storey: str) -> dict[str, set[str]]:
+    """The folders of a storey and the files beside them, each with those that it imports."""
+    found: dict[str, set[str]] = {}
+    for path in FILES:
+        place = path.relative_to(ROOT).with_suffix("").parts
+        if place[0] == storey and place[1] != "__init__":
+            names = {
+                name.split(".")[1] for _, name in imports(path) if name.startswith(f"{storey}.")
+            }
+            found.setdefault(place[1], set()).update(names - {place[1]})
+    return found
+
+
+@pytest.mark.parametrize("storey", ["actors", "cluster"])
+def test_the_rooms_of_a_storey_import_in_no_circle(storey: str) -> None:
+    """Rooms that import nothing that is left are taken away; a circle is what remains."""
+    left = rooms(storey)
+    assert len(left) > 5 and any(left.values())
+    while done := {name for name, needs in left.items() if not needs & set(left)}:
+        left = {name: needs for name, needs in left.items() if name not in done}
+    assert left == {}
+
+
+def test_the_replica_is_on_top_of_its_storey() -> None:
+    found = rooms("actors")
+    assert [name for name, needs in found.items() if "replica" in needs] == []
+    assert found["replica"] >= {"pool", "roles", "weights"}
 
 
 def test_a_policy_knows_nothing_of_ray() -> None:

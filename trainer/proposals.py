@@ -16,9 +16,10 @@ from typing import Literal
 
 from actors.pool.faults import Poisoned
 from actors.replay.records import Proposal, Task
-from actors.retry import patiently
+from actors.retry import patiently, within
 from actors.roles.prompt_library import PromptLibrary, demonstrations
-from actors.roles.proposer import Request
+from actors.roles.proposer import Topic
+from actors.roles.requests import Propose, Rate
 from actors.roles.templates import load_templates
 from actors.storage import storage
 from actors.storage.paths import StoragePath
@@ -28,23 +29,23 @@ from trainer.run_actors import RunActors
 FOLDER = "proposals"
 
 Written = Proposal | None | Literal["given up"]
-"""What came of a request: None where nobody could read it, a word where its task was given up."""
+"""What came of a topic: None where no answer could be read, a word where its task was given up."""
 
 
 class ProposalsDamaged(UserError, ValueError):
     """A file of prompts that is not what was written; the message names it."""
 
 
-async def propose(crew: RunActors, round_: int, version: int) -> list[list[Proposal]]:
+async def propose(run: RunActors, round_: int, version: int) -> list[list[Proposal]]:
     """The kept prompts in the fixed slices that Solver and Judge work on."""
-    file = crew.folder / FOLDER / f"round-{round_:05d}.json"
+    file = run.folder / FOLDER / f"round-{round_:05d}.json"
     if not await asyncio.to_thread(storage.exists, file):
-        kept = await _propose(crew, round_, version)
+        kept = await _propose(run, round_, version)
         data = json.dumps([asdict(proposal) for proposal in kept]).encode()
-        pause_s = crew.config.actors.pause_deadline
+        pause_s = run.config.actors.pause_deadline
         await asyncio.to_thread(patiently, lambda: storage.write(file, data), str(file), pause_s)
     kept = await asyncio.to_thread(_read, file)
-    size = crew.config.solver.prompts_per_task
+    size = run.config.solver.prompts_per_task
     return [kept[at : at + size] for at in range(0, len(kept), size)]
 
 
@@ -58,49 +59,49 @@ def _read(file: StoragePath) -> list[Proposal]:
         ) from error
 
 
-async def _propose(crew: RunActors, round_: int, version: int) -> list[Proposal]:
-    settings = crew.config.proposer
+async def _propose(run: RunActors, round_: int, version: int) -> list[Proposal]:
+    settings = run.config.proposer
     library, fates = PromptLibrary(settings.similarity), Counter[str]()
     shown: dict[str, list[str]] = {}
-    requests = _requests(crew, settings.prompts)
-    for block, at in enumerate(range(0, len(requests), settings.reseed_every)):
-        asked = requests[at : at + settings.reseed_every]
-        for proposal in await _write(crew, round_, version, at, asked, shown):
-            fates[_fate(proposal, library, crew.measured_by)] += 1
-        if at + settings.reseed_every < len(requests):
-            shown = await _reseed(crew, round_, version, block, library, shown)
-    await crew.note(
+    topics = _topics(run, settings.prompts)
+    for block, at in enumerate(range(0, len(topics), settings.reseed_every)):
+        asked = topics[at : at + settings.reseed_every]
+        for proposal in await _write(run, round_, version, at, asked, shown):
+            fates[_fate(proposal, library, run.measured_by)] += 1
+        if at + settings.reseed_every < len(topics):
+            shown = await _reseed(run, round_, version, block, library, shown)
+    await run.report.note(
         "proposals", round_, {f"proposals/{fate}": float(n) for fate, n in fates.items()}
     )
     return library.kept
 
 
-def _requests(crew: RunActors, count: int) -> list[Request]:
+def _topics(run: RunActors, count: int) -> list[Topic]:
     """Prompt j is of category j, and each category goes through its subcategories in turn."""
-    templates = load_templates(crew.config.actors.templates)
-    return [templates.request(number) for number in range(count)]
+    templates = load_templates(run.config.actors.templates)
+    return [templates.topic(number) for number in range(count)]
 
 
 async def _write(
-    crew: RunActors,
+    run: RunActors,
     round_: int,
     version: int,
     first: int,
-    requests: Sequence[Request],
+    topics: Sequence[Topic],
     shown: Mapping[str, Sequence[str]],
 ) -> list[Written]:
-    size = crew.config.proposer.prompts_per_task
+    size = run.config.proposer.prompts_per_task
 
     async def one(at: int) -> list[Written]:
-        task, own = Task(round_, "proposer", first + at, version), requests[at : at + size]
+        task, own = Task(round_, "proposer", first + at, version), topics[at : at + size]
         try:
-            ref = await crew.proposers.run(task, "propose", own, shown)
+            ref = await run.proposers.run(Propose(task), own, shown)
         except Poisoned as error:
-            crew.poisoned(error)
+            run.poisoned(error)
             return ["given up"] * len(own)
-        return await crew.within(ref, f"the prompts of {task}")
+        return list(await within(ref, run.config.actors.task_deadline, f"the prompts of {task}"))
 
-    parts = await asyncio.gather(*(one(at) for at in range(0, len(requests), size)))
+    parts = await asyncio.gather(*(one(at) for at in range(0, len(topics), size)))
     return [proposal for part in parts for proposal in part]
 
 
@@ -116,7 +117,7 @@ def _fate(proposal: Written, library: PromptLibrary, measured_by: frozenset[str]
 
 
 async def _reseed(
-    crew: RunActors,
+    run: RunActors,
     round_: int,
     version: int,
     block: int,
@@ -124,14 +125,14 @@ async def _reseed(
     shown: dict[str, list[str]],
 ) -> dict[str, list[str]]:
     """The next block's demonstrations: the best of some candidates, by the Judge's rating."""
-    settings = crew.config.proposer
-    key = (crew.config.seed, round_, "rater", block)
+    settings = run.config.proposer
+    key = (run.config.seed, round_, "rater", block)
     candidates = library.candidates(settings.reseed_candidates, *key)
-    task = Task(round_, "rater", block, crew.judge_version(version))
+    task = Task(round_, "rater", block, run.judge_version(version))
     try:
-        ref = await crew.judges.run(task, "rate", [proposal.prompt for proposal in candidates])
+        ref = await run.judges.run(Rate(task), [proposal.prompt for proposal in candidates])
     except Poisoned as error:
-        crew.poisoned(error)
+        run.poisoned(error)
         return shown
-    ratings = await crew.within(ref, f"the ratings of {task}")
+    ratings = await within(ref, run.config.actors.task_deadline, f"the ratings of {task}")
     return demonstrations(candidates, ratings, settings.demonstrations, shown)

@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-from actors.metrics import catalog
 from actors.pool.faults import Poisoned, innermost
 from actors.replay.records import Proposal, Task, undone
-from actors.retry import made_again, run_in_thread
+from actors.retry import made_again
+from actors.roles.requests import Draw, JudgeGroups
 from evaluation.audit import audit
 from evaluation.measure import measure
 from trainer.config import RunConfig
 from trainer.proposals import propose
-from trainer.run_actors import Progress, RunActors
-from trainer.watch import WATCH_S
+from trainer.reporting import Progress
+from trainer.run_actors import RunActors
+from trainer.train_loop import Training
 
 
 def run(config: RunConfig, progress: Progress) -> None:
@@ -30,101 +32,87 @@ def run(config: RunConfig, progress: Progress) -> None:
 
 
 async def selfplay(config: RunConfig, progress: Progress) -> None:
-    async with RunActors(config, progress) as crew, asyncio.TaskGroup() as flows:
-        flows.create_task(sample(crew))
-        flows.create_task(train(crew))
-        flows.create_task(evaluate(crew))
+    async with RunActors(config, progress) as run, asyncio.TaskGroup() as flows:
+        flows.create_task(sample(run))
+        flows.create_task(run.train(learn_round))
+        flows.create_task(evaluate(run))
 
 
-async def sample(crew: RunActors) -> None:
+async def sample(run: RunActors) -> None:
     """Fills the replay buffer, each round with the weight version that it pins."""
-    for round_ in crew.rounds:
-        if not await crew.closed(round_):
-            version = crew.config.sampling_version(round_)
-            await crew.version_ready(version)
-            slices = await propose(crew, round_, version)
-            await roll_out(crew, round_, version, slices)
-            await crew.close_round(round_, len(slices))
+    for round_ in run.rounds:
+        if not await run.stores.closed(round_):
+            version = run.config.sampling_version(round_)
+            await run.stores.version_ready(version)
+            slices = await propose(run, round_, version)
+            await roll_out(run, round_, version, slices)
+            await run.stores.close_round(round_, len(slices))
 
 
 async def roll_out(
-    crew: RunActors, round_: int, version: int, slices: Sequence[Sequence[Proposal]]
+    run: RunActors, round_: int, version: int, slices: Sequence[Sequence[Proposal]]
 ) -> None:
-    """Draws and judges the slices that the log does not hold yet."""
-    missing = await crew.missing(round_, len(slices))
-    total = sum(map(len, slices))
-    await show_sampling(crew, round_, total)
+    """Draws and judges the slices that the log does not hold yet; what is lost with a node is drawn
+    again."""
+
+    async def report() -> None:
+        stored = await run.stores.stored(round_)
+        run.report.sampling(round_, sum(map(len, slices)), stored)
+
+    async def roll_out_one(index: int) -> None:
+        task = partial(solve_and_judge, run, round_, version, index, slices[index])
+        async with run.room:
+            await made_again(task)
+        await report()
+
+    missing = await run.stores.missing(round_, len(slices))
+    await report()
     async with asyncio.TaskGroup() as tasks:
         for index in missing:
-            tasks.create_task(solve_and_judge(crew, round_, version, index, slices[index], total))
+            tasks.create_task(roll_out_one(index))
 
 
 async def solve_and_judge(
-    crew: RunActors,
-    round_: int,
-    version: int,
-    index: int,
-    proposals: Sequence[Proposal],
-    total: int,
+    run: RunActors, round_: int, version: int, index: int, proposals: Sequence[Proposal]
 ) -> None:
-    """One slice, from its prompts to the durable log; pictures never pass through the driver, and
-    are drawn again if they are lost with a node."""
+    """One slice, from its prompts to the durable log; pictures never pass through the driver."""
     solve = Task(round_, "solver", index, version)
-    judge = Task(round_, "judge", index, crew.judge_version(version))
-
-    async def slice_() -> None:
-        try:
-            drawings = await crew.solvers.run(solve, "draw", proposals)
-            groups: Any = await crew.judges.run(judge, "judge", proposals, drawings)
-        except Poisoned as error:
-            crew.poisoned(error)
-            groups = undone(solve, judge, proposals, error.reason)
-        await crew.store_slice(round_, index, groups)
-
-    async with crew.room:
-        await made_again(slice_)
-    await show_sampling(crew, round_, total)
-
-
-async def show_sampling(crew: RunActors, round_: int, total: int) -> None:
-    stored = await crew.stored(round_)
-    done = stored["accepted"] + stored["rejected"]
-    images = done * crew.config.solver.rollouts
-    crew.meter.set(catalog.ROUND, round_)
-    crew.progress.sampling(round_, done, total, images, stored["accepted"])
-
-
-async def train(crew: RunActors) -> None:
-    """One long-lived Ray Train run drains the buffer and publishes a version for each round."""
-    fit = asyncio.create_task(run_in_thread(crew.trainer.fit))
+    judge = Task(round_, "judge", index, run.judge_version(version))
     try:
-        while not fit.done():
-            await asyncio.wait([fit], timeout=WATCH_S)
-            await crew.show_training()
-    except asyncio.CancelledError:
-        await crew.end_training(fit)
-        raise
-    fit.result()
-    crew.trained = True
+        drawings = await run.solvers.run(Draw(solve), proposals)
+        groups: Any = await run.judges.run(JudgeGroups(judge), proposals, drawings)
+    except Poisoned as error:
+        run.poisoned(error)
+        groups = undone(solve, judge, proposals, error.reason)
+    await run.stores.store_slice(round_, index, groups)
 
 
-async def evaluate(crew: RunActors) -> None:
+def learn_round(training: Training, round_: int) -> None:
+    """Drains the buffer while it is filled, and publishes the version that comes of the round: what
+    each worker of the Ray Train run does, where the weights are."""
+    examples = map(training.reconstruct, training.accepted_groups(round_))
+    for step in training.steps(round_, examples):
+        training.learn(step)
+    training.publish(round_)
+
+
+async def evaluate(run: RunActors) -> None:
     """Measures every version, and every round's judgements, on what nothing learns from."""
-    for version in (0, *crew.rounds):
-        await crew.version_ready(version)
-        values = await scores(crew, version)
+    for version in (0, *run.rounds):
+        await run.stores.version_ready(version)
+        values = await scores(run, version)
         if version:
-            await crew.round_closed(version)
-            values |= await audit(version, crew.config, crew.suite)
+            await run.stores.round_closed(version)
+            values |= await audit(version, run.config, run.suite)
         if values:
-            crew.progress.measured(version, values)
+            run.report.progress.measured(version, values)
 
 
-async def scores(crew: RunActors, version: int) -> dict[str, float]:
+async def scores(run: RunActors, version: int) -> dict[str, float]:
     """Empty where a task of the measurement was given up: nothing of it is kept, so the version is
     measured when the run is resumed."""
     try:
-        return await measure(version, crew.config, crew.suite, crew.solvers, crew.judges)
+        return await measure(version, run.config, run.suite, run.solvers, run.judges)
     except* Poisoned as group:
-        crew.poisoned(innermost(group))
+        run.poisoned(innermost(group))
     return {}

@@ -1,4 +1,4 @@
-"""One long-lived Ray Train run that learns from every round and publishes a version for each.
+"""One long-lived Ray Train run that does `learn_round` of the main loop for every round.
 
 Invariant: the weights follow from the log and the settings alone. Whatever dies, training goes on
 from the last checkpoint with the cursor in it, so no example is learned twice or skipped; a
@@ -11,7 +11,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -50,14 +50,18 @@ LEARNING = (
     "precision", "lora_rank", "lora_alpha", "lr", "warmup_steps", "betas", "eps", "weight_decay", "clip", "ema", "publish", "epochs",
     "groups_per_step", "loss_weights", "kind_weights", "publish_dtype",
 )  # fmt: skip
+LearnRound = Callable[["Training", int], None]
+"""What a worker does with a round: it takes the steps that are left of it and publishes its version."""
 
 
 def make_trainer(
-    config: RunConfig, run_folder: StoragePath, namespace: str, data_deadline: float | None = None
-) -> TorchTrainer:
+    config: RunConfig, learn_round: LearnRound, run_folder: StoragePath, namespace: str,
+    data_deadline: float | None = None,
+) -> TorchTrainer:  # fmt: skip
     """The Ray Train run of all rounds; `fit()` returns after the last one, or once
     `stop_training` was called. `data_deadline` is how many seconds training waits for the next
-    judged groups (if not given as long as sampling may pause, which has deadlines of its own). Needs the named actors in `namespace`."""
+    judged groups (if not given as long as sampling may pause, which has deadlines of its own).
+    Needs the named actors in `namespace`."""
     # report() waits for the controller's next look, which comes every 2 s by default.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     os.environ.setdefault(
@@ -72,6 +76,7 @@ def make_trainer(
         train_loop,
         train_loop_config={
             "config": config,
+            "learn_round": learn_round,
             "folder": str(folder),
             "namespace": namespace,
             "stop": StopActor.remote(),
@@ -112,7 +117,7 @@ def stop_training(trainer: TorchTrainer, reason: str) -> None:
 
 
 def train_loop(settings: dict[str, Any]) -> None:
-    """What every worker of the Ray Train run does."""
+    """Every worker of the Ray Train run runs this."""
     config: RunConfig = settings["config"]
     rank = ray.train.get_context().get_world_rank()
     note_start(settings["folder"], f"training worker {rank}")
@@ -128,7 +133,8 @@ def train_loop(settings: dict[str, Any]) -> None:
         policy.adapt(how.lora_rank, how.lora_alpha)
     learner = Learner(policy, how, device)
     templates = load_templates(config.actors.templates)
-    Training(config, locate(settings["folder"]), learner, templates, io).run()
+    folder = locate(settings["folder"])
+    Training(config, folder, learner, templates, io).run(settings["learn_round"])
 
 
 class Training:
@@ -149,15 +155,54 @@ class Training:
         self.checkpoints = folder / CHECKPOINTS
         self.journal = Journal(folder / JOURNAL, self._pause_s) if learner.rank == 0 else None
         self.cursor = Cursor()
+        self._row: Mapping[str, Any] = {}
 
-    def run(self) -> None:
+    def run(self, learn_round: LearnRound) -> None:
         """Returns after the last round, or with a checkpoint once somebody asked to stop."""
         self._restore()
         try:
             while self.cursor.round <= self.config.rounds:
-                self._train_round()
+                learn_round(self, self.cursor.round)
         except StopRequested:
             self._save()
+
+    def accepted_groups(self, round_: int) -> Iterator[JudgedGroup]:
+        """The groups to learn from as they come, until the round is closed."""
+        return (group for group in self.io.groups(round_) if group.accepted)
+
+    def reconstruct(self, group: JudgedGroup) -> GroupExamples:
+        """The group as examples of the four patterns."""
+        return reconstruct(group, self.config.seed, self.templates, self.config.judge.accept_at)
+
+    def steps(self, round_: int, examples: Iterator[GroupExamples]) -> Iterator[Step]:
+        """The steps of the round that are not done yet, each once its groups are there."""
+        trainer = self.config.trainer
+        steps = round_steps(
+            self.config.seed, round_, examples, self.config.reconstruction,
+            trainer.groups_per_step, trainer.epochs,
+        )  # fmt: skip
+        done = (self.cursor.epoch, self.cursor.step)
+        while (step := self._next(steps)) is not None:
+            if (step.epoch, step.index) > done:
+                yield step
+
+    def learn(self, step: Step) -> None:
+        """Takes the step, notes its figures, and keeps a checkpoint when it is time for one."""
+        started = time.monotonic()
+        learned = self._step(step)
+        self._note(step, learned, time.monotonic() - started)
+        if self.learner.steps % self.config.trainer.checkpoint_every == 0:
+            self._save()
+
+    def publish(self, round_: int) -> None:
+        """Keeps a checkpoint of the round's end, then publishes its weights as version `round_`."""
+        self.cursor = Cursor(round_ + 1, 1, 0, self.learner.steps, round_)
+        self._save()
+        weights = self.learner.weights(self._published, here=self.learner.rank == 0)
+        if self.learner.rank == 0:
+            self._publish(round_, weights)
+        self.io.finished(round_, self._row)
+        self._row = {}
 
     def _restore(self) -> None:
         found = checkpoint.latest(self.checkpoints)
@@ -191,17 +236,7 @@ class Training:
         short = self.config.trainer.publish_dtype == "bfloat16"
         self.io.publish(version, bfloat16_bits(whole) if short else whole)
 
-    def _train_round(self) -> None:
-        row: Mapping[str, Any] = {}
-        for step in self._steps():
-            started = time.monotonic()
-            learned = self._learn(step)
-            row = self._note(step, learned, time.monotonic() - started)
-            if self.learner.steps % self.config.trainer.checkpoint_every == 0:
-                self._save()
-        self._finish_round(row)
-
-    def _learn(self, step: Step) -> Learned:
+    def _step(self, step: Step) -> Learned:
         rank, world, size = self.learner.rank, self.learner.world, self.config.trainer.micro_batch
         shares = {p: shares_for_rank(each, rank, world, size) for p, each in step.batch.items()}
         try:
@@ -214,27 +249,6 @@ class Training:
             self.cursor, epoch=step.epoch, step=step.index, global_step=self.learner.steps
         )
         return learned
-
-    def _finish_round(self, row: Mapping[str, Any]) -> None:
-        version = self.cursor.round
-        self.cursor = Cursor(version + 1, 1, 0, self.learner.steps, version)
-        self._save()
-        weights = self.learner.weights(self._published, here=self.learner.rank == 0)
-        if self.learner.rank == 0:
-            self._publish(version, weights)
-        self.io.finished(version, row)
-
-    def _steps(self) -> Iterator[Step]:
-        """The steps of the round that are not done yet."""
-        trainer, round_ = self.config.trainer, self.cursor.round
-        steps = round_steps(
-            self.config.seed, round_, self._examples(round_), self.config.reconstruction,
-            trainer.groups_per_step, trainer.epochs,
-        )  # fmt: skip
-        done = (self.cursor.epoch, self.cursor.step)
-        while (step := self._next(steps)) is not None:
-            if (step.epoch, step.index) > done:
-                yield step
 
     def _next(self, steps: Iterator[Step]) -> Step | None:
         """The next step, once its groups are there. Ranks hear of a stop at different moments,
@@ -249,12 +263,7 @@ class Training:
             raise StopRequested(reason)
         return step
 
-    def _examples(self, round_: int) -> Iterator[GroupExamples]:
-        accepted: Iterator[JudgedGroup] = (g for g in self.io.groups(round_) if g.accepted)
-        accept_at = self.config.judge.accept_at
-        return (reconstruct(g, self.config.seed, self.templates, accept_at) for g in accepted)
-
-    def _note(self, step: Step, learned: Learned, seconds: float) -> Mapping[str, Any]:
+    def _note(self, step: Step, learned: Learned, seconds: float) -> None:
         row = {
             "step": self.learner.steps, "round": self.cursor.round, "epoch": step.epoch,
             "index": step.index, **asdict(learned), "seconds": round(seconds, 4),
@@ -262,7 +271,7 @@ class Training:
         if self.journal is not None:
             self.journal.add(row)
             self.io.show(row)
-        return row
+        self._row = row
 
     def _save(self) -> None:
         kept = self.config.trainer.kept_checkpoints

@@ -1,6 +1,6 @@
-"""What a process tells Prometheus, by way of Ray.
+"""The metrics of a process, exported to Prometheus by Ray.
 
-Invariant: telling never fails a run and never waits. Ray forgets a gauge that was not set for two
+Invariant: exporting never fails a run and never waits. Ray forgets a gauge that was not set for two
 of its reports (20 s), so every gauge is set again as long as its process lives, and one that is
 there is of a living process. Counters and histograms of dead processes stay: read them as rates.
 """
@@ -23,7 +23,7 @@ _gauges: dict[tuple[Metric, tuple[tuple[str, str], ...]], float] = {}
 
 
 class Meter:
-    """Tells of `run`; `fixed` are tags that this process has for all that it tells."""
+    """Exports the metrics of `run`; `fixed` are tags that all metrics of this process have."""
 
     def __init__(self, run: str, **fixed: str) -> None:
         self._fixed = {"run": run, **fixed}
@@ -36,7 +36,7 @@ class Meter:
         _made(metric).observe(value, self._tags(metric, tags))
 
     def set(self, metric: Metric, value: float, **tags: str) -> None:
-        _keep_telling()
+        _keep_alive()
         known = self._tags(metric, tags)
         _gauges[metric, tuple(known.items())] = value
         _made(metric).set(value, known)
@@ -55,11 +55,11 @@ def _made(metric: Metric) -> Any:
 
 
 @cache
-def _keep_telling() -> None:
-    threading.Thread(target=_tell_again, name="unicorn gauges", daemon=True).start()
+def _keep_alive() -> None:
+    threading.Thread(target=_set_again, name="unicorn gauges", daemon=True).start()
 
 
-def _tell_again() -> None:
+def _set_again() -> None:
     while True:
         time.sleep(AGAIN_S)
         for (metric, tags), value in list(_gauges.items()):

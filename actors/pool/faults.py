@@ -23,11 +23,6 @@ class TaskFailed(RuntimeError):
     """A task whose code raised an error, which is the cause; the message names the task."""
 
 
-class InputsLost(RuntimeError):
-    """What a task was to work on went with its node; the message names the task. Whoever had it made
-    must have it made again."""
-
-
 class Poisoned(UserError, RuntimeError):
     """A task that failed as often as it may, wherever it was tried. `reason` is its last failure
     without replicas and times: what follows from the task is the same wherever it fails."""
@@ -56,6 +51,7 @@ def last_line(error: BaseException) -> str:
 
 
 def failure_reason(fault: Exception) -> str:
+    """The part of a failure that is the same wherever the task is tried."""
     if isinstance(fault, TaskFailed):
         return last_line(fault.__cause__ or fault)
     return "no answer in time" if isinstance(fault, TaskTimeout) else "every replica died of it"
@@ -64,8 +60,8 @@ def failure_reason(fault: Exception) -> str:
 def late_start(
     name: str, numbers: list[int], of: int, resources: Mapping[str, float], seconds: float
 ) -> StartTimeout:
-    """Says what the replicas with these numbers ask for, beside what the cluster has."""
-    import ray  # here, for whoever only tells of faults starts without it
+    """The error that says what these replicas ask for, beside what the cluster has."""
+    import ray  # here, for whoever only reports faults starts without it
 
     names = ", ".join(map(str, numbers))
     asked = ", ".join(f"{amount:g} {kind}" for kind, amount in resources.items())

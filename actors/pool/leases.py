@@ -13,11 +13,11 @@ from actors.replay.records import Task
 
 @dataclass(frozen=True)
 class Receipt:
-    """What a replica says of a finished task: small, and enough for every count."""
+    """What a replica reports of a finished task: small, and enough for every count."""
 
     task: Task
     seconds: float
-    pictures: int = 0
+    drawings: int = 0
     unparsable: int = 0
 
 
@@ -46,8 +46,8 @@ class ReplicaHandle:
 
 @dataclass
 class Stats:
-    """Since the pool started, but for what is so now: replicas `wanted` and `running`, tasks
-    `waiting` and `in_flight`. `unparsable` answers are those that no attempt made readable."""
+    """Replicas `wanted` and `running`, and tasks `waiting` and `in_flight`, are of this moment; the
+    rest is counted since the pool started. `unparsable` answers no attempt made readable."""
 
     wanted: int
     running: int = 0
@@ -56,15 +56,15 @@ class Stats:
     done: int = 0
     lost: int = 0
     busy_seconds: float = 0.0
-    pictures: int = 0
+    drawings: int = 0
     unparsable: int = 0
 
 
 class OnEvent(Protocol):
-    """Hears of what happens to a replica or a task: `tell("solver 1", "died", ...)`."""
+    """Called when something happens to a replica or a task: `on_event("solver 1", "died", ...)`."""
 
     def __call__(self, who: str, what: str, **facts: Any) -> None: ...
 
 
 def ignore_event(who: str, what: str, **facts: Any) -> None:
-    pass
+    """For a pool whose events nobody follows."""

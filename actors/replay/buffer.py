@@ -1,9 +1,9 @@
 """The log of judged groups: durable before acknowledged, each slice exactly once, read in order.
 
-Invariant: a slice that was acknowledged is on the disk, complete, under its name; whatever the
-order of arrival, readers see the slices of a round in index order up to the first that is not
-there yet. A file that was altered is named and never read as data; one that was torn, as by a
-power failure, is set aside, and what it held counts as missing until it is appended again.
+Invariant: a slice that was acknowledged is complete on the disk under its name. Whatever the order
+of arrival, readers see a round's slices in index order up to the first one that is missing. A file
+that was altered is reported and never read as data. A file that was torn, as by a power failure, is
+set aside, and its slice counts as missing until it is appended again.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ Slices = list[tuple[int, list[JudgedGroup]]]
 
 
 class ReplayConflict(UserError, ValueError):
-    """A slice or a round's end that contradicts what the log holds already."""
+    """A slice or a round's end contradicts what the log already holds."""
 
 
 class ReplayUnwritable(UserError, RuntimeError):
-    """The log's folder takes no writes; what was asked is not acknowledged, nothing is lost."""
+    """The log's folder takes no writes: the request is not acknowledged, but nothing is lost."""
 
 
 class ReplayFull(ReplayUnwritable):
-    """The log's disk has no room; the message names the folder and the need."""
+    """The log's disk has no room; the message names the folder and the bytes needed."""
 
 
 class ReplayBuffer:
@@ -50,9 +50,9 @@ class ReplayBuffer:
         self._torn = self._settle(index)
 
     def append(self, round_: int, index: int, groups: Sequence[JudgedGroup]) -> bool:
-        """Durable when it returns; the same groups again are a no-op. Says whether they were new.
+        """Stores a slice durably; returns whether it was new. The same groups again are a no-op.
 
-        Raises ReplayConflict for other groups than before, ReplayFull or ReplayUnwritable.
+        Raises ReplayConflict if the slice holds other groups, ReplayFull or ReplayUnwritable.
         """
         data = encode(round_, index, groups)
         path = segment_path(self.folder, round_, index, data)
@@ -74,7 +74,7 @@ class ReplayBuffer:
         return True
 
     def close_round(self, round_: int, slices: int) -> None:
-        """Says durably that round `round_` has exactly `slices` slices, all of them there."""
+        """Ends a round durably. Raises ReplayConflict unless it has exactly `slices` slices."""
         missing = self.missing(round_, slices)
         beyond = [index for index in self._slices.get(round_, {}) if index >= slices]
         end = self._closed.get(round_, slices)
@@ -89,16 +89,17 @@ class ReplayBuffer:
             self._closed[round_] = slices
 
     def closed(self, round_: int) -> int | None:
-        """How many slices the round has, once that is known and all of them are there."""
+        """Returns the round's number of slices once it is closed and complete; None before."""
         end = self._closed.get(round_)
         return None if end is None or self.missing(round_, end) else end
 
     def missing(self, round_: int, slices: int) -> list[int]:
+        """Returns the indices below `slices` of which the log has no slice."""
         there = self._slices.get(round_, {})
         return [index for index in range(slices) if index not in there]
 
     def read(self, round_: int, start: int, limit: int) -> Slices:
-        """Up to `limit` slices from `start` on in index order, up to the first gap."""
+        """Returns up to `limit` (index, groups) from slice `start` on, up to the first gap."""
         there = self._slices.get(round_, {})
         run = []
         for index in range(start, start + limit):
@@ -108,7 +109,7 @@ class ReplayBuffer:
         return run
 
     def ready(self, round_: int, start: int) -> bool:
-        """True once slice `start` is there, or the round is closed and ends before it."""
+        """Returns whether slice `start` is there, or the round is closed and ends before it."""
         end = self.closed(round_)
         return start in self._slices.get(round_, {}) or (end is not None and start >= end)
 
@@ -118,8 +119,8 @@ class ReplayBuffer:
         return f"the log has slices {there}, and the round {state}"
 
     def stats(self) -> dict[str, Any]:
-        """Per round the slices, accepted and rejected groups and its end; files ignored, and
-        what is left of torn ones."""
+        """Returns, for each round, its slices, its accepted and rejected groups and its end; and
+        the files that are ignored or torn."""
         return {
             "rounds": {
                 round_: self._count(round_) for round_ in sorted({*self._slices, *self._closed})
@@ -129,7 +130,7 @@ class ReplayBuffer:
         }
 
     def held(self, round_: int = 0, start: int = 0) -> tuple[int, int]:
-        """Groups and bytes from slice `start` of `round_` on, and of all later rounds."""
+        """Returns the groups and bytes from slice `start` of `round_` on, with later rounds."""
         there = [
             one
             for number, slices in list(self._slices.items())
@@ -139,7 +140,7 @@ class ReplayBuffer:
         return sum(one.accepted + one.rejected for one in there), sum(one.size for one in there)
 
     def _count(self, round_: int) -> dict[str, int | None]:
-        stored = list(self._slices.get(round_, {}).values())  # an append may run beside this
+        stored = list(self._slices.get(round_, {}).values())  # a copy: appends may run meanwhile
         return {
             "slices": len(stored),
             "accepted": sum(one.accepted for one in stored),
@@ -164,8 +165,8 @@ class ReplayBuffer:
             raise _unwritable(self.folder, len(data), what, error) from error
 
     def _settle(self, index: ReplayIndex) -> set[StoragePath]:
-        """Sets torn files aside, and lets no power failure take back what was found: who wrote
-        it may have died before it synced the folder."""
+        """Sets torn files aside and syncs the folders: whoever wrote a file may have died before it
+        did that, and a power failure could then take the file back."""
         try:
             for path in index.torn:
                 storage.move(path, path.with_name(path.name + TORN))
@@ -194,7 +195,7 @@ def _unwritable(folder: StoragePath, need: int, what: str, error: OSError) -> Re
 
 
 class ReplayService:
-    """The log as an async actor: file work in a thread, one append at a time, waits here."""
+    """The log as an async actor: file work in threads, one append at a time, bounded waits."""
 
     def __init__(self, folder: str) -> None:
         run = parse_path(folder).parent
@@ -209,7 +210,7 @@ class ReplayService:
         """Answers at once, also while a long log is read."""
 
     async def _opened(self) -> ReplayBuffer:
-        """By the first question, which hears of what is damaged."""
+        """Returns the buffer. The first call reads the log, and raises if it is damaged."""
         async with self._opening:
             if self._buffer is None:
                 self._buffer = await asyncio.to_thread(ReplayBuffer, self._folder)
@@ -241,8 +242,8 @@ class ReplayService:
     async def wait_read(
         self, round_: int, start: int, limit: int, deadline_s: float
     ) -> tuple[Slices, int | None]:
-        """What is contiguous at `start`, as soon as that is something, or nothing once the round
-        is exhausted; and the round's number of slices if it is closed."""
+        """Waits until there are slices from `start` on, or the round ends there. Returns them and,
+        if the round is closed, its number of slices."""
         buffer = await self._opened()
         await self._signal.wait_until(
             lambda: buffer.ready(round_, start), deadline_s,
@@ -258,5 +259,5 @@ class ReplayService:
         return buffer.stats()
 
 
-# All that it is asked can be asked again, so Ray itself does that when it died.
+# Every call may be repeated, so Ray itself repeats it if the actor died.
 ReplayBufferActor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(ReplayService)

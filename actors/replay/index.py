@@ -1,8 +1,8 @@
-"""What the folder of a replay log holds, found by reading all of it once.
+"""Finds what the folder of a replay log holds by reading all of it once.
 
-Invariant: what stands in the index was verified byte by byte. A file that was altered is named
-and never taken; all such files are named at once. A torn one, which is the beginning of what was
-written, is never taken either, and is no reason to refuse the others.
+Invariant: everything in the index was verified byte by byte. Altered files are never indexed; one
+error names all of them. A torn file, which is the beginning of what was written, is never indexed
+either, but does not make the others unreadable.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CLOSING = re.compile(rb'\{"round": [0-9]+, "slices": ([0-9]{1,18})')
 
 @dataclass(frozen=True)
 class Stored:
-    """One slice on the disk."""
+    """One slice on the disk: its accepted and rejected groups, and its size in bytes."""
 
     path: StoragePath
     accepted: int
@@ -33,8 +33,8 @@ class Stored:
 
 
 class ReplayIndex:
-    """`slices` by round and index, `closed` by round; files that are `torn`, those that were and
-    are `set_aside` already, and others, `ignored`; and the `folders` that files were found in."""
+    """`slices` by round and index, `closed` (number of slices) by round. The other files: `torn`,
+    `set_aside` as torn before, and `ignored`; and all `folders`."""
 
     def __init__(self, folder: StoragePath) -> None:
         self.slices: dict[int, dict[int, Stored]] = {}
@@ -57,7 +57,7 @@ class ReplayIndex:
             raise SegmentError("; ".join(problems))
 
     def _take(self, path: StoragePath) -> str:
-        """Takes one file into the index; returns what is wrong with it."""
+        """Adds one file to the index; returns what is wrong with it, or ""."""
         name = SegmentName.parse(path)
         if name is not None:
             return self._take_segment(name)
@@ -99,7 +99,7 @@ class ReplayIndex:
 
 
 def closing(round_: int, slices: int) -> bytes:
-    """What the file says that ends a round; it carries its own checksum."""
+    """Returns the content of the file that ends a round, which includes its own checksum."""
     facts = {"round": round_, "slices": slices}
     checksum = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     return (json.dumps({**facts, "sha256": checksum}) + "\n").encode()

@@ -1,7 +1,7 @@
-"""What the replay buffer tells Prometheus.
+"""Exports the replay buffer's metrics to Prometheus.
 
-Invariant: a group is counted when it is stored for the first time, whoever offers it again. The
-lag is what training has not read since it last asked, so it is the whole log until it asks.
+Invariant: a group is counted when it is stored for the first time, however often it is offered. The
+lag is what training has not read; until training reads, that is the whole log.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from actors.replay.records import JudgedGroup, reason_kind
 
 
 class Holds(Protocol):
-    """What is told of the log."""
+    """The part of the log that the meter needs."""
 
     def held(self, round_: int = 0, start: int = 0) -> tuple[int, int]:
-        """Groups and bytes from a slice on."""
+        """Returns the groups and the bytes from a slice on."""
         ...
 
 
@@ -38,7 +38,7 @@ class ReplayMeter:
                     )
 
     def read(self, round_: int, upto: int) -> None:
-        """Training has read the slices of `round_` before `upto`, and all earlier rounds."""
+        """Notes that training has read `round_` before slice `upto`, and all earlier rounds."""
         self._read = (round_, upto)
 
     def holds(self, log: Holds) -> None:

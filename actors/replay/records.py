@@ -6,6 +6,7 @@ the configuration and the weight version: no clock, no host, no process id.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,10 +60,20 @@ class Judgement:
     attempts: int
 
     def text(self) -> str:
-        """The judgement as the model writes it: strict JSON, analysis before score."""
-        from actors.roles.answers import judgement_json
+        """The judgement as the model writes it, which is what the model learns to write: strict
+        JSON, analysis before score.
 
-        return judgement_json(self)
+        The score is the nearest whole number (halves go up), as judges give "discrete scores 0 to
+        10" (paper, section 3.3.1); the exact mean over votes stays in the record. Raises ValueError
+        for a judgement that could not be parsed: there is nothing to write.
+        """
+        if self.score is None:
+            raise ValueError(
+                f"A judgement that was unparsable after {self.attempts} attempts has no text; "
+                "leave it out."
+            )
+        whole = int(self.score + 0.5)
+        return json.dumps({"analysis": self.analysis, "score": whole}, ensure_ascii=False)
 
 
 class _Sampled:

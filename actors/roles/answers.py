@@ -88,22 +88,6 @@ def parse_proposal(text: str, category: str, index: int, seed: int) -> Proposal 
     return Proposal(index, category, fields["subcategory"].strip(), prompt, seed)
 
 
-def judgement_json(judgement: Judgement) -> str:
-    """The judgement as the model writes it, which is what the model learns to write.
-
-    The score is the nearest whole number (halves go up), as judges give "discrete scores 0 to 10"
-    (paper, section 3.3.1); the exact mean over votes stays in the record. Raises ValueError for a
-    judgement that could not be parsed: there is nothing to write.
-    """
-    if judgement.score is None:
-        raise ValueError(
-            f"A judgement that was unparsable after {judgement.attempts} attempts has no text; "
-            "leave it out."
-        )
-    whole = int(judgement.score + 0.5)
-    return json.dumps({"analysis": judgement.analysis, "score": whole}, ensure_ascii=False)
-
-
 def _fields(text: str) -> dict[str, Any] | None:
     """The one JSON object that `text` is, or None."""
     try:

@@ -1,7 +1,7 @@
 """The Proposer: writes prompts, category by category (paper, section 3.3.1).
 
-Invariant: what is written for a request follows from the task's name, the seed, the weights and
-the demonstrations; a request that gave nothing readable is None, and never made up.
+Invariant: what is written for a topic follows from the task's name, the seed, the weights and
+the demonstrations; a topic that gave nothing readable is None, and never made up.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from actors.roles.templates import Templates
 from policies.interface import Policy, TextSampling
 from policies.seeds import derive
 
-Request = tuple[int, str, str]
-"""The prompt's number in its round, its category and its subcategory (`Templates.request`)."""
+Topic = tuple[int, str, str]
+"""The prompt's number in its round, its category and its subcategory (`Templates.topic`)."""
 
 
 class Proposer:
@@ -29,20 +29,20 @@ class Proposer:
         self,
         task: Task,
         seed: int,
-        requests: Sequence[Request],
+        topics: Sequence[Topic],
         demonstrations: Mapping[str, Sequence[str]],
     ) -> list[Proposal | None]:
-        """One prompt a request, after the demonstrations of its category; None where none of
-        `attempts` answers could be read. A proposal's index is its request's number."""
+        """One prompt a topic, after the demonstrations of its category; None where none of
+        `attempts` answers could be read. A proposal's index is its topic's number."""
         contexts = [
             self._templates.propose(category, kind, self._shown(demonstrations, category))
-            for _, category, kind in requests
+            for _, category, kind in topics
         ]
         sampling = TextSampling(self._config.temperature, max_tokens=self._config.max_tokens)
         key = (seed, task.round, task.role, task.index)
 
         def parse(row: int, own: int, text: str) -> Proposal | None:
-            number, category, _ = requests[row]
+            number, category, _ = topics[row]
             return parse_proposal(text, category, number, own)
 
         answers = ask(

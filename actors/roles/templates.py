@@ -62,7 +62,7 @@ class Templates:
         """How many ways there are to say `name`, such as "caption"."""
         return len(self._variants[name])
 
-    def request(self, number: int) -> tuple[int, str, str]:
+    def topic(self, number: int) -> tuple[int, str, str]:
         """What prompt `number` of a round is about: (number, category, subcategory), in turns."""
         names = list(self.categories)
         turn, place = divmod(number, len(names))

@@ -14,8 +14,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
@@ -85,7 +86,7 @@ class BucketStorage:
     def read(self, path: StoragePath, patience_s: float | None = None) -> bytes:
         return _ask(path, "read", patience_s, lambda at, key: bytes(obstore.get(at, key).bytes()))
 
-    def open_file(self, path: StoragePath, patience_s: float | None = None) -> BinaryIO:
+    def open_file(self, path: StoragePath, patience_s: float | None = None) -> BufferedReader:
         """Opens it; each part that is asked for is one request."""
         meta = _ask(path, "read", patience_s, obstore.head)
 

@@ -14,6 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -66,7 +67,7 @@ class LocalStorage:
     def read(self, path: Path) -> bytes:
         return path.read_bytes()
 
-    def open_file(self, path: Path, patience_s: float | None = None) -> BinaryIO:
+    def open_file(self, path: Path, patience_s: float | None = None) -> BufferedReader:
         return path.open("rb")
 
     def exists(self, path: Path) -> bool:

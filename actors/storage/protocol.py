@@ -8,8 +8,9 @@ where a run is kept asks for what can be done there (`local_path`, `free_bytes`)
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, Protocol, cast
 
 from actors.storage.paths import BucketPath, StoragePath
 
@@ -21,7 +22,7 @@ class Storage(Protocol):
 
     def read(self, path: Any) -> bytes: ...
 
-    def open_file(self, path: Any, patience_s: float | None = None) -> BinaryIO:
+    def open_file(self, path: Any, patience_s: float | None = None) -> BufferedReader:
         """Opens it for reading with `seek`; only what is asked for is fetched."""
 
     def exists(self, path: Any) -> bool: ...

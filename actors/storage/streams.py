@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 BUFFER_BYTES = 2**20
 
 
-def opened(fetch: Callable[[int, int], Any], size: int) -> BinaryIO:
+def opened(fetch: Callable[[int, int], Any], size: int) -> io.BufferedReader:
     """Returns a file of `size` bytes of which `fetch` gives those from a start to an end."""
-    return cast(BinaryIO, io.BufferedReader(_Remote(fetch, size), BUFFER_BYTES))
+    return io.BufferedReader(_Remote(fetch, size), BUFFER_BYTES)
 
 
 class _Remote(io.RawIOBase):
@@ -48,10 +48,10 @@ class Sink:
         self._stream, self._at = stream, 0
 
     def write(self, data: Any) -> int:
-        size = memoryview(data).nbytes
-        self._stream.write(data)
-        self._at += size
-        return size
+        copy = bytes(data)  # obstore keeps what it is given, and torch uses that memory again
+        self._stream.write(copy)
+        self._at += len(copy)
+        return len(copy)
 
     def tell(self) -> int:
         return self._at

@@ -1,7 +1,7 @@
-"""The hash by which everybody knows a weight version.
+"""Hashes a weight version; the digest identifies it everywhere.
 
-It guards against accidents, such as a write in place or a damaged file, and not against somebody
-who looks for other weights with the same hash: so it is one that runs at the speed of memory.
+The hash guards against accidents, such as a write in place or a damaged file, not against an
+attacker who looks for a collision; so it is one that runs at the speed of memory.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ Arrays = Mapping[str, np.ndarray]
 
 
 class DigestMismatch(ValueError):
-    """A version whose arrays or digest are not those it was published with."""
+    """A version's arrays or digest are not those that it was published with."""
 
 
 def weights_digest(weights: Arrays) -> str:
-    """xxh3_128 over the sorted names, each with dtype, shape and bytes."""
+    """Returns xxh3_128 in hex over the sorted names, each with its dtype, shape and bytes."""
     total = xxhash.xxh3_128()
     for name in sorted(weights):
         array = np.asarray(weights[name], order="C")
         total.update(json.dumps([name, array.dtype.str, list(array.shape)]).encode())
-        total.update(array.reshape(-1).view(np.uint8).data)  # a view, never a copy
+        total.update(array.reshape(-1).view(np.uint8).data)  # a view, as a copy may be large
     return total.hexdigest()

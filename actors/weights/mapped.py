@@ -1,7 +1,7 @@
-"""The weights that one replica has mapped, and the guard over them.
+"""The weights that one replica has mapped, with a check that nothing wrote to them.
 
-Invariant: what a replica works with is what was published, mapped and never copied; if something
-wrote to it, that is noticed at the next version change.
+Invariant: a replica works with the published arrays, mapped and never copied; a write to them is
+noticed at the next change of version.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ class WeightsTampered(UserError, RuntimeError):
 
 
 class TakesWeights(Protocol):
-    """The one part of a policy that the weight store needs."""
+    """The part of a policy that the weight store needs."""
 
     def load_weights(self, weights: Arrays) -> None: ...
 
 
 class MappedWeights:
-    """The weights that one replica has mapped now, and the guard over them."""
+    """The weights that one replica has mapped now. `store` is the weight store's actor."""
 
     def __init__(self, store: Any, replica: str, deadline_s: float = ANSWER_S) -> None:
         self.version: int | None = None
@@ -36,7 +36,7 @@ class MappedWeights:
         self._digest = weights_digest({})
 
     def load(self, policy: TakesWeights, version: int) -> None:
-        """Makes `policy` use `version`, mapped and not copied. Nothing happens if it does already.
+        """Makes `policy` use `version`, mapped and not copied; does nothing if it does so already.
 
         Raises UnknownVersion, or WeightsTampered if the arrays mapped until now or those of
         `version` are not what was published.

@@ -1,9 +1,10 @@
-"""Weight versions: published once, with their hash, and mapped by every replica of a node.
+"""Stores weight versions: each is published once, with its hash, and mapped by all replicas of a
+node.
 
-Invariant: a version's arrays never change. One copy per node lies in Ray's object store; what
-maps it must not write to it. A version is on the storage, durable, before it is acknowledged: a
-store that dies comes back with it. Of all versions, 0 and the `kept_versions` that were used last
-are kept in memory; the others are read from the storage when a task names them.
+Invariant: a version's arrays never change. Each node has one copy, in Ray's object store; nobody
+who maps it may write to it. A version is durable in the storage before it is acknowledged, so a
+store that dies comes back with it. In memory are version 0 and the `kept_versions` used last; the
+others are read from the storage when a task names them.
 """
 
 from __future__ import annotations
@@ -24,19 +25,19 @@ Ref = ray.ObjectRef[dict[str, np.ndarray]]
 
 PART_BYTES = 64 * 2**20
 SLOWEST = 20 * 2**20
-"""Bytes a second of the slowest disk or bucket that a version is stored in."""
+"""Bytes a second of the slowest disk or bucket that is expected to store a version."""
 
 
 class UnknownVersion(LookupError):
-    """A version that was never published or is kept no more; the message names those kept."""
+    """The version was never published, or was dropped; the message names those that are kept."""
 
 
 def publish(
     weights: Arrays, version: int, store: Any, pause_s: float, deadline_s: float = ANSWER_S
 ) -> None:
-    """Makes `weights` known to the actor `store` as `version`, durably. Idempotent, and done again
-    if the store died with what it was given, or while its disk takes no writes, for `pause_s`
-    seconds at most. Raises DigestMismatch, WaitTimeout."""
+    """Publishes `weights` as `version`, durably, through the actor `store`. The same again is a
+    no-op. Tries again if the store dies, and for at most `pause_s` seconds while its disk takes no
+    writes. Raises DigestMismatch or WaitTimeout."""
     stated = weights_digest(weights)
     stored_s = deadline_s + sum(array.nbytes for array in weights.values()) / SLOWEST
 
@@ -48,11 +49,12 @@ def publish(
 
 
 def put(weights: Arrays, store: Any, deadline_s: float = ANSWER_S) -> list[Ref]:
-    """Hands `weights` to the actor `store`, which puts them into the object store.
+    """Hands `weights` to the actor `store`, which puts them into the object store; returns
+    references.
 
-    Who puts a copy owns it, and it dies with its owner: so the store puts it and the copy
-    outlives the publisher. It is handed over in parts, so that only two parts are there twice:
-    one that the store copies, and one that is copied for it meanwhile.
+    A copy dies with the process that put it: so the store puts it, and the copy outlives the
+    publisher. It goes over in parts, so that only two parts exist twice: one that the store copies,
+    and one that is copied for it meanwhile.
     """
     what = f"the weight store to take a part of {len(weights)} arrays"
     handed: list[Any] = []
@@ -64,9 +66,9 @@ def put(weights: Arrays, store: Any, deadline_s: float = ANSWER_S) -> list[Ref]:
 
 
 def parts(weights: Arrays) -> Iterator[dict[str, np.ndarray]]:
-    """The arrays in parts of at most PART_BYTES, or of one array that is larger than that.
+    """Yields the arrays in parts of at most PART_BYTES, or of one array that is larger than that.
 
-    Arrays that are not contiguous would be copied again by every reader, so they are made so.
+    Arrays are made contiguous first; otherwise every reader would copy them again.
     """
     part: dict[str, np.ndarray] = {}
     for name, given in weights.items():
@@ -80,7 +82,7 @@ def parts(weights: Arrays) -> Iterator[dict[str, np.ndarray]]:
 
 
 def merged(found: Sequence[Arrays]) -> dict[str, np.ndarray]:
-    """The whole of some parts."""
+    """Joins parts into one mapping."""
     return {name: array for part in found for name, array in part.items()}
 
 
@@ -91,7 +93,7 @@ class Published:
 
 
 class WeightStore:
-    """Which versions there are. Holds references only; knows nothing of waiting or of Ray."""
+    """The versions in memory. It holds references only, and neither waits nor calls Ray."""
 
     def __init__(self, kept_versions: int) -> None:
         self.kept_versions = kept_versions
@@ -99,7 +101,7 @@ class WeightStore:
         self._digests: dict[int, str] = {}
 
     def publish(self, version: int, refs: list[Ref], stated: str, measured: str) -> None:
-        """Takes a version whose arrays hash to `measured`; raises DigestMismatch."""
+        """Takes a version whose arrays hash to `measured`. Raises DigestMismatch."""
         self.require_same(version, stated)
         self.require_true(version, stated, measured)
         self._digests[version] = stated
@@ -116,7 +118,7 @@ class WeightStore:
             )
 
     def require_true(self, version: int, stated: str, measured: str) -> None:
-        """Raises DigestMismatch if arrays that were stated to hash to `stated` do not."""
+        """Raises DigestMismatch if the arrays hash to `measured` and not to `stated`."""
         if stated != measured:
             raise DigestMismatch(
                 f"weights v{version} were published with digest {stated} but their arrays hash to "
@@ -124,6 +126,7 @@ class WeightStore:
             )
 
     def get(self, version: int) -> tuple[list[Ref], str]:
+        """Returns references and digest. Raises UnknownVersion unless it is in memory."""
         if version not in self._kept:
             fate = "were dropped" if version in self._digests else "were never published"
             raise UnknownVersion(
@@ -138,7 +141,7 @@ class WeightStore:
         return sorted(self._kept)
 
     def _use(self, version: int) -> None:
-        """`version` is the last used; drops those that were not used for longest."""
+        """Marks `version` as used last, and drops the versions that were not used for longest."""
         self._kept[version] = self._kept.pop(version)
         old = [kept for kept in self._kept if kept != 0][: -self.kept_versions]
         for each in old:
@@ -152,24 +155,24 @@ class VersionStorage(Protocol):
     """Where versions are durable; see `actors.weights.version_folder`."""
 
     def opened(self) -> None:
-        """A store begins to use it."""
+        """Called once, when a store begins to use this storage."""
         ...
 
     def versions(self) -> list[int]: ...
 
     def read(self, version: int) -> tuple[Arrays, str]:
-        """Its arrays, and what they hash to."""
+        """Returns the version's arrays and their digest."""
         ...
 
     def write(self, version: int, weights: Arrays, measured: str) -> None:
-        """Takes arrays that hash to `measured`."""
+        """Stores the version durably; `measured` is the digest of `weights`."""
         ...
 
 
 class WeightStoreService:
-    """The store as an async actor: fetches and hashes what is published.
+    """The store as an async actor, which fetches and hashes what is published.
 
-    With a `shelf` it begins, and after its death goes on, with what lies there.
+    With a `storage` it starts, and restarts after its death, with the versions that lie there.
     """
 
     def __init__(self, kept_versions: int, storage: VersionStorage | None = None) -> None:
@@ -177,17 +180,17 @@ class WeightStoreService:
         self._storage = storage
         self._publishing, self._opening = asyncio.Lock(), asyncio.Lock()
         self._store: WeightStore | None = None
-        # Nobody else writes there, and in a bucket each look would be paid for.
+        # Nobody else writes there, and in a bucket every listing costs money.
         self._stored = set[int]()
         if storage is not None:
-            bucket.wait_at_most(ANSWER_S / 2)  # for which others wait for this actor
+            bucket.wait_at_most(ANSWER_S / 2)  # others wait for this actor
             storage.opened()
 
     async def alive(self) -> None:
-        """Answers at once, also while versions are read."""
+        """Answers at once, also while versions are read from the storage."""
 
     async def _opened(self) -> WeightStore:
-        """Filled from the storage by the first question, which hears of what is damaged."""
+        """Returns the store; the first call fills it from the storage, or raises if damaged."""
         async with self._opening:
             if self._store is None:
                 self._store = await asyncio.to_thread(self._fill)
@@ -202,13 +205,14 @@ class WeightStoreService:
         return store
 
     async def adopt(self, arrays: dict[str, np.ndarray]) -> list[Ref]:
-        """Puts a part of a version; in a list, because Ray replaces a bare reference by its value
-        when it is passed to an actor."""
+        """Puts a part of a version; returns its reference in a list, because Ray replaces a bare
+        reference by its value when it is passed to an actor."""
         return [ray.put(arrays)]
 
     async def publish(self, version: int, refs: list[Ref], stated: str) -> None:
-        """Idempotent: a copy that is still good is kept, one that was damaged or lost with its
-        node is replaced by the copy given now."""
+        """Publishes a version; the same again is a no-op. A copy that is intact is kept; one that
+        was damaged or lost with its node is replaced by the copy given now. Raises
+        DigestMismatch."""
         store = await self._opened()
         async with self._publishing:
             store.require_same(version, stated)
@@ -218,7 +222,7 @@ class WeightStoreService:
             await asyncio.to_thread(self._take, store, version, refs, arrays, stated)
 
     async def get(self, version: int) -> tuple[list[Ref], str]:
-        """Raises UnknownVersion."""
+        """Returns references to the version's parts, and its digest. Raises UnknownVersion."""
         store, storage = await self._opened(), self._storage
         if storage and version not in store.versions() and version in self._stored:
             async with self._publishing:
@@ -226,7 +230,7 @@ class WeightStoreService:
         return store.get(version)
 
     async def versions(self) -> list[int]:
-        """All that a task may name."""
+        """Returns all versions that a task may name, in memory or in the storage."""
         return sorted({*(await self._opened()).versions(), *self._stored})
 
     def _take(
@@ -254,7 +258,7 @@ def _read_from_storage(store: WeightStore, version: int, storage: VersionStorage
     store.publish(version, [ray.put(part) for part in parts(arrays)], measured, measured)
 
 
-# All that it is asked can be asked again, so Ray itself does that when it died.
+# Every call may be repeated, so Ray itself repeats it if the actor died.
 WeightStoreActor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(
     WeightStoreService
 )

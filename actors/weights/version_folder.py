@@ -1,9 +1,9 @@
-"""The published weight versions on the disk: a public checkpoint each, and its digest beside it.
+"""The published weight versions on disk: each a public checkpoint with its digest beside it.
 
-Invariant: a folder such as `00007` is whole and durable, and its weights hash to what its digest
-file says, which is written last. A version that was published in bfloat16 says so beside its
-digest: the values are those of the folder, whatever dtype the family's layout holds them in. Version 0 is the policy that the run started from, wherever that
-lies.
+Invariant: a folder such as `00007` that has its digest file is whole and durable, and its weights
+hash to that digest, which is written last. A version that was published in bfloat16 says so beside
+its digest: the values are those of the folder, whatever dtype the family's layout holds them in.
+Version 0 is the policy that the run started from, wherever that lies.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SHORT = "bfloat16"
 
 
 class VersionDamaged(UserError, ValueError):
-    """A version on the disk that is not what was published; the message names its folder."""
+    """A version on disk is not what was published; the message names its folder."""
 
 
 class VersionFolder:
@@ -42,19 +42,19 @@ class VersionFolder:
         self._base = base
 
     def opened(self) -> None:
-        """The weight store starts with what is here."""
+        """Notes in the run's events that a weight store started."""
         note_start(self.folder.parent, "weight store")
 
     def path(self, version: int) -> StoragePath:
         return self.folder / f"{version:05d}"
 
     def versions(self) -> list[int]:
-        """Those that can be read, in order."""
+        """Returns the numbers of the versions that are whole, in order."""
         numbers = (int(name) for name in storage.names(self.folder) if name.isdigit())
         return [0, *sorted(n for n in numbers if storage.is_whole(self.path(n), DIGEST))]
 
     def read(self, version: int) -> tuple[dict[str, np.ndarray], str]:
-        """Its weights and their digest. Raises VersionDamaged if they are not what was published."""
+        """Returns arrays and digest. Raises VersionDamaged if they are not as published."""
         if version == 0:
             weights = load_policy(self._base).weights()
             return weights, weights_digest(weights)
@@ -73,8 +73,8 @@ class VersionFolder:
         return weights, measured
 
     def write(self, version: int, weights: Mapping[str, np.ndarray], measured: str) -> None:
-        """Durable when it returns; `measured` is their digest. The same weights again are a no-op.
-        Raises DigestMismatch for others than those that are there, and OSError."""
+        """Stores the version durably; `measured` is its digest. The same weights again are a no-op.
+        Raises DigestMismatch if the folder holds other weights, or OSError."""
         if version == 0:
             return
         path = self.path(version)
@@ -85,9 +85,9 @@ class VersionFolder:
                     f"{path} holds weights v{version} with digest {stated}, and "
                     f"{measured} cannot take their place: publish them under another version"
                 )
-            storage.sync(path.parent)  # who made it may have died before that
+            storage.sync(path.parent)  # whoever wrote it may have died before syncing the folder
             return
-        token = f".{secrets.token_hex(4)}"  # two writers differ
+        token = f".{secrets.token_hex(4)}"  # so that two writers never share a folder
         short = any(array.dtype == np.uint16 for array in weights.values())
         seal = f"{measured} {SHORT}\n" if short else f"{measured}\n"
         with sealed_folder.making(path, token, DIGEST, seal.encode()) as local:

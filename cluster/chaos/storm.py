@@ -1,8 +1,8 @@
-"""Kills processes of a run at random, and says whether that changed anything.
+"""Kills processes of a run at random, to show that its result does not change.
 
-Invariant: a victim is a process of this run and of no other: it is found by the event with which
-its actor told of itself, and must still be the same process. What is killed, and when, follows
-from the seed; what the run makes of it must not.
+Invariant: only processes of this run are killed: each is found by the start event that its actor
+wrote, and must still be the same process. What is killed, and when, follows from the seed; the
+result of the run must not depend on it.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ KINDS = (
     "Ray head", "solver that hangs",
 )  # fmt: skip
 WORK_S = 900.0
-"""How long a victim, or the end of the run, may be waited for."""
+"""Seconds to wait at most for a process to kill, or for the end of the run."""
 
 
 class ChaosError(UserError):
-    """A run that does not come to its end; the message names its output."""
+    """The run does not finish; the message names its output."""
 
 
 @dataclass(frozen=True)
 class Victim:
-    """A process as its event tells; `who` is such as "solver 1"."""
+    """A process as its start event describes it; `who` is a name such as "solver 1"."""
 
     who: str
     pid: int
@@ -54,7 +54,7 @@ class Victim:
 
 @dataclass(frozen=True)
 class Kill:
-    """What was done to whom, by the clock."""
+    """What was killed, and when (seconds since 1970)."""
 
     kind: str
     victim: Victim
@@ -63,7 +63,7 @@ class Kill:
 
 @dataclass
 class Outcome:
-    """A run that ended well: how long it took, and what was killed meanwhile."""
+    """A run that finished: the seconds that it took, and what was killed meanwhile."""
 
     folder: Path
     seconds: float
@@ -73,7 +73,7 @@ class Outcome:
 
 @dataclass
 class Subject:
-    """A run in a process of its own, that is started again whenever it ends unfinished."""
+    """A run in a process of its own, which is started again whenever it ends unfinished."""
 
     config: RunConfig
     most_starts: int
@@ -89,7 +89,7 @@ class Subject:
         return self.folder.with_suffix(".log")
 
     def finished(self) -> bool:
-        """Looks after the run; whether it came to its end. Raises ChaosError."""
+        """Restarts the run if it ended; returns whether it has finished. Raises ChaosError."""
         code = None if self._process is None else self._process.poll()
         if code == 0:
             return True
@@ -105,8 +105,8 @@ class Subject:
     def wait(
         self, find: Callable[[], list[Victim] | None], what: str, not_before: float = 0.0
     ) -> list[Victim] | None:
-        """What `find` finds, once that is something and the time has come; None if the run was
-        finished before. Raises ChaosError after WORK_S seconds."""
+        """Returns what `find` finds, as soon as that is not empty and the time `not_before` has
+        come; None if the run finished first. Raises ChaosError after WORK_S seconds."""
         until = max(time.time(), not_before) + WORK_S
         while not self.finished():
             if time.time() >= not_before and (found := find()):
@@ -129,7 +129,7 @@ class Subject:
                 self._process.wait(60)
 
     def alive(self, kind: str) -> list[Victim]:
-        """The processes of a kind that are there now, the newest of each actor."""
+        """Returns the living processes of a kind, at most one (the newest) for each actor."""
         name = "driver" if kind == "Ray head" else kind.removesuffix(" that hangs")
         newest = {
             event["who"]: Victim(event["who"], event["pid"], event["born"])
@@ -152,7 +152,7 @@ class Subject:
 
 
 def in_peace(config: RunConfig) -> Outcome:
-    """The run `<name>-peace`, which nothing disturbs. One that was done before is not done again."""
+    """Runs `<name>-peace` without kills, unless it has finished before."""
     subject = Subject(changed(config, name=f"{config.name}-peace"), 1)
     took = subject.folder.with_suffix(".seconds")
     if not took.exists():
@@ -167,18 +167,18 @@ def in_peace(config: RunConfig) -> Outcome:
 
 
 def in_chaos(
-    config: RunConfig, seed: int, kills: int, calm: float, tell: Callable[[Kill], None]
+    config: RunConfig, seed: int, kills: int, calm: float, on_kill: Callable[[Kill], None]
 ) -> Outcome:
-    """The run `<name>-chaos-<seed>`, with `kills` victims within about the `calm` seconds that it
-    takes in peace. Raises ChaosError if it was begun before."""
+    """Runs `<name>-chaos-<seed>` with `kills` kills within about the `calm` seconds that an
+    undisturbed run takes. Raises ChaosError if the run exists."""
     subject = Subject(changed(config, name=f"{config.name}-chaos-{seed}"), kills + 3)
     if subject.folder.exists():
         raise ChaosError(f"{subject.folder} exists: delete it, or give another --seed")
-    return _to_the_end(subject, schedule(seed, kills, calm), tell, seed)
+    return _to_the_end(subject, schedule(seed, kills, calm), on_kill, seed)
 
 
 def schedule(seed: int, kills: int, seconds: float) -> list[tuple[float, str]]:
-    """When, in order, and what kind: every kind has its turn before one has it again."""
+    """Returns (seconds, kind) in order of time; no kind comes again before every kind has come."""
     random = generator(seed, "chaos")
     kinds: list[str] = []
     while len(kinds) < kills:
@@ -192,7 +192,7 @@ def schedule(seed: int, kills: int, seconds: float) -> list[tuple[float, str]]:
 def _to_the_end(
     subject: Subject,
     plan: Sequence[tuple[float, str]],
-    tell: Callable[[Kill], None],
+    on_kill: Callable[[Kill], None],
     seed: int = 0,
 ) -> Outcome:
     began, kills, random = time.time(), list[Kill](), generator(seed, "whom")
@@ -202,21 +202,21 @@ def _to_the_end(
             if there is None:
                 break
             kills.append(strike(kind, there[int(random.integers(len(there)))]))
-            tell(kills[-1])
+            on_kill(kills[-1])
         subject.wait(lambda: None, "its end")
     finally:
         subject.stop()
-        for kill in kills:  # who was stopped, and lost its Ray before that could end it
+        for kill in kills:  # stopped processes whose Ray was killed before it could end them
             if kill.victim.alive:
                 os.kill(kill.victim.pid, signal.SIGKILL)
     return Outcome(subject.folder, time.time() - began, kills, subject.starts)
 
 
 def strike(kind: str, victim: Victim) -> Kill:
-    """SIGKILL, or SIGSTOP for one that is to hang; of a Ray head, all its processes."""
+    """Sends SIGKILL, or SIGSTOP for one that is to hang; for a Ray head, to all its processes."""
     how = signal.SIGSTOP if kind.endswith("that hangs") else signal.SIGKILL
     at = time.time()
     for pid in head(victim.pid) if kind == "Ray head" else [victim.pid]:
-        with suppress(ProcessLookupError):  # it ended just now
+        with suppress(ProcessLookupError):  # it has just ended
             os.kill(pid, how)
     return Kill(kind, victim, at)

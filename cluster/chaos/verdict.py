@@ -1,7 +1,7 @@
-"""Whether a run in chaos ended as the same run in peace.
+"""Compares a run that was disturbed with the same run undisturbed.
 
-Invariant: everything that a run leaves behind for others is compared by its bytes: the replay log,
-the final weights, and the journal of training, whose steps say what was learned and how often.
+Invariant: everything that a run leaves for others is compared byte by byte: the replay log, the
+final weights, and the training journal, whose steps say what was learned and how often.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Comparison:
 
 
 def compare(config: RunConfig, calm: Outcome, outcome: Outcome) -> Comparison:
-    """Raises SegmentError or VersionDamaged for a run that left something damaged."""
+    """Compares two finished runs. Raises SegmentError or VersionDamaged for damaged files."""
     return Comparison(remains(config, calm.folder), remains(config, outcome.folder), calm, outcome)
 
 
@@ -54,14 +54,14 @@ def remains(config: RunConfig, folder: Path) -> Remains:
 
 
 def table(verdict: Comparison) -> Iterator[str]:
-    """Lines for a person: each kill and when its place was filled again, then what is the same."""
-    told = events.read(verdict.outcome.folder)
-    began = min(event["at"] for event in told)
+    """Yields lines of text: each kill and when it was replaced, then what is the same."""
+    log = events.read(verdict.outcome.folder)
+    began = min(event["at"] for event in log)
     yield f"{'killed':<22}{'process':>9}{'at s':>8}{'back after s':>14}"
     for kill in verdict.outcome.kills:
-        back = _back(kill, told)
-        shown = "not needed again" if back is None else f"{back:.1f}"
-        yield (f"{_name(kill):<22}{kill.victim.pid:>9}{kill.at - began:>8.1f}{shown:>14}")
+        back = _back(kill, log)
+        waited = "not needed again" if back is None else f"{back:.1f}"
+        yield (f"{_name(kill):<22}{kill.victim.pid:>9}{kill.at - began:>8.1f}{waited:>14}")
     peace, chaos = verdict.peace, verdict.chaos
     steps = f"{len(chaos.steps)} steps"
     yield ""
@@ -91,7 +91,7 @@ def _name(kill: Kill) -> str:
     )
 
 
-def _back(kill: Kill, told: list[dict[str, Any]]) -> float | None:
-    """Seconds until an actor of the victim's name told of its start."""
-    later = (e["at"] for e in told if e["who"] == kill.victim.who and e["what"] == events.STARTED)
+def _back(kill: Kill, log: list[dict[str, Any]]) -> float | None:
+    """Returns the seconds until an actor with the victim's name started again; None if none did."""
+    later = (e["at"] for e in log if e["who"] == kill.victim.who and e["what"] == events.STARTED)
     return min((at - kill.at for at in later if at > kill.at), default=None)

@@ -1,8 +1,8 @@
-"""Who may look at a gallery.
+"""Decides where a gallery listens and who may look at it.
 
-Invariant: the token itself is kept nowhere and never written; only its hash is. Without a token
-nothing is answered under a foreign name, so that no page of another site can have a browser read
-a gallery that listens on this machine alone.
+Invariant: only the hash of the token is kept; the token itself is never stored or written. Without
+a token, requests under a foreign host name are refused, so that no page of another site can make a
+browser read a gallery that listens on this machine alone.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ LOCAL = "127.0.0.1"
 
 
 class GalleryError(UserError):
-    """A gallery that cannot be served; the message says where and what to do."""
+    """The gallery cannot be served; the message says where, and what to do."""
 
 
 @dataclass(frozen=True)
 class GalleryAddress:
-    """Where a gallery listens, and the hash of the token that it asks for, "" for none."""
+    """Where a gallery listens, and the SHA-256 of the token that it asks for ("" for no token)."""
 
     host: str = LOCAL
     port: int = 0
@@ -35,7 +35,7 @@ class GalleryAddress:
 
     @classmethod
     def of(cls, host: str, port: int, token: str) -> GalleryAddress:
-        """Raises GalleryError."""
+        """Returns the address and the token's hash. Raises GalleryError for a wrong port."""
         if not 0 <= port <= 65535:
             raise GalleryError(
                 f"the gallery's port is {port}: it must be from 0, which is any free one, to 65535"
@@ -47,13 +47,13 @@ class GalleryAddress:
         return self.link_at(socket.gethostname())
 
     def link_at(self, machine: str) -> str:
-        """The link of a door that is at `machine`, which counts where it listens on every address."""
+        """Returns the link; `machine` is its host if the gallery listens on every address."""
         host = machine if self.host in ("0.0.0.0", "::", "") else self.host
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
 
     @property
     def announcement(self) -> str:
-        """The link, and what a person must know to come in, or that others can."""
+        """The link, how to give the token, and a warning if others can open the gallery."""
         if self.digest:
             return (
                 f"gallery {self.link} | open it once as {self.link}?token=..., the value of {TOKEN}"
@@ -63,7 +63,7 @@ class GalleryAddress:
         return f"gallery {self.link} | open to whoever reaches this machine; {TOKEN} would close it"
 
     def answer(self, request: web.Request) -> web.StreamResponse | None:
-        """What a request gets that may not come in, or that brings the token; else None."""
+        """Returns a refusal, or the redirect that stores a valid token; None to let it pass."""
         if not self.digest:
             if self._is_known(request.host):
                 return None
@@ -82,7 +82,7 @@ class GalleryAddress:
 
     @property
     def _cookie(self) -> str:
-        """Browsers give a cookie to every port of a machine."""
+        """The name has the port, as browsers send a cookie to every port of a machine."""
         return f"unicorn_gallery_{self.port}"
 
     def _fits(self, token: str) -> bool:

@@ -1,4 +1,4 @@
-// Elements of the page. Whatever a model wrote becomes text, never markup.
+// Builds the page's elements. A model's text is always inserted as text, never as markup.
 
 export function element(tag, facts = {}, ...children) {
   const made = document.createElement(tag);
@@ -11,8 +11,8 @@ export function element(tag, facts = {}, ...children) {
   return made;
 }
 
-// Written by a model: its letters may run in either direction, and must not turn those around it.
-export const told = (tag, kind, text) => element(tag, { class: kind, dir: "auto" }, text);
+// A model's text may contain right-to-left letters; dir=auto keeps them from reordering the page.
+export const modelText = (tag, kind, text) => element(tag, { class: kind, dir: "auto" }, text);
 
 export const score = (value) => (value === null ? "?" : String(Math.round(value * 10) / 10));
 
@@ -20,7 +20,7 @@ export const key = (group) => `${group.round}/${group.index}`;
 
 export function picture(address, alt) {
   const made = element("img", { class: "pic", src: address, alt, loading: "lazy", decoding: "async" });
-  // Few pixels are shown as they are; many look better blended.
+  // Small drawings show their pixels; large ones look better smoothed.
   made.addEventListener("load", () => made.classList.toggle("smooth", made.naturalWidth > 128));
   return made;
 }
@@ -40,7 +40,7 @@ function drawing(made, number) {
   );
 }
 
-function says(made) {
+function analysis(made) {
   const line = element("p", { class: `says ${made.mark}`, dir: "auto" });
   line.append(element("b", {}, `${made.mark} ${score(made.score)}`), ` ${made.analysis}`);
   return line;
@@ -54,12 +54,12 @@ export function card(group, isNew) {
     element(
       "div",
       { class: "head" },
-      told("p", "kind", `${group.category} · ${group.subcategory}`),
+      modelText("p", "kind", `${group.category} · ${group.subcategory}`),
       element("span", { class: "place" }, `round ${group.round} · ${group.index}`),
     ),
     element("p", { class: "prompt" }, element("a", { href: `#group=${key(group)}`, dir: "auto" }, group.prompt)),
     element("div", { class: "eight" }, ...group.drawings.map(drawing)),
-    ...marked.filter((d) => d.analysis).map(says),
-    group.reason ? told("p", "reason", `not learned from: ${group.reason}`) : null,
+    ...marked.filter((d) => d.analysis).map(analysis),
+    group.reason ? modelText("p", "reason", `not learned from: ${group.reason}`) : null,
   );
 }

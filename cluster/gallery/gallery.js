@@ -1,4 +1,4 @@
-// What is shown follows from the address after # and from what the server says of the run.
+// The page shows what the address after # selects, of the run that the server reports.
 
 import { card, element, key } from "/cards.js";
 import * as lineage from "/lineage.js";
@@ -8,8 +8,8 @@ const LIVE_S = 120;
 const FATES = { "": "all", yes: "learned from", no: "turned away" };
 const at = (id) => document.getElementById(id);
 
-let run = null; // as /api/run told it last
-let shown = { groups: [], revision: -1, address: "" };
+let run = null; // the last answer of /api/run
+let listed = { groups: [], revision: -1, address: "" };
 let curves = "";
 let failures = 0;
 
@@ -21,12 +21,12 @@ async function ask(address) {
   try {
     sentence = JSON.parse(said).error;
   } catch {
-    // it was a plain sentence
+    // the answer was plain text, not JSON
   }
   throw new Error(sentence);
 }
 
-// The address: #round=3&category=counting&accepted=yes&page=2, #group=3/17 beside those, #curves.
+// Addresses: #round=3&category=counting&accepted=yes&page=2, with group=3/17 if open; #curves.
 const wanted = () => new URLSearchParams(location.hash.slice(1));
 
 function address(changes) {
@@ -106,20 +106,20 @@ function listing() {
   return `/api/groups?${query}`;
 }
 
-// The newest page follows the run while nobody has scrolled away from its top.
+// The first page shows new groups by itself unless the reader has scrolled down.
 async function drawings(force) {
   const next = listing();
-  const same = next === shown.address;
-  if (same && shown.revision === run.revision && !force) return;
+  const same = next === listed.address;
+  if (same && listed.revision === run.revision && !force) return;
   const follows = pageNumber() === 1 && scrollY < 400;
   if (same && !follows && !force) {
-    fresh(run.groups - shown.of);
+    fresh(run.groups - listed.of);
     return;
   }
   const found = await ask(next);
-  if (next !== listing()) return; // something else was asked for meanwhile
-  const before = same ? new Set(shown.groups.map(key)) : null;
-  shown = { groups: found.groups, revision: found.revision, address: next, of: run.groups };
+  if (next !== listing()) return; // the reader has chosen something else meanwhile
+  const before = same ? new Set(listed.groups.map(key)) : null;
+  listed = { groups: found.groups, revision: found.revision, address: next, of: run.groups };
   fresh(0);
   cards(found, before);
   pager(found, pageNumber());
@@ -159,7 +159,7 @@ async function plots() {
       { class: "card" },
       element("h3", {}, plot.title),
       element("p", { class: "how" }, plot.how),
-      // Drawn by the server, which escapes what is written in it.
+      // The server drew the chart and escaped its texts.
       document.importNode(parser.parseFromString(plot.chart, "text/html").body.firstChild, true),
       plot.names.length < 2 ? null : element("p", { class: "legend" }, ...plot.names.map((name, i) => element("span", {}, element("i", { class: `s${i}` }), name))),
     );
@@ -179,8 +179,8 @@ async function show(force) {
   const group = wanted().get("group");
   const opened = (where) => go({ group: where });
   if (!group) lineage.close();
-  else if (group !== shown.open) await lineage.open(group, ask, shown.groups, opened);
-  shown.open = group;
+  else if (group !== listed.open) await lineage.open(group, ask, listed.groups, opened);
+  listed.open = group;
 }
 
 async function look() {

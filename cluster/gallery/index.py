@@ -1,7 +1,7 @@
-"""Where each group of a run is, and what it may be chosen by.
+"""Knows in which file each group of a run is, and by which values groups can be selected.
 
-Invariant: the index follows the folder: a file that comes is read once, without its pictures, and
-one that goes is forgotten. A file that cannot be read is named, and is in nobody's way.
+Invariant: the index follows the folder: a new file is read once, without its pictures, and a file
+that is gone is forgotten. A file that cannot be read is reported, and does not hide the others.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from actors.storage.paths import StoragePath
 from cluster.gallery.slices import Slice
 
 BUSY = 0.1
-"""About the most of a processor that looking may take, however many files there are."""
+"""The share of one processor that listing takes at most, however many files there are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One group. `best` and `mean` are of the drawings that have a score."""
+    """One group; `best` and `mean` are over the drawings that have a score."""
 
     round: int
     index: int
@@ -38,7 +38,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """All groups at one time, newest first; `revision` grows with every change."""
+    """All groups at one moment, newest first; `revision` grows with every change."""
 
     revision: int
     groups: list[Entry]
@@ -79,22 +79,22 @@ class Index:
         self._rest = storage.rest_s(replay)
 
     def catalogue(self) -> Catalogue:
-        """What the folder holds, or held a moment ago."""
+        """Returns what the folder holds, at most one rest (`storage.rest_s`) out of date."""
         with self._lock:
             if time.monotonic() >= self._look_at:
                 self._refresh()
             return self._catalogue
 
     def closed(self, round_: int) -> bool:
-        """Whether the log says that the round is complete."""
+        """Returns whether the log marks the round as complete."""
         if round_ not in self._closed and storage.exists(
             round_folder(self.replay, round_) / CLOSED
         ):
-            self._closed.add(round_)  # for good
+            self._closed.add(round_)  # a closed round never opens again
         return round_ in self._closed
 
     def damaged(self, slice_: Slice, problem: str) -> None:
-        """From now on what is wrong with a file is told, and nothing that it says."""
+        """Drops the file's groups and reports `problem` in their place."""
         with self._lock:
             if self._slices.pop(slice_.name.path, None):
                 self._problems[slice_.name.path] = problem
@@ -104,7 +104,7 @@ class Index:
         began = time.thread_time()
         names = {path: name for path in storage.files(self.replay)
                  if (name := SegmentName.parse(path))}  # fmt: skip
-        worked = time.thread_time() - began  # a busy machine or a slow disk is no reason to rest
+        worked = time.thread_time() - began  # not the clock: a slow disk is no reason to rest
         self._look_at = time.monotonic() + max(self._rest, worked / BUSY)
         known = {*self._slices, *self._problems}
         if names.keys() == known:

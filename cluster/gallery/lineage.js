@@ -1,6 +1,6 @@
-// One group from its prompt to what was learned from it, in a dialog.
+// Shows one group in a dialog, from its prompt to what was learned from it.
 
-import { badge, element, key, picture, score, told } from "/cards.js";
+import { badge, element, key, modelText, picture, score } from "/cards.js";
 
 const dialog = document.getElementById("lineage");
 
@@ -18,7 +18,7 @@ function steps(group) {
     step("The Judge marked the drawings", `with weights v${group.judge_version}`, `accepts from ${score(group.accept_at)} on`),
     lessons
       ? step(`${lessons} examples`, group.complete ? `of what made weights v${group.round}` : "until the round's end all may be learned from")
-      : step("Nothing was learned", told("span", "", group.reason)),
+      : step("Nothing was learned", modelText("span", "", group.reason)),
   );
 }
 
@@ -35,7 +35,7 @@ function drawing(made) {
       element("span", { class: "score" }, score(made.score)),
       made.oracle === null ? null : element("span", {}, `oracle ${score(made.oracle)} `, element("span", { class: made.right ? "yes" : "no" }, made.right ? "✓" : "·")),
     ),
-    told("q", "", made.analysis || "nothing that could be read"),
+    modelText("q", "", made.analysis || "nothing that could be read"),
     element("p", { class: "trace" }, `${made.number}: ${made.origin}`),
   );
 }
@@ -55,9 +55,9 @@ function lesson(taught) {
   );
 }
 
-function tale(group) {
+function lineage(group) {
   const parts = [
-    told("p", "kind", `${group.category} · ${group.subcategory}`),
+    modelText("p", "kind", `${group.category} · ${group.subcategory}`),
     element("p", { class: "asked", id: "lineage-prompt", dir: "auto" }, group.prompt),
     steps(group),
   ];
@@ -67,11 +67,11 @@ function tale(group) {
   if (group.lessons.length) {
     parts.push(element("h3", {}, "What the model learned from it"), element("div", { class: "lessons" }, ...group.lessons.map(lesson)));
   }
-  parts.push(told("p", "trace", group.origin));
+  parts.push(modelText("p", "trace", group.origin));
   return element("div", { class: "tale" }, ...parts);
 }
 
-// `others` are the groups on the page, to go on from this one; `go` opens one of them.
+// The buttons of the dialog. `others` are the groups on the page, which `go` opens.
 function bar(where, others, go) {
   const at = others.findIndex((other) => key(other) === where);
   const to = (label, name, by) => {
@@ -92,9 +92,9 @@ function bar(where, others, go) {
 export async function open(where, ask, others, go) {
   let body;
   try {
-    body = tale(await ask(`/api/groups/${where}`));
+    body = lineage(await ask(`/api/groups/${where}`));
   } catch (error) {
-    body = element("div", { class: "tale" }, told("p", "reason", error.message));
+    body = element("div", { class: "tale" }, modelText("p", "reason", error.message));
   }
   dialog.replaceChildren(bar(where, others, go), body);
   if (!dialog.open) dialog.showModal();

@@ -1,8 +1,8 @@
-"""The gallery over HTTP: a page, its values as JSON, and drawings.
+"""Serves the gallery over HTTP: a page, its values as JSON, and drawings.
 
-Invariant: nothing that a request says becomes a path: files of the page are a fixed list, drawings
-are found by checksum. Whatever goes wrong in one answer is that answer's alone. The page may load
-nothing from elsewhere, and nothing is ever changed.
+Invariant: nothing in a request becomes a path: the page's files are a fixed list, and drawings are
+found by checksum. An error in one answer affects that answer only. The page can load nothing from
+elsewhere, and no request changes anything.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ HERE = Path(__file__).parent
 PAGE = {
     "/": (HERE / "page.html", "text/html"),
     "/gallery.css": (HERE / "gallery.css", "text/css"),
-    "/report.css": (HERE.parent / "report.css", "text/css"),
-    **{f"/{name}.js": (HERE / f"{name}.js", "text/javascript") for name in ("gallery", "cards", "lineage")},
+    "/report.css": (HERE.parent / "report" / "report.css", "text/css"),
+    **{f"/{name}.js": (HERE / f"{name}.js", "text/javascript")
+       for name in ("gallery", "cards", "lineage")},
 }  # fmt: skip
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -45,11 +46,11 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class BadRequest(UserError):
-    """A request that asks for something that cannot be; the message names it."""
+    """The request asks for something that does not exist; the message names it."""
 
 
 def listen(address: GalleryAddress) -> tuple[socket.socket, GalleryAddress]:
-    """A socket, and the address with the port that it got. Raises GalleryError."""
+    """Returns a listening socket, and the address with the port it got. Raises GalleryError."""
     try:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
         family, _, _, _, where = found[0]
@@ -58,17 +59,17 @@ def listen(address: GalleryAddress) -> tuple[socket.socket, GalleryAddress]:
         errno = getattr(error, "errno", None) or 0
         why = os.strerror(errno) if errno > 0 else getattr(error, "strerror", None) or error
         raise GalleryError(
-            f"the gallery cannot listen at {address.host}:{address.port} ({why}): give another port, or 0 "
-            "for any that is free"
+            f"the gallery cannot listen at {address.host}:{address.port} ({why}): give another "
+            "port, or 0 for any that is free"
         ) from error
     return listening, replace(address, port=listening.getsockname()[1])
 
 
 async def serve(gallery: Gallery, address: GalleryAddress, listening: socket.socket) -> None:
-    """Answers until it is cancelled."""
+    """Answers requests until the task is cancelled."""
     runner = web.AppRunner(
         application(gallery, address), access_log=None
-    )  # which would tell tokens
+    )  # an access log would contain tokens
     await runner.setup()
     try:
         await web.SockSite(runner, listening).start()
@@ -93,7 +94,7 @@ def application(gallery: Gallery, address: GalleryAddress) -> web.Application:
 
 
 class Answers:
-    """Files are read in threads, so that one slow disk keeps nobody else waiting."""
+    """Answers as JSON and PNG. Threads read the files, so a slow disk delays one reader only."""
 
     def __init__(self, gallery: Gallery) -> None:
         self._gallery = gallery

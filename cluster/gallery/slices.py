@@ -1,8 +1,7 @@
-"""The segments of a run's replay log as the gallery reads them.
+"""Reads the segments of a run's replay log for the gallery.
 
-Invariant: a picture is shown from a file that was verified as a whole, and a file is found by the
-checksum in its name, never by a path that somebody asked for. Of the pixels of all files no more
-than a bounded number of bytes is kept.
+Invariant: a picture is shown only from a file that was verified as a whole, and a file is found by
+the checksum in its name, never by a path in a request. The pixels kept in memory are bounded.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ THUMBNAIL_SIDE = 256
 
 @dataclass(frozen=True, eq=False)
 class Slice:
-    """One file: its texts, and when it came, in nanoseconds."""
+    """One file: its texts, and when it arrived (nanoseconds since 1970)."""
 
     name: SegmentName
     texts: pa.Table
@@ -38,7 +37,7 @@ class Slice:
 
     @classmethod
     def read(cls, name: SegmentName) -> Slice:
-        """Raises SegmentError."""
+        """Reads the texts of a segment. Raises SegmentError."""
         found = cls(name, read_texts(name.path), storage.changed(name.path))
         if not all(score is None or 0 <= score <= 10 for row in found.scores() for score in row):
             raise SegmentError(
@@ -56,7 +55,7 @@ class Slice:
         return zip(*(self.texts[name].to_pylist() for name in names), strict=True)
 
     def outline(self, row: int) -> JudgedGroup:
-        """The group with a stand-in for each drawing: enough for what only compares them."""
+        """Returns the group with a stand-in for each drawing, to compare without pixels."""
         return groups_of(self.texts.slice(row, 1), self.name.path, stand_in)[0]
 
 
@@ -73,11 +72,12 @@ class Pictures:
         self._lock = Lock()
 
     def group(self, slice_: Slice, row: int) -> JudgedGroup:
-        """Raises SegmentError, as the others."""
+        """Returns the group with its drawings. Like all methods here, it can raise SegmentError."""
         return groups_of(self._table(slice_).slice(row, 1), slice_.name.path)[0]
 
     def png(self, slice_: Slice, row: int, number: int) -> bytes | None:
-        """The drawing as it was stored; None if there is none of that number, or it failed."""
+        """Returns the drawing as PNG, as it was stored; None if there is no such row or
+        number, or the drawing failed."""
         table = self._table(slice_)
         rollouts = table["rollouts"][row] if 0 <= row < len(table) else ()
         return (rollouts[number]["png"].as_py() or None) if 0 <= number < len(rollouts) else None
@@ -86,14 +86,14 @@ class Pictures:
         png = self.png(slice_, row, number)
         try:
             return png and small(png)
-        except Exception as error:  # foreign bytes make PIL raise almost anything
+        except Exception as error:  # PIL can raise almost anything for damaged bytes
             raise SegmentError(
                 f"{slice_.name.path} holds a picture that is none: {error}"
             ) from error
 
     def _table(self, slice_: Slice) -> pa.Table:
         key = slice_.name.checksum
-        with self._lock:  # two who ask for one file read it once
+        with self._lock:  # so that two requests for one file read it once
             if key not in self._tables:
                 self._tables[key] = read_table(slice_.name.path)
             self._tables.move_to_end(key)
@@ -106,7 +106,7 @@ class Pictures:
 
 
 def small(png: bytes) -> bytes:
-    """As it is, unless it is larger than a thumbnail."""
+    """Returns the PNG as it is, or a thumbnail of it if it is larger than one."""
     with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
         if max(image.size) <= THUMBNAIL_SIDE:
             return png

@@ -1,7 +1,7 @@
-"""What the gallery tells of a run, as plain values for JSON.
+"""Builds what the gallery shows of a run, as plain values for JSON.
 
-Invariant: it is read from the run folder alone, and tells the same story as the report, for the
-same functions tell it. Every answer is bounded, however long the run is.
+Invariant: everything is read from the run folder, by the same functions that the report uses, so
+the two agree. Every answer has a bounded size, however long the run is.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ROUNDS_REMEMBERED = 8
 
 
 class Gallery:
-    """One run folder. Raises ConfigError for one without a run."""
+    """One run folder. Raises ConfigError if it holds no run."""
 
     def __init__(self, folder: StoragePath) -> None:
         self.folder = folder
@@ -50,7 +50,7 @@ class Gallery:
         self._taught: OrderedDict[tuple[int, int], Taught] = OrderedDict()
 
     def run(self) -> dict[str, Any]:
-        """The run at a glance; the page asks for it again and again."""
+        """Returns an overview of the run, which the page requests every few seconds."""
         now = self.index.catalogue()
         newest = max((entry.slice.arrived for entry in now.groups), default=None)
         return {
@@ -71,21 +71,20 @@ class Gallery:
     def groups(
         self, round_: int | None, category: str | None, accepted: bool | None, page: int
     ) -> dict[str, Any]:
-        """A page of the groups, newest first; `page` counts from 1."""
+        """Returns one page of the groups, newest first; `page` counts from 1."""
         now = self.index.catalogue()
         found = now.chosen(round_, category, accepted)
-        shown = found[(page - 1) * PAGE : page * PAGE]
+        listed = found[(page - 1) * PAGE : page * PAGE]
         return {
             "revision": now.revision,
             "total": len(found),
             "size": PAGE,
             "pages": max(1, -(-len(found) // PAGE)),
-            "groups": [self._summary(entry) for entry in shown],
+            "groups": [self._summary(entry) for entry in listed],
         }
 
     def lineage(self, round_: int, index: int) -> dict[str, Any] | None:
-        """Everything about one group; None if there is none. Raises SegmentError for a file that
-        is damaged."""
+        """Returns all about one group; None if there is none. Raises SegmentError if damaged."""
         now = self.index.catalogue()
         entry = now.places.get((round_, index))
         if entry is None:
@@ -103,7 +102,7 @@ class Gallery:
             "lessons": [{**asdict(lesson), "used": lesson.used} for lesson in made.lessons],
             "round": round_,
             "index": index,
-            "prompt_seed": str(group.prompt_seed),  # too long for a number of JavaScript
+            "prompt_seed": str(group.prompt_seed),  # JavaScript's numbers cannot hold 64 bits
             "weight_version": group.weight_version,
             "judge_version": group.judge_version,
             "accept_at": self.config.judge.accept_at,
@@ -111,14 +110,14 @@ class Gallery:
         }
 
     def curves(self) -> list[dict[str, Any]]:
-        """The report's curves and, from the log itself, how each round goes."""
+        """Returns the report's curves, and the mean scores of each round from the log itself."""
         rows = metrics.read_metrics(self.folder)
         measured, audited = _by(rows, "evaluation", "version"), _by(rows, "round", "round")
         plots = [_scores(self.index.catalogue()), *report_view.plots(measured, audited)]
         return [{**vars(plot), "chart": str(plot.chart)} for plot in plots]
 
     def picture(self, checksum: str, row: int, number: int, whole: bool) -> bytes | None:
-        """A drawing as PNG, as it was stored or small; None if there is none. Raises
+        """Returns a drawing as PNG, `whole` or as a thumbnail; None if it does not exist. Raises
         SegmentError."""
         slice_ = self.index.catalogue().slices.get(checksum)
         if slice_ is None:
@@ -170,11 +169,11 @@ class Gallery:
     def _lessons(self, group: JudgedGroup) -> dict[Pattern, Example]:
         try:
             return dict(lessons(group, self.config, self._templates))
-        except ConfigError:  # of a category that the run's templates do not have
+        except ConfigError:  # the run's templates lack the group's category
             return {}
 
     def _times_taught(self, now: Catalogue, round_: int) -> Taught | None:
-        """What the trainer takes from each group of a round that is complete."""
+        """Returns how often the trainer uses each group of a round; None until it is complete."""
         if not self.index.closed(round_):
             return None
         key = round_, now.revision
@@ -212,7 +211,7 @@ def _by(rows: Sequence[metrics.Row], kind: str, place: str) -> report_view.Measu
 
 
 def _address(entry: Entry, number: int) -> str:
-    """Of a drawing, by the checksum of its file: what it names never changes."""
+    """Returns a drawing's path. It contains the file's checksum, so its content never changes."""
     return f"{entry.slice.name.checksum}/{entry.row}/{number}.png"
 
 

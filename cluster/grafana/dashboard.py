@@ -1,4 +1,4 @@
-"""The dashboard as Grafana reads it, and where it is put.
+"""Builds the dashboard as Grafana reads it, and writes it to disk.
 
 Invariant: the JSON follows from the table of panels alone. It has the variables that the Ray
 dashboard sets on what it embeds (datasource and SessionName), so that it can be shown there.
@@ -25,29 +25,30 @@ SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
 
 class DashboardError(UserError):
-    """A folder that does not take the dashboard; the message names it."""
+    """The dashboard cannot be written into the folder; the message names it."""
 
 
 def write(folder: Path) -> list[Path]:
-    """Puts the dashboard and the alert rules into `folder`. Raises DashboardError.
+    """Writes the dashboard and the alert rules into `folder`; returns their paths. Raises
+    DashboardError.
 
-    A Ray dashboard shows Grafana's dashboards by the names that Ray itself generated. Where `folder`
-    holds those, ours takes the place of Ray Data's, which a run does not use.
+    The Ray dashboard finds Grafana's dashboards by names that Ray itself generated. If `folder`
+    holds those files, ours replaces the one of Ray Data, which a run does not use.
     """
-    place, uid = folder / FILE, "unicornRay"
+    file, uid = folder / FILE, "unicornRay"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / RAY_DATA).exists():
-            place = folder / RAY_DATA
-            uid = json.loads(place.read_text())["uid"]
-        place.write_text(json.dumps(dashboard(uid), indent=1) + "\n")
+            file = folder / RAY_DATA
+            uid = json.loads(file.read_text())["uid"]
+        file.write_text(json.dumps(dashboard(uid), indent=1) + "\n")
         shutil.copy(Path(__file__).with_name("alerts.yml"), folder / ALERTS)
     except (OSError, ValueError, KeyError) as error:
         raise DashboardError(
-            f"the dashboard cannot be put into {folder} ({error}); give a folder that can be written "
-            "to, or that Ray wrote its own into"
+            f"the dashboard cannot be put into {folder} ({error}); give a folder that can be "
+            "written to, or that Ray wrote its own into"
         ) from error
-    return [place, folder / ALERTS]
+    return [file, folder / ALERTS]
 
 
 def dashboard(uid: str) -> dict[str, Any]:
@@ -66,11 +67,11 @@ def dashboard(uid: str) -> dict[str, Any]:
 
 def _variables() -> list[dict[str, Any]]:
     source = {"name": "datasource", "type": "datasource", "query": "prometheus", "label": "Source"}
-    tells = catalog.RUNNING.exported
+    metric = catalog.RUNNING.exported
     return [
         source,
-        _variable("SessionName", f"label_values({tells}, SessionName)"),
-        _variable("run", f'label_values({tells}{{SessionName=~"$SessionName"}}, run)'),
+        _variable("SessionName", f"label_values({metric}, SessionName)"),
+        _variable("run", f'label_values({metric}{{SessionName=~"$SessionName"}}, run)'),
     ]
 
 

@@ -1,8 +1,8 @@
-"""What the dashboard shows: a table of panels with their queries.
+"""The dashboard's panels and their queries, as one table.
 
-Invariant: a query stands series of dead workers. Ray goes on exporting a dead worker's counters,
-whose rates are zero, and drops its gauges; so counters are read as rates, summed, and gauges are
-read as a maximum. Names come from actors.metrics.catalog, so a metric that is renamed is renamed here.
+Invariant: queries tolerate series of dead workers. Ray goes on exporting a dead worker's counters,
+whose rates are zero, and drops its gauges; so counters are read as summed rates and gauges as a
+maximum. Metric names come from actors.metrics.catalog, so a renamed metric is renamed here too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from actors.metrics import catalog
 from actors.metrics.catalog import Metric
 
 WINDOW = "2m"
-"""Ray reports every 10 s and Prometheus scrapes as often: a rate over less is mostly noise."""
+"""Ray reports every 10 s and Prometheus scrapes as often: over less, a rate is mostly noise."""
 RUN = 'SessionName=~"$SessionName",run=~"$run"'
 
 
@@ -40,7 +40,7 @@ class Row:
 
 
 def series(metric: Metric, which: str = "", suffix: str = "") -> str:
-    """All of a metric's series that the dashboard's variables choose."""
+    """Returns the selector of the metric's series that the dashboard's variables choose."""
     return f"{metric.exported}{suffix}{{{RUN}{',' if which else ''}{which}}}"
 
 
@@ -57,12 +57,12 @@ def panel(title: str, unit: str, help: str, *queries: tuple[str, str]) -> Panel:
 
 
 def now(title: str, unit: str, help: str, expr: str) -> Panel:
-    """One number."""
+    """Returns a panel that shows one number."""
     return Panel(title, unit, help, (Query(expr, "{{run}}"),), "stat")
 
 
 def scores(title: str, unit: str, help: str, which: str, category: str = "all") -> Panel:
-    """Numbers of metrics.jsonl; `which` and `category` are regular expressions."""
+    """Returns a panel of scores of metrics.jsonl; `which` and `category` are patterns."""
     chosen = f'score=~"{which}",category=~"{category}"'
     legend = "{{score}}" if category == "all" else "{{category}}"
     return panel(title, unit, help, (latest(catalog.SCORE, "score, category", chosen), legend))
@@ -72,44 +72,45 @@ _ACCEPTED = 'reason="accepted"'
 
 ROWS = (
     Row("The run", (
-        now("Round", "none", "The round that is sampled.", latest(catalog.ROUND, "run")),
+        now("Round", "none", "The round that is being sampled.", latest(catalog.ROUND, "run")),
         now("Weights", "none", "The newest published version.", latest(catalog.VERSION, "run")),
-        now("Images a second", "none", "Drawn, to learn from and to measure.",
+        now("Images a second", "none", "Drawings for learning and for measuring.",
             rate(catalog.IMAGES, "run")),
-        now("Drawings all right", "percent", "Of held-out prompts, by the oracle.",
+        now("Drawings all right", "percent", "On held-out prompts, by the oracle.",
             latest(catalog.SCORE, "run", 'score="drawing/all_right",category="all"')),
         now("Groups in the log", "none", "Prompts with all their drawings, judged.",
             latest(catalog.REPLAY_GROUPS, "run")),
-        now("Optimizer steps", "none", "Done so far.", latest(catalog.STEP, "run")),
+        now("Optimizer steps", "none", "Steps done so far.", latest(catalog.STEP, "run")),
     )),
     Row("Speed", (
-        panel("Tasks", "ops", "Done a second, by role and by what was asked of it.",
+        panel("Tasks", "ops", "Tasks done per second, by role and stage.",
               (rate(catalog.TASKS, "role, stage"), "{{role}} {{stage}}")),
-        panel("Images", "ops", "Drawn a second, to learn from (draw) and to measure (draw_each).",
+        panel("Images", "ops", "Drawn per second, for learning (draw) and measuring (draw_each).",
               (rate(catalog.IMAGES, "stage"), "{{stage}}")),
         panel("Time of a task", "s", "Mean seconds, by stage: where a round's time goes.",
               (f"{rate(catalog.BUSY, 'role, stage')} / {rate(catalog.TASKS, 'role, stage')}",
                "{{role}} {{stage}}")),
-        panel("Busy", "percentunit", "The part of its time that a replica works: 1 is all of it. "
-              "Roles take turns, so each is idle at times.",
+        panel("Busy", "percentunit", "The share of time that a replica works, 0 to 1. Roles take "
+              "turns, so each is idle at times.",
               (f"{rate(catalog.BUSY, 'role')} / {latest(catalog.RUNNING, 'role')}", "{{role}}"),
               (rate(catalog.BUSY, "role", 'role="trainer"'), "{{role}}")),
-        panel("Replicas", "none", "Wanted and running; fewer run while lost ones are replaced.",
+        panel("Replicas", "none", "Wanted and running. Fewer run while lost ones are replaced.",
               (latest(catalog.WANTED, "role"), "{{role}} wanted"),
               (latest(catalog.RUNNING, "role"), "{{role}} running")),
-        panel("Replicas lost", "none", "Since the driver began; each was replaced.",
+        panel("Replicas lost", "none", "Since the driver started. Each was replaced.",
               (latest(catalog.LOST, "role"), "{{role}}")),
-        panel("Backlog", "none", "Tasks that wait for a free replica, and those in their hands.",
+        panel("Backlog", "none", "Tasks that wait for a free replica, and tasks in flight.",
               (latest(catalog.WAITING, "role"), "{{role}} waiting"),
               (latest(catalog.IN_FLIGHT, "role"), "{{role}} in flight")),
         panel("Weights of the replicas", "none", "The version of each role's last task.",
               (latest(catalog.REPLICA_VERSION, "role"), "{{role}}")),
     )),
     Row("Judging", (
-        panel("Groups", "ops", "Stored a second, accepted or rejected for a reason.",
+        panel("Groups", "ops", "Stored per second: accepted, or the reason for rejection.",
               (rate(catalog.GROUPS, "reason"), "{{reason}}")),
-        panel("Accepted", "percentunit", "The part of the groups that is learned from.",
-              (f"{rate(catalog.GROUPS, 'category', _ACCEPTED)} / {rate(catalog.GROUPS, 'category')}",
+        panel("Accepted", "percentunit", "The share of the groups that is learned from, 0 to 1.",
+              (f"{rate(catalog.GROUPS, 'category', _ACCEPTED)} / "
+               f"{rate(catalog.GROUPS, 'category')}",
                "{{category}}")),
         Panel("Scores", "none", "How the Judge's scores are distributed.",
               (Query(f"sum by (le) (increase({series(catalog.JUDGE_SCORE, suffix='_bucket')}"
@@ -117,18 +118,19 @@ ROWS = (
         panel("Scores by category", "none", "The median of the Judge's scores.",
               ("histogram_quantile(0.5, "
                f"{rate(catalog.JUDGE_SCORE, 'le, category', suffix='_bucket')})", "{{category}}")),
-        panel("Answers given up on", "ops", "That no attempt made readable.",
-              (f"{rate(catalog.UNPARSABLE, 'role, stage')} or 0 * {rate(catalog.TASKS, 'role, stage')}",
+        panel("Answers given up on", "ops", "Answers per second that no attempt made readable.",
+              (f"{rate(catalog.UNPARSABLE, 'role, stage')} or "
+               f"0 * {rate(catalog.TASKS, 'role, stage')}",
                "{{role}} {{stage}}")),
     )),
     Row("Collapse", (
         scores("Variety of the proposals", "percentunit",
-               "Different n-grams over all: falls as prompts repeat each other.",
+               "Distinct n-grams over all: falls as prompts repeat each other.",
                "diversity/(distinct_.|unique)"),
         scores("Self-similarity of the proposals", "percentunit",
                "Token overlap of pairs of prompts: rises as they become alike.",
                "diversity/self_similarity"),
-        scores("What became of the proposals", "none", "Kept, near-duplicates, unreadable.",
+        scores("What became of the proposals", "none", "How many are kept, repeated or unreadable.",
                "proposals/.*"),
         scores("Judge drift", "none",
                "Mean distance of the version's scores from the base's on fixed scenes, 0 to 10. "
@@ -141,29 +143,31 @@ ROWS = (
                "audit/(agreement|precision)"),
     )),
     Row("Learning", (
-        panel("Loss", "none", "Nats a token, by pattern.",
+        panel("Loss", "none", "Nats per token, by pattern.",
               (latest(catalog.LOSS, "pattern"), "{{pattern}}")),
-        panel("Gradient", "none", "Its norm before clipping, and steps given up for one that is no "
-              "number.", (latest(catalog.GRAD_NORM, "run"), "norm"),
+        panel("Gradient", "none", "Norm before clipping, and steps abandoned because it was "
+              "not finite.", (latest(catalog.GRAD_NORM, "run"), "norm"),
               (f"sum by (run) ({series(catalog.DIVERGED)}) or 0 * {latest(catalog.STEP, 'run')}",
                "given up")),
-        scores("Drawing", "percent", "Held-out prompts, by the oracle and by UniCycle.",
+        scores("Drawing", "percent", "On held-out prompts, by the oracle and by UniCycle.",
                "drawing/(all_right|soft)|unicycle/.*"),
-        scores("Understanding", "percent", "Is the old skill kept?", "understanding/.*"),
-        scores("Drawings all right by category", "percent", "By the oracle.",
+        scores("Understanding", "percent", "Whether reading drawings is kept as a skill.",
+               "understanding/.*"),
+        scores("Drawings all right by category", "percent", "On held-out prompts, by the oracle.",
                "drawing/all_right", "[^a].*|a[^l].*"),
     )),
     Row("Stores", (
-        panel("Replay log", "bytes", "Its size.", (latest(catalog.REPLAY_BYTES, "run"), "{{run}}")),
+        panel("Replay log", "bytes", "Size of the log.",
+              (latest(catalog.REPLAY_BYTES, "run"), "{{run}}")),
         panel("Replay lag", "none", "Groups that training has not read yet.",
               (latest(catalog.REPLAY_LAG, "run"), "{{run}}")),
-        panel("Publishing weights", "s", "Seconds that it took, and since it was done.",
+        panel("Publishing weights", "s", "How long it took, and how long ago it was.",
               (latest(catalog.PUBLISH_SECONDS, "run"), "took"),
               (f"time() - {latest(catalog.PUBLISHED_AT, 'run')}", "ago")),
-        panel("Object store", "bytes", "Of all nodes, by where Ray keeps it.",
+        panel("Object store", "bytes", "The sum over all nodes, by location.",
               ('sum by (Location) (ray_object_store_memory{SessionName=~"$SessionName"})',
                "{{Location}}")),
-        panel("Disk", "bytes", "Free for the run folder; and 1 while the run waits for room.",
+        panel("Disk", "bytes", "Free space for the run folder; paused is 1 while the run waits.",
               (latest(catalog.DISK_FREE, "run"), "free"),
               (latest(catalog.PAUSED, "run"), "paused")),
     )),

@@ -1,8 +1,8 @@
 """Runs as jobs of a Ray cluster: submit, follow, stop.
 
-Invariant: a job gets this program and one resolved recipe, and nothing else of the machine that
-submits it, no environment and no secret. Whoever follows it may go: it goes on, and the same
-submission again goes on with the run where it ended.
+Invariant: a job gets this program and one resolved recipe, and nothing else from the machine that
+submits it: no environment, no secret. It goes on when whoever follows it leaves, and submitting the
+same recipe again continues the run where it ended.
 """
 
 from __future__ import annotations
@@ -31,44 +31,45 @@ if TYPE_CHECKING:
 
 API_ADDRESS = "RAY_API_SERVER_ADDRESS"
 INSIDE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
-"""Ray sets it for what a job runs."""
+"""Ray sets this variable in the processes of a job."""
 PACKAGES = ("policies", "actors", "evaluation", "trainer", "cluster")
 RECIPE = "recipe.yaml"
 STOP_S = 120
-"""How long a job that is told to stop may take for its checkpoint; Ray would give it 3 s."""
+"""Seconds that a job may take for its last checkpoint when it is stopped; Ray's default is 3."""
 STOPPED, FAILED = 130, 1
 
 
 class JobRefused(UserError):
-    """What the cluster's job server does not do; the message says why."""
+    """The cluster's job server cannot do what was asked; the message says why."""
 
 
 def require_shared(config: RunConfig) -> None:
-    """Raises ConfigError where the folder of a run would go with its job."""
+    """Raises ConfigError if the run's folder would lie inside the job's temporary directory."""
     folder = parse_path(config.folder)
     if not folder.is_absolute() or ".." in folder.parts:
         raise ConfigError(
             f"folder is {config.folder!r}: a job works in a directory that goes with it; give an "
-            "absolute path without .. on a disk that all nodes mount, such as folder=/shared/runs, or the "
-            "address of a bucket, such as folder=s3://BUCKET/runs"
+            "absolute path without .. on a disk that all nodes mount, such as folder=/shared/runs, "
+            "or the address of a bucket, such as folder=s3://BUCKET/runs"
         )
 
 
 def require_reachable(config: RunConfig) -> None:
-    """Raises ConfigError where the job would look for files that stay here."""
+    """Raises ConfigError if the job would need files that only this machine has."""
     require_shared(config)
     path = config.policy.path
     if path != "base" and not Path(path).is_absolute():
         raise ConfigError(
-            f"policy.path is {path!r}: a job finds no files of this machine; give the absolute path "
-            "of a checkpoint on a disk that all nodes mount"
+            f"policy.path is {path!r}: a job finds no files of this machine; give the absolute "
+            "path of a checkpoint on a disk that all nodes mount"
         )
 
 
 def address(given: str) -> str:
-    """Of the job server. Raises JobRefused where none is named."""
-    named = (given, os.environ.get(API_ADDRESS, ""), os.environ.get(ADDRESS, ""))
-    for found in named:
+    """Returns the job server's address: `given`, or else what the environment names. Raises
+    JobRefused if there is none."""
+    candidates = (given, os.environ.get(API_ADDRESS, ""), os.environ.get(ADDRESS, ""))
+    for found in candidates:
         if found.startswith(("http://", "https://")):
             return found.rstrip("/")
     raise JobRefused(
@@ -78,9 +79,9 @@ def address(given: str) -> str:
 
 
 def connect(address: str) -> JobSubmissionClient:
-    """Raises JobRefused where none answers, or not to us."""
+    """Returns a client. Raises JobRefused if no job server answers, or if it refuses this user."""
     _require_answer(address)
-    os.environ[API_ADDRESS] = address  # Ray prefers what these variables name to what it is given
+    os.environ[API_ADDRESS] = address  # Ray prefers these variables to the address that it is given
 
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
@@ -89,8 +90,9 @@ def connect(address: str) -> JobSubmissionClient:
         return JobSubmissionClient(address)
     except AuthenticationError as error:
         raise JobRefused(
-            f"the cluster at {address} wants its token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN "
-            "or RAY_AUTH_TOKEN_PATH (or put it into the file .ray/auth_token of your home folder)"
+            f"the cluster at {address} wants its token: set RAY_AUTH_MODE=token, and "
+            "RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH (or put it into the file .ray/auth_token of your "
+            "home folder)"
         ) from error
     except (RuntimeError, OSError, LookupError, ValueError) as error:
         raise JobRefused(
@@ -99,8 +101,8 @@ def connect(address: str) -> JobSubmissionClient:
 
 
 def submit(client: JobSubmissionClient, config: RunConfig, gallery: str, link: str) -> str:
-    """The name of the job. Its run gets `--gallery`, and its metadata the link, "" for none. Raises
-    JobRefused."""
+    """Submits the run and returns the job's name. The run gets `gallery` as --gallery; the job's
+    metadata gets `link` unless that is empty. Raises JobRefused."""
     metadata = {"run": config.name, "folder": config.folder, "gallery": link}
     with tempfile.TemporaryDirectory() as made:
         root, program = Path(__file__).parents[2], Path(made)
@@ -123,7 +125,7 @@ def submit(client: JobSubmissionClient, config: RunConfig, gallery: str, link: s
 
 
 def follow(client: JobSubmissionClient, job: str) -> int:
-    """Prints the log of the job until its end; gives the exit code of its program."""
+    """Prints the job's log until it ends; returns its exit code. Raises JobRefused."""
     try:
         asyncio.run(_print_log(client, job))
     except (RuntimeError, OSError) as error:
@@ -140,7 +142,7 @@ def follow(client: JobSubmissionClient, job: str) -> int:
 
 
 def stop(client: JobSubmissionClient, job: str) -> None:
-    """Returns when it has stopped. Raises JobRefused where there is none that runs."""
+    """Stops the job and returns when it has ended. Raises JobRefused if no such job is running."""
     try:
         runs = client.stop_job(job)
     except (RuntimeError, OSError) as error:
@@ -165,13 +167,13 @@ def _ended(client: JobSubmissionClient, job: str, seconds: float) -> Any:
 
 
 def _require_answer(address: str) -> None:
-    """Ray's client itself has no deadline."""
+    """Raises JobRefused if nothing answers within ANSWER_S; Ray's client has no deadline."""
     try:
         urllib.request.urlopen(f"{address}/api/version", timeout=ANSWER_S).close()
     except urllib.error.HTTPError:
-        return  # such as one that wants a token
+        return  # such as a server that wants a token
     except (OSError, ValueError) as error:
         raise JobRefused(
-            f"no job server answers at {address} ({one_line(error)}); start that cluster, or give the "
-            "--address=http://HEAD:8265 of its dashboard"
+            f"no job server answers at {address} ({one_line(error)}); start that cluster, or give "
+            "the --address=http://HEAD:8265 of its dashboard"
         ) from error

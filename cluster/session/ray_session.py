@@ -1,8 +1,8 @@
-"""The Ray that a command works on.
+"""Connects a command to the Ray cluster that it works on.
 
-Invariant: a command joins the cluster that RAY_ADDRESS names, and no other; without one it starts a
-Ray of its own on this machine, which ends with it. It never stops a Ray that it did not start, and
-notices within seconds when its own is gone.
+Invariant: a command joins the cluster that RAY_ADDRESS names, and no other. Without that variable
+it starts a Ray of its own on this machine, which ends with it. It never stops a Ray that it did not
+start, and it notices within seconds when its own has died.
 """
 
 from __future__ import annotations
@@ -28,30 +28,31 @@ HEAD = ("raylet", "gcs_server")
 
 
 class RayUnavailable(UserError):
-    """No Ray to work on; the message says where it was looked for."""
+    """There is no Ray to work on; the message says where one was looked for."""
 
 
 def settle() -> None:
-    """Ray's environment, where the person has not set it; comes before anything imports ray,
-    which reads it then."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a run reports to nobody
+    """Sets Ray's environment variables, except those that the user has set. Call it before anything
+    imports ray, which reads them at import."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage statistics leave this machine
     if not os.environ.get(ADDRESS):
-        # Ray's own default for a new cluster, without its warning. Others on this network could
-        # else run code here; RAY_AUTH_MODE=disabled turns it off.
+        # Ray's own default for a new cluster, without its warning. Otherwise others on this network
+        # could run code here. RAY_AUTH_MODE=disabled turns it off.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
-        # Ray warns at four times as many processes, for it knows nothing of roles that take turns.
+        # Ray warns at four times as many processes, because it does not know that roles take turns.
         os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "8")
-        # At Ray's own 15, a run does not even start within Ray's 30 s beside a busy process.
+        # With Ray's default of 15, a run beside a busy process does not start within Ray's 30 s.
         os.environ.setdefault("RAY_worker_niceness", "0")
 
 
 @contextmanager
 def connected() -> Iterator[None]:
-    """Raises RayUnavailable."""
+    """Holds the connection while the context lasts. Raises RayUnavailable if no Ray can be reached
+    or started, or if it ends meanwhile."""
     import ray
 
     watch, lost = _Watch(_join() if os.environ.get(ADDRESS) else _start()), False
-    # What a cluster or a container sends to end a command is to it like Ctrl-C; Ray's own handler
+    # Clusters and containers end a command with SIGTERM: handle it like Ctrl-C. Ray's own handler
     # would end the process with a dump of addresses.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -62,8 +63,8 @@ def connected() -> Iterator[None]:
         if not (lost or _ended(error)):
             raise
         raise RayUnavailable(
-            "Ray ended while it was being used (was it stopped, or killed for want of memory?); the "
-            "same command, or `unicorn-ray resume FOLDER`, goes on"
+            "Ray ended while it was being used (was it stopped, or killed for want of memory?); "
+            "the same command, or `unicorn-ray resume FOLDER`, goes on"
         ) from error
     finally:
         if lost:
@@ -73,17 +74,17 @@ def connected() -> Iterator[None]:
 
 
 def head(driver: int) -> list[int]:
-    """The processes of the Ray that a driver started for itself."""
+    """Returns the process ids of the Ray head that the process `driver` started for itself."""
     try:
         children = Path(f"/proc/{driver}/task/{driver}/children").read_text().split()
         return [int(c) for c in children if Path(f"/proc/{c}/comm").read_text().strip() in HEAD]
-    except OSError:  # one of them ended just now
+    except OSError:  # one of them has just ended
         return []
 
 
 class _Watch(threading.Thread):
-    """Interrupts the main thread, wherever it waits, once one of the processes `pids` of our own
-    Ray is gone: by itself Ray lets a driver wait for a minute, and then ends it without a word."""
+    """Interrupts the main thread, wherever it waits, when one of the processes `pids` of our own
+    Ray has ended. Ray alone would let the driver wait for a minute and then end it silently."""
 
     def __init__(self, pids: list[int]) -> None:
         super().__init__(daemon=True)
@@ -95,7 +96,7 @@ class _Watch(threading.Thread):
         while not self._over.wait(WATCH_S):
             if self.one_is_gone():
                 self.struck = True
-                # Not SIGINT, which a shell has its background jobs ignore.
+                # Not SIGINT: a shell makes its background jobs ignore that.
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
                 return
 
@@ -111,22 +112,22 @@ class _Watch(threading.Thread):
 
 
 def _abandon() -> None:
-    """Ends what is left of our Ray, and this process without its help when it comes to its end:
-    threads that still wait for an answer would in `ray.shutdown` end it at once with exit code 1."""
+    """Kills what is left of our Ray and lets this process exit without `ray.shutdown`, which would
+    end it at once with exit code 1 while threads still wait for an answer."""
     for pid in head(os.getpid()):
         os.kill(pid, signal.SIGKILL)
     atexit.register(os._exit, REFUSED)
 
 
 def _ended(error: BaseException) -> bool:
-    """Whether the cluster that we joined explains `error`, which is no wish of a person's."""
+    """Returns whether `error` comes from the end of the cluster that we joined, not from Ctrl-C."""
     import ray
 
     return isinstance(error, Exception) and not any(node["Alive"] for node in ray.nodes())
 
 
 def _join() -> list[int]:
-    """The processes of it that are ours to watch: none."""
+    """Joins the cluster; returns the process ids to watch, which are none."""
     import ray
 
     _require_answer(os.environ[ADDRESS])
@@ -135,11 +136,11 @@ def _join() -> list[int]:
 
 
 def _start() -> list[int]:
-    """The processes of it that are ours to watch."""
+    """Starts a Ray on this machine; returns the ids of its processes, to be watched."""
     import ray
 
     try:
-        # The dashboard costs half of what an idle Ray takes; `ray start --head` brings it.
+        # The dashboard takes half of an idle Ray's load; `ray start --head` offers one.
         ray.init(
             address="local",
             include_dashboard=False,
@@ -157,10 +158,10 @@ def _start() -> list[int]:
 
 
 def _require_answer(address: str) -> None:
-    """Ray itself would knock at a wrong address for minutes."""
+    """Raises RayUnavailable after ANSWER_S without answer; Ray itself would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdigit():
-        return  # such as auto: for Ray to find
+        return  # such as "auto", which Ray resolves
     try:
         socket.create_connection((host, int(port)), ANSWER_S).close()
     except OSError as error:

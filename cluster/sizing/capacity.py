@@ -1,7 +1,8 @@
-"""What the nodes of a cluster offer, or may offer at most, compared with what a run asks of them.
+"""Compares what the nodes of a cluster offer now, or can offer at most, with what a run asks for.
 
-Invariant: only what can never start is refused. A cluster that may grow, and does not tell how far,
-is not judged: there, who finds no node says after actors.start_deadline what it waits for.
+Invariant: only a run that can never start is refused. When a cluster can grow and its limit is
+unknown, nothing is refused here: an actor that finds no node is reported after
+actors.start_deadline, with what it waits for.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from policies.config import ConfigError
 from policies.errors import one_line
 
 GROUP = "ray.io/node-group"
-"""Ray's label of nodes that nobody started by hand: an autoscaler or an operator may make more."""
+"""Ray's label on nodes that an autoscaler or an operator started; more of them may come."""
 LAUNCHED = Path("~/ray_bootstrap_config.yaml")
-"""What Ray's launcher leaves on the head, where jobs run: all that its autoscaler goes by."""
+"""The file that Ray's cluster launcher leaves on the head node; its autoscaler follows it."""
 
 
 class Node(NamedTuple):
@@ -33,11 +34,11 @@ class Node(NamedTuple):
 class Cluster(NamedTuple):
     alive: Sequence[Node]
     to_come: Sequence[Node] | None = ()
-    """That may be started beside those; None where nobody tells."""
+    """Nodes that may still be started; None if that cannot be known."""
 
 
 def joined() -> Cluster:
-    """The Ray that this process is connected to."""
+    """Returns the nodes of the Ray cluster that this process is connected to."""
     import ray
 
     alive = [_node(n["Resources"], n.get("Labels")) for n in ray.nodes() if n["Alive"]]
@@ -45,7 +46,10 @@ def joined() -> Cluster:
 
 
 def behind(address: str) -> Cluster:
-    """The Ray whose dashboard answers at `address`. Raises RayUnavailable."""
+    """Returns the nodes of the cluster whose dashboard answers at `address`.
+
+    Raises RayUnavailable if it does not answer or has no node yet.
+    """
     from ray.util.state import list_nodes
     from ray.util.state.exception import RayStateApiException
 
@@ -60,30 +64,30 @@ def behind(address: str) -> Cluster:
 
 
 def require(who: str, wanted: Sequence[Need], cluster: Cluster) -> None:
-    """Raises ConfigError."""
+    """Raises ConfigError if `wanted` can never be placed on `cluster`."""
     if cluster.to_come is None:
         return
     nodes, at_most = [*cluster.alive, *cluster.to_come], " at most" if cluster.to_come else ""
     for need in wanted:
         _require_node(need, _that_offer(need.node, nodes), at_most)
-    for place in dict.fromkeys(["", *(need.node for need in wanted)]):
-        there = _that_offer(place, nodes)
+    for node in dict.fromkeys(["", *(need.node for need in wanted)]):
+        there = _that_offer(node, nodes)
         machine = Machine(_sum("CPU", there), _sum("GPU", there))
-        has = f"the nodes that offer {place} have" if place else "this cluster has"
-        those = [need for need in wanted if not place or need.node == place]
+        has = f"the nodes that offer {node} have" if node else "this cluster has"
+        those = [need for need in wanted if not node or need.node == node]
         require_room(who, those, machine, has + at_most)
 
 
 def _to_come(alive: Sequence[Node], launched: Path) -> list[Node] | None:
-    """Ray itself tells nobody what its autoscaler may start (it has a place for that, and up to 2.60
-    its autoscaler writes nothing there); the launcher's file does."""
-    told = yaml.safe_load(launched.read_text()) if launched.is_file() else None
-    if not isinstance(told, dict) or "available_node_types" not in told:
+    """Returns the nodes that may still be started, or None if that cannot be known. They come from
+    the launcher's file: Ray's own state has a field for them that is empty up to 2.60."""
+    launcher = yaml.safe_load(launched.read_text()) if launched.is_file() else None
+    if not isinstance(launcher, dict) or "available_node_types" not in launcher:
         return None if _may_grow(alive) else []
-    groups, most = told["available_node_types"], told.get("max_workers", 0)
-    head = told.get("head_node_type")  # of whose type there may be one more
+    groups, most = launcher["available_node_types"], launcher.get("max_workers", 0)
+    head = launcher.get("head_node_type")  # max_workers does not count the head node
     if not all("CPU" in group.get("resources", {}) for group in groups.values()):
-        return None  # a node of such a group finds out what it has when it starts
+        return None  # the resources of such a node are known only after it has started
     there, found = Counter(node.group for node in alive), []
     for name, group in groups.items():
         free = min(group.get("max_workers", most), most) + (name == head) - there[name]
@@ -97,8 +101,8 @@ def _require_node(need: Need, nodes: Sequence[Node], at_most: str) -> None:
         by_hand = f"start one with `ray start --resources='{{\"{need.node}\": 1}}'`"
         fix = "give it to a node type of its autoscaler" if at_most else by_hand
         raise ConfigError(
-            f"{field}.node is {need.node!r}: no node of this cluster offers that resource; {fix}, or "
-            "leave the field empty"
+            f"{field}.node is {need.node!r}: no node of this cluster offers that resource; {fix}, "
+            "or leave the field empty"
         )
     if any(_fits(need, node) for node in nodes):
         return
@@ -118,8 +122,8 @@ def _may_grow(alive: Iterable[Node]) -> bool:
     return any(node.group for node in alive)
 
 
-def _that_offer(place: str, nodes: Iterable[Node]) -> list[Node]:
-    return [node for node in nodes if not place or node.offers.get(place)]
+def _that_offer(resource: str, nodes: Iterable[Node]) -> list[Node]:
+    return [node for node in nodes if not resource or node.offers.get(resource)]
 
 
 def _fits(need: Need, node: Node) -> bool:

@@ -1,7 +1,7 @@
-"""What `--dry-run` prints below the configuration: who asks for what, and how much it takes.
+"""Formats what `--dry-run` prints below the configuration: a run's actors and their needs.
 
-Invariant: the table is made from the recipe and the model's sizes alone; a checkpoint whose size is
-known by its name, a GPU or a cluster need not be there.
+Invariant: the table needs only the recipe and the model's sizes. No GPU and no cluster has to be
+there, nor a checkpoint whose size is known from its name.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ COLUMNS = "{:<20}{:>9}{:>8}{:>8}{:>8}{:>8}   {}"
 
 
 def table(config: RunConfig, size: Footprint, machine: Machine) -> str:
-    """The needs as rows, with their sums beside what this machine has."""
+    """Returns the needs as rows of text, and their sums beside what this machine has."""
     wanted = needs(config)
     rows = [
         COLUMNS.format("actor", "replicas", "CPUs", "in all", "GPUs", "in all", "memory of each"),

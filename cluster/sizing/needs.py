@@ -1,7 +1,7 @@
-"""What the actors of a run ask Ray for, and which of them would wait for ever.
+"""Lists what the actors of a run ask Ray for, and finds those that would wait for ever.
 
-Invariant: numbers are compared as Ray counts them, in ten-thousandths; a part of a GPU lies on one
-GPU, and a whole number of them on as many that nobody else uses.
+Invariant: amounts are compared as Ray counts them, in ten-thousandths. A fraction of a GPU lies on
+one GPU; a whole number of GPUs is taken from those that nobody else uses.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ HINTS = {"cpus": "fractions are fine", "gpus": "a fraction shares one, 0 is the 
 
 
 class Need(NamedTuple):
-    """`replicas` actors of one kind that each ask Ray for `cpus` and `gpus`."""
+    """`replicas` actors of one kind; each asks Ray for `cpus` and `gpus`."""
 
     actor: str
     replicas: int
     cpus: float
     gpus: float = 0.0
     together: bool = False
-    """All of them start at once or none does."""
+    """Whether all of them must start at once, as a placement group."""
     node: str = ""
-    """A custom resource that their nodes must offer."""
+    """A custom resource that their nodes must offer; empty for any node."""
 
 
 class Machine(NamedTuple):
-    """What there is; without end for a cluster, which is not asked."""
+    """The CPUs and GPUs that are available; infinite for a cluster, which is not asked here."""
 
     cpus: float
     gpus: float
 
 
 def needs(config: RunConfig) -> list[Need]:
-    """In the order in which they start. Whatever only waits or stores asks for nothing."""
+    """Returns the needs in the order of the actors' start. Those that only store ask for 0."""
     proposer, solver, judge, trainer = config.proposer, config.solver, config.judge, config.trainer
     return [
         Need("weight store", 1, 0.0),
@@ -51,32 +51,32 @@ def needs(config: RunConfig) -> list[Need]:
 
 
 def measuring(config: RunConfig) -> list[Need]:
-    """Who works where nothing is trained."""
+    """Returns the needs of a command that measures and does not train."""
     return [need for need in needs(config) if not need.actor.startswith("trainer")]
 
 
 def total(wanted: list[Need], kind: str) -> float:
-    """Of all of them, of "cpus" or "gpus"."""
+    """Returns the sum over all actors of a resource; `kind` is "cpus" or "gpus"."""
     return _counted(sum(need.replicas * getattr(need, kind) for need in wanted))
 
 
 def waiting(wanted: list[Need], kind: str, available: float) -> str:
-    """Those that find no room when all start in their order; empty where all do."""
-    room, told = Gpus(available) if kind == "gpus" else Cpus(available), []
+    """Returns, as text, the actors that find no room when all start in order; empty if all fit."""
+    room, late = Gpus(available) if kind == "gpus" else Cpus(available), []
     for need in wanted:
         group, fit = need.replicas if need.together else 1, 0
         while fit < need.replicas and room.take(group * getattr(need, kind)):
             fit += group
         if missing := need.replicas - fit:
             number = f"{missing} of {need.replicas} " if need.replicas > 1 else "the "
-            told.append(f"{number}{need.actor}{'s' if need.replicas > 1 else ''}")
-    return " and ".join(told)
+            late.append(f"{number}{need.actor}{'s' if need.replicas > 1 else ''}")
+    return " and ".join(late)
 
 
 def require_room(
     who: str, those: Sequence[Need], machine: Machine, has: str = "this machine has"
 ) -> None:
-    """Raises ConfigError where some of `those` would wait for ever."""
+    """Raises ConfigError if some of `those` would wait for ever."""
     for kind in ("cpus", "gpus"):
         available = getattr(machine, kind)
         wanted = [need for need in those if getattr(need, kind)]
@@ -87,33 +87,34 @@ def require_room(
         lower = " or ".join(filter(None, (", ".join(fields), last)))
         raise ConfigError(
             f"{who} asks for {total(wanted, kind):g} {kind[:-1].upper()}s and {has} "
-            f"{available:g}: {asked}; {late} would wait for ever; lower {lower} ({HINTS[kind]}), or "
-            "the numbers of replicas"
+            f"{available:g}: {asked}; {late} would wait for ever; lower {lower} ({HINTS[kind]}), "
+            "or the numbers of replicas"
         )
 
 
 class Cpus:
-    """What is left of them."""
+    """The CPUs that are still free."""
 
     def __init__(self, available: float) -> None:
         self.left = available
 
     def take(self, amount: float) -> bool:
-        """Whether there was room; where there was, it is taken."""
+        """Takes `amount` if it is free; returns whether it was."""
         after = _counted(self.left - amount)
         self.left = after if after >= 0 else self.left
         return after >= 0
 
 
 class Gpus:
-    """Those that nobody has a part of, and what is left of the others."""
+    """The GPUs that are free as a whole, and what is left of those that are shared."""
 
     def __init__(self, available: float) -> None:
         self.whole = Cpus(available)
         self.left: list[float] = []
 
     def take(self, amount: float) -> bool:
-        """As of CPUs; a part comes from the fullest GPU that has room for it, as with Ray."""
+        """Takes `amount` if it is free; returns whether it was. Like Ray, a fraction comes from the
+        fullest GPU that has room for it."""
         if amount >= 1:
             return self.whole.take(amount)
         shared = min((left for left in self.left if left >= amount), default=None)
@@ -128,5 +129,5 @@ class Gpus:
 
 
 def _counted(number: float) -> float:
-    """Ray counts in ten-thousandths; so do we, or 0.1 + 0.2 would not fit into 0.3."""
+    """Rounds to ten-thousandths as Ray does; otherwise 0.1 + 0.2 would not fit into 0.3."""
     return round(number * 10_000) / 10_000

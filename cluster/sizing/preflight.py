@@ -1,8 +1,8 @@
-"""What a run needs, compared with what is there, before anything starts.
+"""Compares what a run needs with what is there, before anything starts.
 
-Invariant: a run that would wait for ever, or die of a full disk after hours, is refused at once
-with one sentence that names every part of the need and a way out. So is one that names templates
-or a suite that there are not.
+Invariant: a run that would wait for ever, or fill its disk after hours, is refused at once in one
+sentence that names every part of the need and a way out. A run that names templates or a suite that
+do not exist is refused too.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ SAMPLING = ("proposer", "solver", "judge")
 
 
 def check(config: RunConfig, machine: Machine, free_bytes: float, checkpoint: Path) -> None:
-    """Raises ConfigError for a run that cannot come to its end here, CheckpointError for a model
-    that does not say how large it is."""
+    """Raises ConfigError if the run cannot finish here, or CheckpointError if the checkpoint does
+    not give the model's size. `free_bytes` is what the run folder may take."""
     _check_names(config)
     _check_checkpoint(config, checkpoint)
     size = footprint(config.policy)
@@ -44,7 +44,7 @@ def check(config: RunConfig, machine: Machine, free_bytes: float, checkpoint: Pa
 
 
 def check_measuring(config: RunConfig, machine: Machine, checkpoint: Path) -> None:
-    """Raises ConfigError where a checkpoint cannot be measured on its own; nothing is trained."""
+    """Raises ConfigError if a checkpoint cannot be measured here; nothing is trained."""
     _check_names(config)
     _check_checkpoint(config, checkpoint)
     _check_family(config, footprint(config.policy))
@@ -54,12 +54,12 @@ def check_measuring(config: RunConfig, machine: Machine, checkpoint: Path) -> No
 
 
 def this_machine() -> Machine:
-    """What Ray will count here."""
+    """Returns the CPUs and GPUs that a Ray started on this machine would count."""
     return Machine(machine_cpus(), float(torch.cuda.device_count()))
 
 
 def machine_cpus() -> float:
-    """The processors, or fewer where a container is held to fewer."""
+    """Returns the number of processors, or the container's limit if that is lower."""
     cpus = float(os.cpu_count() or 1)
     limit = Path("/sys/fs/cgroup/cpu.max")
     if limit.exists():
@@ -92,8 +92,8 @@ def _check_names(config: RunConfig) -> None:
 def _check_checkpoint(config: RunConfig, checkpoint: Path) -> None:
     if not is_checkpoint(checkpoint):
         raise ConfigError(
-            f"policy.path is {config.policy.path!r} of family {config.policy.family!r}: there is no "
-            f'checkpoint in {checkpoint} (no {WEIGHTS[0]}); give the folder of one, or "base" in '
+            f"policy.path is {config.policy.path!r} of family {config.policy.family!r}: there is "
+            f'no checkpoint in {checkpoint} (no {WEIGHTS[0]}); give the folder of one, or "base" in '
             "a complete clone"
         )
 
@@ -127,8 +127,8 @@ def _check_nodes(those: list[Need], machine: Machine) -> None:
         if need.node and math.isfinite(machine.cpus):
             field = f"{need.actor.split()[0]}.node"
             raise ConfigError(
-                f"{field} is {need.node!r}: Ray on this machine alone offers no such resource; leave "
-                "the field empty, or name a cluster with RAY_ADDRESS"
+                f"{field} is {need.node!r}: Ray on this machine alone offers no such resource; "
+                "leave the field empty, or name a cluster with RAY_ADDRESS"
             )
 
 

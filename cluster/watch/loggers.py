@@ -1,8 +1,8 @@
-"""TensorBoard and Weights & Biases, for whoever watches runs there.
+"""Sends the metrics of a run to TensorBoard or Weights & Biases.
 
-Invariant: a logger is told only what the run folder holds already, each row once, also over
-resumes; it can neither hold up a run nor end one that has begun. Keys and addresses come from the
-environment alone, as these libraries read them.
+Invariant: a logger gets only what the run folder holds already, each row once, also across resumes.
+It can neither delay a run nor end one that has begun. Keys and addresses come from the environment
+alone, as these libraries read them.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from trainer.journal import JOURNAL
 STATE = "logged.json"
 WATCH_S = 5.0
 FINISH_S = 60.0
-"""For the last rows, at the end of a run; who is not done then is left behind."""
+"""Seconds for the last rows at the end of a run; a slower logger is abandoned."""
 LOCAL = ("tensorboard",)
-"""Those whose library writes to disks alone."""
+"""Loggers whose library can write only to a disk."""
 NEEDS = {"tensorboard": "tensorboard", "wandb": "wandb"}
 
 
@@ -41,7 +41,7 @@ class Logger(Protocol):
 
 
 class TensorBoard:
-    """Writes beside the run: `tensorboard --logdir RUNS`."""
+    """Writes to RUN/tensorboard, for `tensorboard --logdir RUNS`."""
 
     def __init__(self, folder: Path, name: str) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -58,19 +58,19 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    """WANDB_API_KEY, WANDB_PROJECT, WANDB_MODE=offline and so on are the environment's."""
+    """Configured by the environment: WANDB_API_KEY, WANDB_PROJECT, WANDB_MODE=offline and so on."""
 
     def __init__(self, folder: StoragePath, name: str) -> None:
         import wandb
 
         here = storage.local_path(folder)
-        place = here / "wandb" if here else Path(tempfile.mkdtemp())
-        place.mkdir(exist_ok=True)
-        # The same id each time: a resumed run goes on with its curves.
-        self._run = wandb.init(id=_id(folder), name=name, dir=str(place), resume="allow")
+        scratch = here / "wandb" if here else Path(tempfile.mkdtemp())
+        scratch.mkdir(exist_ok=True)
+        # The same id each time, so that a resumed run continues its curves.
+        self._run = wandb.init(id=_id(folder), name=name, dir=str(scratch), resume="allow")
 
     def log(self, values: Mapping[str, float], step: int) -> None:
-        # Training goes by its steps and measuring by its rounds, which one x axis cannot both be.
+        # Training is counted in steps and measuring in rounds; one x axis cannot hold both.
         by = "train/step" if any(name.startswith("train/") for name in values) else "round"
         self._run.log({**values, by: step})
 
@@ -82,8 +82,7 @@ KINDS: dict[str, Any] = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases}
 
 
 def require(names: tuple[str, ...], folder: StoragePath) -> None:
-    """Raises ConfigError for a logger that is not known, whose library is not there, or that cannot
-    write into `folder`."""
+    """Raises ConfigError if a logger is unknown, lacks its library, or cannot write there."""
     for name in names:
         if name not in KINDS:
             raise ConfigError(f"loggers has {name!r}: it must be one of {', '.join(KINDS)}")
@@ -94,14 +93,14 @@ def require(names: tuple[str, ...], folder: StoragePath) -> None:
             )
         if importlib.util.find_spec(NEEDS[name]) is None:
             raise ConfigError(
-                f"loggers has {name!r}, which needs its library: pip install {NEEDS[name]}, or leave "
-                "it out"
+                f"loggers has {name!r}, which needs its library: pip install {NEEDS[name]}, or "
+                "leave it out"
             )
 
 
 @contextmanager
 def following(folder: StoragePath, name: str, kinds: tuple[str, ...]) -> Iterator[None]:
-    """Tells these loggers of the run in `folder` until it is left, and then of the rest."""
+    """Sends the run's rows to these loggers while the context lasts, and the rest when it ends."""
     if not kinds:
         yield
         return
@@ -114,14 +113,14 @@ def following(folder: StoragePath, name: str, kinds: tuple[str, ...]) -> Iterato
 
 
 class Follower(threading.Thread):
-    """The loggers are made in its thread, for one may wait for its network."""
+    """A thread that logs new rows. It also creates the loggers, which may wait for a network."""
 
     def __init__(self, folder: StoragePath, make: Sequence[Callable[[], Logger]]) -> None:
         super().__init__(daemon=True, name="loggers")
         self._folder, self._make = folder, list(make)
         self._loggers: list[Logger] = []
         self._over = threading.Event()
-        self._told = _state(folder)
+        self._logged = _state(folder)
 
     def run(self) -> None:
         over = False
@@ -136,38 +135,38 @@ class Follower(threading.Thread):
         self.join(FINISH_S)
 
     def _guarded(self, act: Callable[[], None]) -> None:
-        """A border: what a library or its network does wrong is its own, and is tried again."""
+        """Warns instead of raising: a library may fail, and `act` is called again later."""
         try:
             act()
         except Exception as error:
             warnings.warn(f"a logger failed: {error}", stacklevel=2)
 
     def follow(self) -> None:
-        """Tells of all rows that were not told yet."""
+        """Logs all rows that were not logged yet."""
         while self._make:
             self._loggers.append(self._make[0]())
             del self._make[0]
         for row in self._steps():
-            self._tell(_training(row), row["step"])
-            self._told["step"] = row["step"]
+            self._log(_training(row), row["step"])
+            self._logged["step"] = row["step"]
         rows = read_metrics(self._folder)
-        for row in rows[self._told["rows"] :]:
-            self._tell(_measured(row), row.get("version", row.get("round", 0)))
-            self._told["rows"] += 1
-        storage.write(self._folder / STATE, json.dumps(self._told).encode())
+        for row in rows[self._logged["rows"] :]:
+            self._log(_measured(row), row.get("version", row.get("round", 0)))
+            self._logged["rows"] += 1
+        storage.write(self._folder / STATE, json.dumps(self._logged).encode())
 
     def _steps(self) -> Iterator[dict[str, Any]]:
-        """Of the journal; after a crash it has some of the steps again, which are the same."""
+        """Yields the journal's new steps. After a crash it repeats some, which are identical."""
         file = self._folder / JOURNAL
         if not storage.exists(file):
             return
         *whole, _torn = storage.read(file).split(b"\n")
         for line in whole:
             row = json.loads(line)
-            if row["step"] > self._told["step"]:
+            if row["step"] > self._logged["step"]:
                 yield row
 
-    def _tell(self, values: Mapping[str, float], step: int) -> None:
+    def _log(self, values: Mapping[str, float], step: int) -> None:
         for logger in self._loggers:
             logger.log(values, step)
 
@@ -191,5 +190,5 @@ def _state(folder: StoragePath) -> dict[str, int]:
 
 
 def _id(folder: StoragePath) -> str:
-    """Of the run's folder, wherever it is resumed from."""
+    """Returns an id of the run's folder, the same from wherever the run is resumed."""
     return hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:16]

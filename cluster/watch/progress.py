@@ -1,7 +1,7 @@
-"""What a person who waits for a run sees: plain lines, as readable in a log file as on a screen.
+"""Prints the progress of a run: plain lines, as readable in a log file as on a screen.
 
-Invariant: a line is written whole and flushed, no line is ever overwritten, and between the ends
-of stages there is at most one line per kind of news in `every` seconds.
+Invariant: each line is written whole and flushed, and no line is ever overwritten. Between the ends
+of stages there is at most one line of each kind in `every` seconds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ TROUBLE_S = 60.0
 
 
 class Progress:
-    """Times are of this process: a resumed run estimates from the rounds that it sees itself."""
+    """Prints to `stream`. Estimates use only rounds of this process, also after a resume."""
 
     def __init__(
         self,
@@ -29,17 +29,17 @@ class Progress:
         self._begin = self._round_begin = clock()
         self._rounds = 0
         self._done = 0
-        self._seconds: list[float] = []  # of each round that was done and measured here
+        self._seconds: list[float] = []  # of each round that this process worked on
         self._worked: set[int] = set()
         self._last: dict[str, float] = {}
-        self._shown: dict[str, tuple[int, int]] = {}
+        self._printed: dict[str, tuple[int, int]] = {}
         self._ended: set[tuple[str, int]] = set()
         self._first: dict[int, tuple[float, int]] = {}
         self._base: dict[str, float] = {}
-        self._told: dict[str, float] = {}
+        self._reported: dict[str, float] = {}
 
     def started(self, config: RunConfig) -> None:
-        """The name of the run and the size of its rounds."""
+        """Prints the run's name and the size of its rounds."""
         self._rounds = config.rounds
         drawings = f"{config.proposer.prompts} prompts x {config.solver.rollouts} drawings"
         self._line(
@@ -53,10 +53,8 @@ class Progress:
     def sampling(
         self, round_: int, done: int, total: int, images: int, accepted: int | None = None
     ) -> None:
-        """`done` prompts of the round are judged, `accepted` of them; `images` were drawn so far.
-
-        The first call of a round is where its clock starts, so make it with what was there before.
-        """
+        """Reports how many prompts are judged and accepted and how many images are drawn. A round's
+        first call starts its clock: pass what was there before."""
         now = self._clock()
         since, before = self._first.setdefault(round_, (now, images))
         if images > before:
@@ -71,14 +69,14 @@ class Progress:
         self._line(self._round(round_), *parts, self._left())
 
     def training(self, round_: int, step: int, steps: int, loss: float) -> None:
-        """`steps` is what the round will have, as far as it is known."""
+        """Reports an optimizer step; `steps` is how many the round has, as far as known."""
         self._worked.add(round_)
         if self._due("training", round_, step, step >= steps):
             what = f"trained {step}/{_count(steps, 'step')}"
             self._line(self._round(round_), what, f"loss {loss:.3f}", self._left())
 
     def measured(self, version: int, metrics: Mapping[str, float]) -> None:
-        """The end of round `version`: its scores beside those of the base, version 0."""
+        """Reports the end of round `version`: its scores beside the base's, version 0."""
         now = self._clock()
         if version == 0:
             self._base = dict(metrics)
@@ -94,15 +92,15 @@ class Progress:
             print(f"{'':9}{row}", file=self._stream, flush=True)
 
     def trouble(self, text: str) -> None:
-        """Something was lost and is being replaced, or the run waits for a person. The same words
-        again are not news for a while."""
+        """Reports that something was lost and is being replaced, or that the run waits for a
+        person. The same text is repeated only after TROUBLE_S."""
         now = self._clock()
-        if now - self._told.get(text, float("-inf")) >= TROUBLE_S:
-            self._told[text] = now
+        if now - self._reported.get(text, float("-inf")) >= TROUBLE_S:
+            self._reported[text] = now
             self._line(text)
 
-    def told(self, text: str) -> None:
-        """Something that a person should know once."""
+    def note(self, text: str) -> None:
+        """Prints something that a person should know once."""
         self._line(text)
 
     def finished(self, report: StoragePath) -> None:
@@ -117,19 +115,19 @@ class Progress:
         return f"round {round_}/{self._rounds}"
 
     def _due(self, kind: str, round_: int, place: int, ended: bool) -> bool:
-        """Whether this is news and may be a line now; the end of a stage always is, but once."""
+        """Returns whether to print a line now; the end of a stage always gets one, once."""
         now = self._clock()
-        if (kind, round_) in self._ended or self._shown.get(kind) == (round_, place):
+        if (kind, round_) in self._ended or self._printed.get(kind) == (round_, place):
             return False
         if not ended and now - self._last.get(kind, float("-inf")) < self._every:
             return False
         if ended:
             self._ended.add((kind, round_))
-        self._last[kind], self._shown[kind] = now, (round_, place)
+        self._last[kind], self._printed[kind] = now, (round_, place)
         return True
 
     def _left(self) -> str:
-        """An estimate from the rounds measured so far; empty before the first."""
+        """Estimates the time left from the rounds measured so far; empty before the first."""
         if not self._seconds or self._done >= self._rounds:
             return ""
         mean = sum(self._seconds) / len(self._seconds)
@@ -138,7 +136,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """45s, 3m20s, 2h05m."""
+    """Formats seconds as 45s, 3m20s or 2h05m."""
     whole = round(seconds)
     minutes, rest = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)
@@ -156,10 +154,10 @@ def _count(number: int, noun: str) -> str:
 
 
 def table(base: Mapping[str, float], now: Mapping[str, float], label: str) -> list[str]:
-    """One row a score; the base's column only where there is a base to compare with.
+    """Returns one line for each score; the base and the change only if there is a base.
 
-    Names are as in metrics.jsonl: "drawing/all_right/counting" is one category of
-    "drawing/all_right" and is left to the report.
+    Names are as in metrics.jsonl. Those of one category, such as "drawing/all_right/counting", are
+    left out: the report shows them.
     """
     now = {name: value for name, value in now.items() if name.count("/") < 2}
     width = max((len(name) for name in now), default=0)

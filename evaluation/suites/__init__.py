@@ -1,7 +1,7 @@
-"""What is measured: held-out prompts, questions about them, and an oracle for the drawings.
+"""Evaluation suites: held-out prompts, questions about them, and an oracle for the drawings.
 
-Invariant: a suite gives the same prompts and scenes for the same seed, in every round and in
-every run; it measures from outside, and nothing that it says enters training data.
+Invariant: a suite gives the same prompts and scenes for the same seed, in every round and in every
+run. It measures from outside: nothing that it says enters training data.
 
 A suite is a module of this package with a function `suite()`.
 """
@@ -21,8 +21,8 @@ from policies.interface import Picture
 
 
 class Verdict(NamedTuple):
-    """The oracle of a suite on one drawing. `score` is from 0 to 10, `soft` the share (0 to 1) of
-    what the prompt says that holds in the drawing, `right` whether all of it does."""
+    """A suite's oracle on one drawing: `score` from 0 to 10, `soft` the share (0 to 1) of what the
+    prompt says that is true of the drawing, `right` whether all of it is."""
 
     score: float
     right: bool
@@ -30,7 +30,7 @@ class Verdict(NamedTuple):
 
 
 NEVER_RIGHT = Verdict(0.0, False, 0.0)
-"""For a prompt that nobody can read."""
+"""The verdict for a prompt that cannot be parsed."""
 
 
 class Suite(Protocol):
@@ -38,37 +38,39 @@ class Suite(Protocol):
     categories: tuple[str, ...]
 
     def prompts(self, n: int, seed: int) -> list[tuple[str, str]]:
-        """`n` held-out (prompt, category) pairs, prompt i of category i % len(categories)."""
+        """Returns `n` held-out (prompt, category) pairs, number i of category i %
+        len(categories)."""
         ...
 
     def grammatical(self, prompt: str) -> bool:
-        """Whether the suite can read `prompt`; what it cannot read, no drawing satisfies."""
+        """Returns whether the suite can parse `prompt`; if not, no drawing satisfies it."""
         ...
 
     def held_out(self, prompt: str) -> bool:
-        """Whether pretraining never showed `prompt`."""
+        """Returns whether `prompt` was left out of pretraining."""
         ...
 
     def verdict(self, pixels: np.ndarray, prompt: str) -> Verdict:
-        """What the oracle says; raises ValueError for a prompt that is not grammatical."""
+        """Returns the oracle's verdict on `pixels` (uint8 [height, width, 3]). Raises ValueError
+        for a prompt that is not grammatical."""
         ...
 
     def questions(self, prompt: str) -> Sequence[Question]:
-        """UniCycle's questions, none redundant."""
+        """Returns UniCycle's questions about the prompt, none redundant."""
         ...
 
     def scenes(self, n: int, seed: int) -> list[tuple[Picture, str]]:
-        """`n` held-out scenes that are right by construction, with their prompts; scene i is of
-        category i % len(categories)."""
+        """Returns `n` held-out scenes that are right by construction, with their prompts; scene i
+        is of category i % len(categories)."""
         ...
 
     def caption_right(self, picture: Picture, caption: str) -> bool:
-        """Whether everything that `caption` says holds in the picture."""
+        """Returns whether everything that `caption` says is true of the picture."""
         ...
 
 
 def load_suite(name: str) -> Suite:
-    """Raises ConfigError for a name that is not a suite."""
+    """Returns the suite of that name. Raises ConfigError if there is none."""
     known = sorted(module.name for module in pkgutil.iter_modules(__path__))
     if name not in known:
         raise ConfigError(f"evaluation.suite is {name!r}: it must be one of {', '.join(known)}")

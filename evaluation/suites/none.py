@@ -1,6 +1,6 @@
-"""No suite: a run that only learns, where nothing here can measure what its model draws.
+"""The empty suite, for runs whose drawings nothing here can measure.
 
-Invariant: it has no category, and so whoever measures by it says nothing, instead of zeros.
+Invariant: it has no category, so that a measurement with it reports nothing instead of zeros.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The tiny world: prompts and scenes without end, and an oracle that reads pixels.
+"""The tiny world's suite: unlimited prompts and scenes, and an oracle that reads pixels.
 
 Invariant: prompts and scenes are held out: none of their texts was ever shown in pretraining.
 """
@@ -19,7 +19,7 @@ from policies.tiny.world.render import render, sample_scene
 from policies.tiny.world.scene import Prompt
 
 EXHAUSTED = 300
-"""Held-out draws without a new prompt after which a category starts to repeat itself."""
+"""After so many held-out draws without a new prompt, a category starts to repeat itself."""
 
 
 class TinyWorld:
@@ -47,7 +47,7 @@ class TinyWorld:
         return is_held_out(prompt)
 
     def verdict(self, pixels: np.ndarray, prompt: str) -> Verdict:
-        # Reading is what costs: once for what oracle.score, .soft and .all_right say.
+        # The facts are read once for score, soft and all_right, because reading is slow.
         facts = oracle.read_facts(pixels, parse(prompt))
         soft = sum(facts) / len(facts)
         return Verdict(10.0 if all(facts) else 6.0 * soft, all(facts), soft)
@@ -63,7 +63,7 @@ class TinyWorld:
         return [next(each[i % len(each)]) for i in range(n)]
 
     def _of(self, category: str, kind: str, seed: int) -> Iterator[Prompt]:
-        """Held-out prompts of one category, all different as long as the world has them."""
+        """Yields held-out prompts of one category, all different while there are new ones."""
         rng = generator(self.name, kind, seed, category)
         seen: set[str] = set()
         misses = 0

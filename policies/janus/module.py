@@ -1,11 +1,11 @@
-"""All that learns of a Janus-Pro model, behind one forward pass.
+"""The trainable part of a Janus-Pro model, behind one forward pass.
 
-Invariant: parameters have the names of transformers' `JanusForConditionalGeneration`, and all
-their compute goes through `forward` of the root (FSDP2 needs it). The image tokenizer is not here:
-it never learns.
+Invariant: parameters have the names of transformers' `JanusForConditionalGeneration`, and all their
+compute goes through `forward` of the root, as FSDP2 needs it. The image tokenizer is not part of
+it, because it is never trained.
 
-One numbering names everything that a sequence may hold: words from 0, the codes of drawings from
-`words` on, and -1 - i for feature i of the pictures that are looked at.
+One numbering covers all that a sequence may hold: words from 0, codes of drawings from `words` on,
+and -1 - i for feature i of the pictures in the context.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 
 class JanusModule(nn.Module):
-    """Takes the parts of `net`, a `JanusForConditionalGeneration`, but for its image tokenizer."""
+    """Takes the parts of `net`, a `JanusForConditionalGeneration`, without its image tokenizer."""
 
     def __init__(self, net: Any) -> None:
         super().__init__()
@@ -34,20 +34,20 @@ class JanusModule(nn.Module):
         self.max_positions: int = config.text_config.max_position_embeddings
 
     def forward(self, ids: Tensor, pixels: Tensor | None, select: Tensor, drawing: bool) -> Tensor:
-        """Logits float32 [n, codes or words] at the flat places `select` (int64 [n], into
-        [rows * tokens]) of ids int64 [rows, tokens], which are padded on the right: causal
-        attention then never sees the padding. `pixels` as in `look`."""
+        """Returns logits float32 [n, codes or words] at the flat places `select` (int64 [n], into
+        [rows * tokens]) of ids int64 [rows, tokens]. Rows are padded on the right, where causal
+        attention never sees the padding. `pixels` is as in `look`."""
         features = None if pixels is None else self.look(pixels)
         states = self.read(self.embed(ids, features)).flatten(0, 1)[select]
         return self.draw_head(states) if drawing else self.word_head(states)
 
     def look(self, pixels: Tensor) -> Tensor:
-        """float [pictures, 3, height, width] from -1 to 1 -> features [pictures * features, hidden]."""
+        """float [pictures, 3, height, width] in -1..1 -> features [pictures * features, hidden]."""
         seen = self.model.vision_model(pixels.to(self.dtype)).last_hidden_state
         return self.model.aligner(seen).flatten(0, 1)
 
     def embed(self, ids: Tensor, features: Tensor | None) -> Tensor:
-        """ids int64 [rows, tokens] -> [rows, tokens, hidden]."""
+        """ids int64 [rows, tokens] -> embeddings [rows, tokens, hidden]."""
         x = self.model.language_model.embed_tokens(ids.clamp(0, self.words - 1))
         if features is not None:
             looked = ids < 0
@@ -58,17 +58,20 @@ class JanusModule(nn.Module):
         return x
 
     def embed_codes(self, ids: Tensor) -> Tensor:
-        """ids int64 [n], all of codes -> [n, hidden]."""
+        """ids int64 [n], all of them codes -> embeddings [n, hidden]."""
         embedded = self.model.generation_embeddings(ids - self.words)
         return self.model.generation_aligner(embedded)
 
     def read(self, x: Tensor) -> Tensor:
+        """Embeddings [rows, tokens, hidden] -> last hidden states of the same shape."""
         return self.model.language_model(inputs_embeds=x, use_cache=False).last_hidden_state
 
     def word_head(self, states: Tensor) -> Tensor:
+        """Hidden states [..., hidden] -> logits float32 [..., words]."""
         return self.lm_head(states).float()
 
     def draw_head(self, states: Tensor) -> Tensor:
+        """Hidden states [..., hidden] -> logits float32 [..., codes]."""
         return self.model.generation_head(states).float()
 
     @property

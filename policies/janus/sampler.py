@@ -1,7 +1,7 @@
-"""Reads and steps for `policies.sampling`, through the layers of a Janus-Pro model.
+"""Prefill and decoding steps for `policies.sampling`, through the layers of a Janus-Pro model.
 
-Invariant: weights are read in place and never written. A context is read once, however many rows
-go on from it.
+Invariant: weights are read in place and never written. A context is read once for all rows that
+continue it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ READ_AT_ONCE = 8192
 """Tokens of contexts that pass through a layer together."""
 Embed = Callable[[Tensor], Tensor]
 Attend = Callable[[int, Tensor], Tensor]
-"""Of layer i, q, k and v heads [places, (heads + 2 * kv_heads) * head_dim] -> what attention mixes
-of them [places, heads * head_dim]."""
+"""For layer i: heads of q, k and v [places, (heads + 2 * kv_heads) * head_dim] -> the attention's
+output [places, heads * head_dim]."""
 
 
 class Layers:
-    """The weights of a `LlamaModel`, to go through: a module's attributes cost more to look up, at
-    every token, than small matrices to multiply."""
+    """References to the weights of a `LlamaModel`: looking up a module's attributes for every token
+    would take longer than multiplying small matrices."""
 
     def __init__(self, llama: Any) -> None:
         self.last, self.eps = llama.norm.weight, llama.norm.variance_epsilon
@@ -44,7 +44,7 @@ class Layers:
         ]  # fmt: skip
 
     def through(self, x: Tensor, attend: Attend) -> Tensor:
-        """x [places, hidden] -> the states after the last layer."""
+        """x [places, hidden] -> hidden states after the last layer, not yet normalised."""
         for i, (before, projections, out, after, gate, up, down) in enumerate(self.weights):
             y = self.norm(x, before)
             heads = torch.cat([F.linear(y, weight) for weight in projections], 1)
@@ -58,7 +58,7 @@ class Layers:
 
 
 class Cache:
-    """As `policies.sampling.Cache`; `embed` maps new ids int64 [rows] to [rows, hidden]."""
+    """A `policies.sampling.Cache`; `embed` maps new ids int64 [rows] to [rows, hidden]."""
 
     def __init__(self, layers: Layers, embed: Embed, read: KeyValues) -> None:
         self.layers, self.embed, self.read = layers, embed, read
@@ -81,8 +81,8 @@ def prefill(
     rows: Tensor,
     slots: int,
 ) -> tuple[Tensor, Cache]:
-    """As `policies.sampling.Prefill`; `features` are those of the pictures in the contexts. So many
-    contexts are read together as have READ_AT_ONCE tokens: the memory for more would be a cache's."""
+    """A `policies.sampling.Prefill` but for the first three arguments; `features` are those of the
+    contexts' pictures. Contexts are read in batches of READ_AT_ONCE tokens, to bound the memory."""
     llama, device = module.model.language_model, rows.device
     layers, config = Layers(llama), llama.config
     ids, bias = (each.to(device) for each in padded_left(contexts, slots))
@@ -115,8 +115,7 @@ def prefill(
 
 
 def _causal(bias: Tensor) -> Tensor:
-    """The bias of padding [contexts, 1, tokens] -> of padding and what comes later, for every
-    place [contexts, 1, tokens, tokens]."""
+    """Adds the causal mask: [contexts, 1, tokens] -> [contexts, 1, tokens, tokens]."""
     tokens = bias.shape[-1]
     ahead = bias.new_full((tokens, tokens), HIDDEN).triu(1)
     return (bias + ahead).clamp(min=HIDDEN).unsqueeze(1)
@@ -125,7 +124,7 @@ def _causal(bias: Tensor) -> Tensor:
 def _turns(
     llama: Any, slots: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """The rotary tables, from the model's own angles; worked out in float32."""
+    """Returns the rotary tables from the model's own angles, computed in float32."""
     places = torch.arange(slots, device=device)[None]
     cos, sin = (table[0] for table in llama.rotary_emb(torch.empty(0, device=device), places))
     half = sin.shape[-1] // 2

@@ -1,7 +1,8 @@
-"""How large a Janus is: by its config.json, or by its name where its folder is not there yet.
+"""How large a Janus model is: from its config.json, or from its name if its folder is not there
+yet.
 
-Invariant: the parameters are counted on transformers' own classes, without memory for them. What a
-public checkpoint's name stands for is in `known/`, in the words of transformers' config.json.
+Invariant: parameters are counted on transformers' own classes, without allocating them. The sizes
+of public checkpoints are in `known/`, in the format of transformers' config.json.
 """
 
 from __future__ import annotations
@@ -21,17 +22,17 @@ from policies.janus import lora
 
 KNOWN = Path(__file__).parent / "known"
 FROZEN = "model.vqmodel."
-"""Begins the names of what never learns, the image tokenizer."""
+"""Prefix of the tensors that are never trained: the image tokenizer."""
 LAYERS, SEEING = "model.language_model.layers.", "model.vision_model.encoder.layers."
 ADAPTED = re.compile(rf"{lora.LAYERS}\.weight")
 # The longest instruction of the json templates has 1,111 characters.
 INSTRUCTION = 384
-# CUDA's own, logits, and pictures that are decoded or looked at some at a time: an estimate.
+# An estimate for CUDA itself, logits, and the pictures that are decoded or encoded at a time.
 WORKSPACE_BYTES = 4 * 2**30
 
 
 def footprint(folder: Path, dtype: str) -> Footprint:
-    """Raises CheckpointError, or ConfigError where nothing says how large it is."""
+    """Returns the model's sizes. Raises CheckpointError, or ConfigError if its size is unknown."""
     config = architecture(folder)
     shapes = _shapes(config)
     counts = {name: shape.numel() for name, shape in shapes.items()}
@@ -59,8 +60,8 @@ def footprint(folder: Path, dtype: str) -> Footprint:
 
 
 def architecture(folder: Path) -> Any:
-    """The JanusConfig of the checkpoint in `folder`, or where that is not there yet, of the public
-    one of its name. Raises CheckpointError, ConfigError."""
+    """Returns the JanusConfig of the checkpoint in `folder` or, if that does not exist, of the
+    public checkpoint with that name. Raises CheckpointError or ConfigError."""
     known = KNOWN / f"{folder.absolute().name}.json"
     if folder.exists():
         from policies.janus.checkpoint import read_small
@@ -69,8 +70,8 @@ def architecture(folder: Path) -> Any:
     if not known.is_file():
         names = ", ".join(sorted(path.stem for path in KNOWN.glob("*.json")))
         raise ConfigError(
-            f"policy.path is {describe(str(folder))}: there is nothing to say how large it is, and its "
-            f"name is none of {names}; give the folder of a checkpoint, or name it so"
+            f"policy.path is {describe(str(folder))}: there is nothing to say how large it is, and "
+            f"its name is none of {names}; give the folder of a checkpoint, or name it so"
         )
     from transformers import JanusConfig
 
@@ -84,7 +85,7 @@ def _sum(counts: Mapping[str, int], beginning: str) -> int:
 def _shapes(config: Any) -> dict[str, torch.Size]:
     from transformers import JanusForConditionalGeneration
 
-    # An lm_head that is tied would count once: Janus' own is not, whatever transformers assumes.
+    # A tied lm_head would be counted once; Janus' is not tied, whatever transformers assumes.
     config.tie_word_embeddings = False
     with torch.device("meta"):
         model = JanusForConditionalGeneration(config)

@@ -1,8 +1,9 @@
-"""The public checkpoint folder of a tiny policy: readable by transformers as a Llama model.
+"""Reads and writes the checkpoint folder of a tiny policy, which transformers reads as a Llama
+model.
 
-Invariant: a folder is read whole or refused with one sentence that names the file; nothing is
-guessed, filled in or skipped, and a byte that changed since the folder was sealed is noticed. No
-more memory is asked for than the files are large.
+Invariant: a folder is read as a whole or refused with one sentence that names the file. Nothing is
+guessed, filled in or skipped, and a byte that changed since the folder was sealed is noticed.
+Reading allocates no more memory than the files are large.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ _FIELDS = {
 
 
 def save(folder: Path, model: Transformer, vision: ImageTokenizer, text: Text) -> None:
-    """Writes the folder; files that it has already are replaced. Raises OSError."""
+    """Writes the folder; files that are there already are replaced. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     public = to_public(model.config, model.state_dict())
     _write(folder / MODEL, public)
@@ -65,19 +66,19 @@ def _write(file: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
     try:
         save_file(contiguous, file, metadata={"format": "pt"})
-    except SafetensorError as error:  # which tells the system's error in words alone
+    except SafetensorError as error:  # it gives the system's error number only in its text
         number = re.search(r"os error (\d+)", str(error))
         raise OSError(int(number[1]) if number else 0, str(error), str(file)) from error
 
 
 def seal(folder: Path) -> None:
-    """States what `load` will find, as `sha256sum` does. Raises CheckpointError."""
+    """Writes SHA256SUMS, which `load` verifies, as `sha256sum` does. Raises CheckpointError."""
     sums = _sums(folder)
     (folder / SUMS).write_text("".join(f"{line}\n" for line in sums.values()))
 
 
 def load(folder: Path) -> tuple[Transformer, ImageTokenizer, Text]:
-    """Raises CheckpointError."""
+    """Returns the parts of a policy. Raises CheckpointError."""
     _verify(folder)
     config = _read_config(folder)
     model_config, vision_config, offset = _parse(folder / CONFIG, config)
@@ -93,7 +94,7 @@ def load(folder: Path) -> tuple[Transformer, ImageTokenizer, Text]:
     public = _read_tensors(
         folder / MODEL, {name: shape for stack in parts for name, shape in stack}
     )
-    with torch.device("meta"):  # shapes alone, until the file is seen to hold them
+    with torch.device("meta"):  # only shapes, until the file is known to hold them
         blank = ImageTokenizer(vision_config).state_dict()
     pictures = _read_tensors(folder / VISION, {name: tuple(t.shape) for name, t in blank.items()})
     model, vision = Transformer(model_config), ImageTokenizer(vision_config)
@@ -103,7 +104,7 @@ def load(folder: Path) -> tuple[Transformer, ImageTokenizer, Text]:
 
 
 def read_sizes(folder: Path) -> tuple[TransformerConfig, VisionConfig]:
-    """As config.json states them; nothing else is looked at. Raises CheckpointError."""
+    """Returns the sizes that config.json states; reads no other file. Raises CheckpointError."""
     model, vision, _ = _parse(folder / CONFIG, _read_config(folder))
     return model, vision
 
@@ -119,7 +120,7 @@ def _describe(model: TransformerConfig, vision: VisionConfig, code_offset: int) 
         "mlp_bias": False,
         "tie_word_embeddings": False,
         "rope_parameters": rope,
-        "rope_theta": model.rope_theta,  # where transformers before 5 look
+        "rope_theta": model.rope_theta,  # transformers before 5 looks here
         "bos_token_id": BOS,
         "eos_token_id": EOS,
         "pad_token_id": PAD,
@@ -130,7 +131,7 @@ def _describe(model: TransformerConfig, vision: VisionConfig, code_offset: int) 
 
 
 def _sums(folder: Path) -> dict[str, str]:
-    """By file, its line in SHA256SUMS."""
+    """Returns the line of SHA256SUMS for each file."""
     lines = {}
     for name in FILES:
         try:
@@ -178,8 +179,9 @@ def _read_config(folder: Path) -> dict[str, Any]:
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind != "llama" or not isinstance(config.get("unicorn_tiny"), dict):
         raise CheckpointError(
-            f"{file} is of model_type {describe(kind)}, without the section unicorn_tiny or with another "
-            "architecture than llama; a tiny policy reads only checkpoints that it has saved."
+            f"{file} is of model_type {describe(kind)}, without the section unicorn_tiny or with "
+            "another architecture than llama; a tiny policy reads only checkpoints that it has "
+            "saved."
         )
     return config
 
@@ -206,11 +208,12 @@ def _parse(file: Path, config: dict[str, Any]) -> tuple[TransformerConfig, Visio
 
 
 def _require_same(file: Path, found: Mapping[str, object], wanted: Mapping[str, object]) -> None:
-    """What `save` would write is what there is, to the last field: any other is ignored by nobody
-    who reads the folder as a Llama model."""
+    """Raises CheckpointError unless config.json is, field by field, what `save` would write: a
+    program that reads the folder as a Llama model would not ignore other fields."""
     if unknown := sorted(found.keys() - wanted):
         raise CheckpointError(
-            f"{file} has the field {printable(unknown[0])}, which a tiny policy does not know; {_AGAIN}."
+            f"{file} has the field {printable(unknown[0])}, which a tiny policy does not "
+            f"know; {_AGAIN}."
         )
     for field, value in wanted.items():
         if json.dumps(found.get(field), sort_keys=True) != json.dumps(value, sort_keys=True):

@@ -36,21 +36,21 @@ from policies.tiny.world.language import CATEGORIES, WORDS
 
 INSTRUCTIONS = ("propose", "like", "rate", "judge", "describe", "answer", ",", ".")
 CLIP = 1.0
-# Scenes take turns.
+# The scenes' kinds, in this cycle.
 KINDS = ("spoilt", "clean", "clean", "clean", "clean", "clean", "spoilt", "wordless", "clean",
          "clean", "clean", "clean")  # fmt: skip
 SAVE_EVERY = 500
 
 
 def vocabulary() -> list[str]:
-    """Every word that the world, its questions and the roles' instructions use."""
+    """Returns every word that the world, its questions and the roles' instructions use."""
     kinds = [*CATEGORIES, *(kind for kinds in CATEGORIES.values() for kind in kinds)]
-    named = (word for text in kinds for word in text.split())
-    return sorted({*WORDS, *INSTRUCTIONS, *named})
+    category_words = (word for text in kinds for word in text.split())
+    return sorted({*WORDS, *INSTRUCTIONS, *category_words})
 
 
 class Optimizer:
-    """AdamW under a warm-up and a cosine, over gradients averaged across the workers."""
+    """AdamW with warm-up and cosine decay, on gradients averaged across the workers."""
 
     def __init__(self, parameters: list[Tensor], peak: float, steps: int) -> None:
         self.parameters = parameters
@@ -80,7 +80,7 @@ class Optimizer:
 
 
 class Log:
-    """A line every ten seconds from worker 0: phase, step, figures, time left."""
+    """Prints a line every ten seconds from worker 0: phase, step, figures, time left."""
 
     def __init__(self, phase: str, steps: int) -> None:
         self.phase, self.steps, self.started, self.last = phase, steps, time.time(), 0.0
@@ -91,12 +91,14 @@ class Log:
             return
         self.last = now
         left = (now - self.started) / step * (self.steps - step)
-        told = " ".join(f"{name} {value:.4f}" for name, value in figures.items())
-        print(f"{self.phase} step {step}/{self.steps} {told} {left / 60:.1f} min left", flush=True)
+        values = " ".join(f"{name} {value:.4f}" for name, value in figures.items())
+        print(
+            f"{self.phase} step {step}/{self.steps} {values} {left / 60:.1f} min left", flush=True
+        )
 
 
 def render_scenes(seed: int, count: int) -> list[lessons.Scene]:
-    """`count` scenes of this worker, still without codes."""
+    """Returns `count` scenes of this worker, still without codes."""
     rng = generator(seed, "scenes", dist.get_rank())
     return [lessons.scene(rng, KINDS[i % len(KINDS)]) for i in range(count)]
 
@@ -120,7 +122,7 @@ def train_vision(
 
 
 def encode(policy: TinyPolicy, scenes: list[lessons.Scene]) -> list[lessons.Scene]:
-    """The scenes with their codes; their pixels are no longer needed."""
+    """Returns the scenes with their codes, and without pixels, which are no longer needed."""
     pixels = [scene.picture.pixels for scene in scenes]
     parts = (np.stack(pixels[at : at + 256]) for at in range(0, len(pixels), 256))
     codes = torch.cat([policy.vision.encode(torch.from_numpy(part)) for part in parts])
@@ -134,7 +136,7 @@ def encode(policy: TinyPolicy, scenes: list[lessons.Scene]) -> list[lessons.Scen
 def batches(
     scenes: list[lessons.Scene], seed: int, steps: int, batch: int
 ) -> Iterator[list[Example]]:
-    """Fixed shares of every kind; a kind's examples are of about one length."""
+    """Yields each step's examples, with fixed shares of every kind."""
     for step in range(steps):
         rng = generator(seed, "lessons", dist.get_rank(), step)
         chosen = rng.integers(len(scenes), size=batch - batch // 12)
@@ -144,10 +146,10 @@ def batches(
 
 
 class Digits(torch.nn.Module):
-    """An image code's row is its own part plus one part for each digit of the code.
+    """Makes an image code's row its own part plus one part for each digit of the code.
 
-    Codes that share a digit look alike; learning that part once for all of them is what lets the
-    model read rare codes. Only pretraining knows of it: what is saved are the sums.
+    Codes that share a digit look alike. Learning that part once for all of them lets the model read
+    rare codes. Only pretraining uses this: the sums are what is saved.
     """
 
     onehot: Tensor
@@ -169,7 +171,7 @@ class Digits(torch.nn.Module):
 
 
 def share_digits(policy: TinyPolicy, seed: int) -> None:
-    """From now on, the rows of image codes in embedding and head are sums over `Digits`."""
+    """Makes the rows of image codes in embedding and head sums over `Digits` from now on."""
     tables = (policy.module.embed, policy.module.head)
     levels, offset = policy.vision.config.levels, policy.text.code_offset
     width = policy.module.config.hidden_size
@@ -179,7 +181,7 @@ def share_digits(policy: TinyPolicy, seed: int) -> None:
 
 
 def plain(policy: TinyPolicy) -> TinyPolicy:
-    """The policy as it is now, with those sums in place of their parts."""
+    """Returns the policy as it is now, with plain weights in place of those sums."""
     module = Transformer(policy.module.config)
     names = module.state_dict()
     module.load_state_dict({name: attrgetter(name)(policy.module).detach() for name in names})
@@ -202,19 +204,19 @@ def train_transformer(
         figures = learn(policy, compiled, examples)
         optimizer.step()
         log(step, **figures)
-        # Also along the way: what is interrupted should leave something to look at.
+        # Also on the way, so that an interrupted run leaves a checkpoint.
         if dist.get_rank() == 0 and (step % SAVE_EVERY == 0 or step == arguments.steps):
             plain(policy).save_pretrained(arguments.out)
 
 
 PARTS = 4
-"""Of a batch, short sequences and long ones apart: padding would otherwise be a third of the work."""
+"""Parts of a batch, sorted by length: otherwise padding would be a third of the work."""
 Nats = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""ids int64 [rows, tokens], flat places int64 [n], what follows there int64 [n] -> float [n]."""
+"""ids int64 [rows, tokens], flat places int64 [n], next tokens int64 [n] -> nats float [n]."""
 
 
 def learn(policy: TinyPolicy, nats: Nats, examples: list[Example]) -> dict[str, float]:
-    """Adds the gradient of the mean loss a token of text plus that of pictures; returns both."""
+    """Adds the gradient of the mean loss per text token plus that per image token; returns both."""
     made = sorted(policy.layout.sequences(examples), key=lambda each: len(each.ids))
     size = -(-len(made) // PARTS)
     parts = [targets(policy, made[at : at + size]) for at in range(0, len(made), size)]
@@ -232,8 +234,8 @@ def learn(policy: TinyPolicy, nats: Nats, examples: list[Example]) -> dict[str, 
 
 
 def targets(policy: TinyPolicy, made: list[TokenSequence]) -> dict[str, Tensor]:
-    """`ids` and `next` int64 [rows, tokens], and which of the next ones are learned, bool:
-    `text` in the targets, and `image` codes everywhere, for what is read is also worth drawing."""
+    """Returns `ids` and `next` int64 [rows, tokens], and bool masks of the next tokens to learn:
+    `text` in the targets, and `image` codes everywhere, as those of contexts are worth drawing."""
     ids = torch.full((len(made), max(len(each.ids) for each in made) + 1), PAD)
     learned = torch.zeros_like(ids, dtype=torch.bool)
     for row, each in enumerate(made):

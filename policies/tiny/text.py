@@ -1,9 +1,9 @@
-"""Words, numbers, JSON and image codes as one vocabulary.
+"""The tokenizer: words, numbers, JSON and image codes in one vocabulary.
 
-Invariant: `decode(encode(text)) == text` for known words separated by single spaces and for
-`json.dumps` of the program's own records made of such words. Every token has a fixed place:
-structure, `</s>`, JSON pieces and words, image codes; so what may be written and what may be
-drawn are two contiguous ranges of the vocabulary.
+Invariant: `decode(encode(text)) == text` for known words separated by single spaces, and for
+`json.dumps` of the program's own records made of such words. The order of tokens is fixed:
+structure, `</s>`, JSON pieces and words, image codes; so the tokens that may be written and those
+that may be drawn are two contiguous ranges of the vocabulary.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from policies.interface import CheckpointError, PromptError
 PAD, BOS, SEP, IMAGE, END_IMAGE, EOS = range(6)
 # </s> comes last: from it on, every token up to the image codes may be written.
 SPECIALS = ("<pad>", "<s>", "<sep>", "<image>", "</image>", "</s>")
-# One token for each piece of JSON structure: a tiny model then writes strict JSON cheaply.
+# One token for each piece of JSON structure, so that a tiny model writes strict JSON cheaply.
 PIECES = (
     '{"analysis": "',
     '", "score": ',
@@ -51,7 +51,8 @@ TOKENIZER_CONFIG = {
 
 
 def build_tokenizer(words: Iterable[str], codes: int = 1000) -> Tokenizer:
-    """A word-level tokenizer over `words` (in their order, repeats dropped) and `codes` image codes.
+    """Returns a word-level tokenizer for `words` (in order, without repeats) and `codes` image
+    codes.
 
     Raises ValueError for a word that holds white space or is reserved.
     """
@@ -66,7 +67,7 @@ def build_tokenizer(words: Iterable[str], codes: int = 1000) -> Tokenizer:
     names = [*chosen, *(f"<img_{code}>" for code in range(codes))]
     tokenizer = Tokenizer(models.WordLevel({name: i for i, name in enumerate(names)}))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_TOKEN), "removed", invert=True)
-    # WordPiece joins with spaces (no token starts with its prefix); JSON then swallows its own.
+    # WordPiece joins with spaces, as no token starts with its prefix; JSON pieces then drop theirs.
     glue = [decoders.Replace(Regex(f" ?{re.escape(piece)} ?"), piece) for piece in PIECES]
     joined = decoders.WordPiece(prefix="\x00", cleanup=False)
     tokenizer.decoder = decoders.Sequence([joined, decoders.Fuse(), *glue])
@@ -75,7 +76,8 @@ def build_tokenizer(words: Iterable[str], codes: int = 1000) -> Tokenizer:
 
 
 class Text:
-    """Texts to token ids and back. `code_offset` is the id of image code 0, `size` of them all."""
+    """Converts texts to token ids and back. `code_offset` is the id of image code 0, `size` the
+    number of tokens."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
@@ -87,7 +89,7 @@ class Text:
         if any(vocabulary.get(f"<img_{i}>") != self.code_offset + i for i in range(self.codes)):
             raise ValueError("its image codes are not the last tokens of the vocabulary")
         first = len(SPECIALS)
-        # By id: the library gives them in an order that changes from process to process.
+        # By id: the library returns them in an order that changes from process to process.
         ordered = sorted(vocabulary.items(), key=lambda item: item[1])
         self.words = dict(ordered[first : self.code_offset])
         self._match = re.compile(_TOKEN)
@@ -98,7 +100,7 @@ class Text:
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> Self:
-        """Raises CheckpointError."""
+        """Reads `folder`/tokenizer.json. Raises CheckpointError."""
         file = folder / TOKENIZER_FILE
         try:
             return cls(Tokenizer.from_file(str(file)))
@@ -114,7 +116,7 @@ class Text:
         (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
 
     def encode(self, text: str) -> list[int]:
-        """Raises PromptError for a word that is not in the vocabulary."""
+        """Returns the token ids. Raises PromptError for a word that is not in the vocabulary."""
         found = self._match.findall(text)
         try:
             return [self.words[token] for token in found]
@@ -122,7 +124,7 @@ class Text:
             raise self._unknown(found, text) from None
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Structure tokens are left out."""
+        """Returns the text of `ids`, without structure tokens."""
         return self.tokenizer.decode(list(ids), skip_special_tokens=True)
 
     def _unknown(self, found: list[str], text: str) -> PromptError:

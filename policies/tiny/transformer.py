@@ -1,7 +1,7 @@
-"""A decoder-only transformer with the architecture of `LlamaForCausalLM`, to the last weight.
+"""A decoder-only transformer with exactly the architecture of `LlamaForCausalLM`.
 
 Invariant: q, k, v and gate, up are each one weight here and separate in public checkpoints;
-`to_public` and `from_public` are exact inverses, so nothing is ever held twice.
+`to_public` and `from_public` are exact inverses, so nothing is stored twice.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from torch import Tensor, nn
 from policies.attention import rotate
 from policies.errors import describe
 
-# What is larger is a mistake: layers are built one by one, and positions have tables.
+# A larger size is a mistake: layers are built one by one, and positions have tables.
 MOST = {"layers": 2**10, "max_positions": 2**16}
 MOST_OTHERWISE = 2**20
 
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """Raises ValueError that names the field, for sizes that make no transformer."""
+    """The model's sizes. Raises ValueError that names the field if they do not fit."""
 
     vocab_size: int
     hidden_size: int = 128
@@ -53,9 +53,9 @@ class TransformerConfig:
 
 
 def rotary_tables(config: TransformerConfig) -> tuple[Tensor, Tensor]:
-    """cos and signed sin, float32 [2 * max_positions, head_dim].
+    """Returns cos and signed sin, float32 [2 * max_positions, head_dim].
 
-    Twice: the sampler puts a short context behind the longest one of its batch.
+    Twice the positions: the sampler puts a short context behind its batch's longest one.
     """
     powers = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
     places = torch.arange(2 * config.max_positions, dtype=torch.float32)
@@ -64,7 +64,7 @@ def rotary_tables(config: TransformerConfig) -> tuple[Tensor, Tensor]:
 
 
 class Layer(nn.Module):
-    """Attention and SwiGLU, each behind its norm, over float [rows, tokens, hidden]."""
+    """Attention and SwiGLU, each after its norm, over float [rows, tokens, hidden]."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -78,13 +78,13 @@ class Layer(nn.Module):
         self.down = nn.Linear(inner, hidden, bias=False)
 
     def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Rotated q and k, and v: [rows, heads or kv_heads, tokens, head_dim]."""
+        """Returns rotated q and k, and v: [rows, heads or kv_heads, tokens, head_dim]."""
         heads = self.qkv(self.input_norm(x)).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
         turned = rotate(heads[:, : self.heads + self.kv_heads], cos, sin)
         return turned[:, : self.heads], turned[:, self.heads :], heads[:, -self.kv_heads :]
 
     def finish(self, x: Tensor, mixed: Tensor) -> Tensor:
-        """The rest of the layer after attention has mixed [rows, heads, tokens, head_dim]."""
+        """Computes the rest of the layer from attention's [rows, heads, tokens, head_dim]."""
         x = x + self.out(mixed.transpose(1, 2).flatten(2))
         gate, up = self.gate_up(self.mlp_norm(x)).chunk(2, dim=-1)
         return x + self.down(F.silu(gate) * up)
@@ -100,7 +100,7 @@ class Layer(nn.Module):
         seen, share = k.shape[2], heads // self.kv_heads
         if mask is None:
             mask = q.new_full((asked, seen), -torch.inf).triu(1)
-        # The queries that share a key head form one matrix: keys are never repeated.
+        # The queries that share a key head form one matrix, so keys are never repeated.
         q = q.reshape(rows, self.kv_heads, share * asked, width)
         scores = (q @ k.transpose(-1, -2)).view(rows, self.kv_heads, share, asked, seen)
         scores = (scores * width**-0.5).view(rows, heads, asked, seen) + mask
@@ -111,8 +111,8 @@ class Layer(nn.Module):
 class Transformer(nn.Module):
     """ids int64 [rows, tokens] -> logits float [rows, tokens, vocab].
 
-    Padding goes to the right: causal attention then never sees it. With `select`, an int64 [n] of
-    flat positions into [rows * tokens], the logits are those places' alone: [n, vocab].
+    Rows are padded on the right, where causal attention never sees the padding. With `select`,
+    int64 [n] of flat positions into [rows * tokens], the logits are [n, vocab].
     """
 
     cos: Tensor
@@ -143,7 +143,7 @@ class Transformer(nn.Module):
         return cast("list[Layer]", list(self.layers))
 
     def initialise(self, seed: int) -> None:
-        """Normal weights of deviation 0.02, smaller where a layer adds to the residual stream."""
+        """Draws normal weights of deviation 0.02, smaller for those that add to the residual."""
         generator = torch.Generator().manual_seed(seed)
         for name, weight in self.named_parameters():
             if name.endswith("norm.weight"):
@@ -164,7 +164,7 @@ _LAYER = {
 
 
 def public_parts(config: TransformerConfig) -> dict[str, list[tuple[str, tuple[int, ...]]]]:
-    """Our name -> the public names and shapes whose rows it stacks."""
+    """Returns, for each of our names, the public names and shapes whose rows it stacks."""
     hidden, inner = config.hidden_size, config.intermediate_size
     q, kv = config.heads * config.head_dim, config.kv_heads * config.head_dim
     shapes: dict[str, tuple[int, ...]] = {"embed": (config.vocab_size, hidden), "norm": (hidden,)}
@@ -187,7 +187,7 @@ def public_parts(config: TransformerConfig) -> dict[str, list[tuple[str, tuple[i
 
 
 def to_public(config: TransformerConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Our state dict under the names of `LlamaForCausalLM`, fused weights split (views)."""
+    """Returns our state dict under the names of `LlamaForCausalLM`, fused weights split (views)."""
     public: dict[str, Tensor] = {}
     for ours, parts in public_parts(config).items():
         sizes = [shape[0] for _, shape in parts]
@@ -197,7 +197,7 @@ def to_public(config: TransformerConfig, state: Mapping[str, Tensor]) -> dict[st
 
 
 def from_public(config: TransformerConfig, public: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of `to_public`."""
+    """Returns the inverse of `to_public`: our state dict."""
     return {
         ours: torch.cat([public[name] for name, _ in parts])
         for ours, parts in public_parts(config).items()

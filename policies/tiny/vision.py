@@ -1,7 +1,7 @@
 """Pictures to image codes and back: a convolutional tokenizer with finite scalar quantisation.
 
-Invariant: every code is a point of a fixed grid (`levels`), so all of them are valid pictures'
-parts, there is no codebook to collapse, and encode and decode agree on what a number means.
+Invariant: every code is a point of a fixed grid (`levels`). So every code is valid, there is no
+codebook that could collapse, and encode and decode agree on what a number means.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from policies.errors import describe
 
-# What is larger is a mistake, and would be built before anything is read.
+# A larger size is a mistake, and would be allocated before any file is read.
 MOST = 2**10
 
 
@@ -54,7 +54,7 @@ class VisionConfig:
 
 
 class Block(nn.Module):
-    """A residual step over float [n, channels, height, width]."""
+    """A residual convolution over float [n, channels, height, width]."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class Block(nn.Module):
 
 
 class Point(nn.Module):
-    """A residual step at each place alone, over float [n, channels, height, width]."""
+    """A residual step at each position alone, over float [n, channels, height, width]."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class Point(nn.Module):
 
 
 class Quantiser(nn.Module):
-    """Rounds each of len(levels) numbers to its grid; gradients pass as if it had not."""
+    """Rounds each of len(levels) numbers to its grid; gradients pass through unchanged."""
 
     levels: Tensor
     basis: Tensor
@@ -110,7 +110,8 @@ class Quantiser(nn.Module):
 
 
 class ImageTokenizer(nn.Module):
-    """`forward` is for training: pixels float [n, size, size, 3] in 0..1 -> the same, rebuilt."""
+    """The image tokenizer. `forward` is for training: pixels float [n, size, size, 3] in 0..1 ->
+    the same, rebuilt."""
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
@@ -118,9 +119,9 @@ class ImageTokenizer(nn.Module):
         low, mid, high = config.channels
         dims = len(config.levels)
         self.quantiser = Quantiser(config.levels)
-        # Whole 4x4 patches first: convolutions at full resolution would cost most and see least.
-        # A code sees its own patch and nothing else: the same thing in the same place is then the
-        # same code whatever is beside it, which is what makes codes easy to predict.
+        # Whole 4x4 patches first: convolutions at full resolution would cost most and see least. A
+        # code depends on its own patch only: the same thing at the same place has the same code
+        # whatever is beside it, which makes codes easy to predict.
         self.encoder = nn.Sequential(
             nn.PixelUnshuffle(8),
             nn.Conv2d(192, 256, 1),

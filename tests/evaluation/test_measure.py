@@ -15,6 +15,7 @@ from actors.config import ActorsConfig
 from actors.pool.leases import Receipt
 from actors.pool.pool import Pool
 from actors.replay.records import Task
+from actors.roles.requests import Request
 from evaluation.config import EvaluationConfig
 from evaluation.measure import MeasureError, measure, read_measured
 from evaluation.metrics import read_metrics
@@ -50,10 +51,12 @@ class Rules:
         return True
 
     @ray.method(num_returns=2)
-    def perform(self, task: Task, method: str, *args: Any) -> tuple[Receipt, Any]:
-        return Receipt(task, 0.0), getattr(self, method)(task, *args)
+    def perform(self, request: Request[Any], *inputs: Any) -> tuple[Receipt, Any]:
+        return Receipt(request.task, 0.0), request.do(self, 5, *inputs).payload
 
-    def draw_each(self, task: Task, prompts: list[str], how: PictureSampling) -> list[Picture]:
+    def draw_each(
+        self, task: Task, seed: int, prompts: list[str], how: PictureSampling
+    ) -> list[Picture]:
         return [self.draw(task, i, prompt) for i, prompt in enumerate(prompts)]
 
     def draw(self, task: Task, place: int, text: str) -> Picture:
@@ -62,21 +65,23 @@ class Rules:
         shown = prompt if task.version else corrupt(prompt, rng)[0]
         return Picture(render(sample_scene(shown, rng)))
 
-    def caption(self, task: Task, pictures: list[Picture]) -> list[str]:
+    def caption(self, task: Task, seed: int, pictures: list[Picture]) -> list[str]:
         return [self.known[picture.pixels.tobytes()] for picture in pictures]
 
-    def answer(self, task: Task, asked: list[tuple[Picture, str]]) -> list[str]:
+    def answer(self, task: Task, seed: int, asked: list[tuple[Picture, str]]) -> list[str]:
         return [
-            self.told(self.known.get(picture.pixels.tobytes()), text) for picture, text in asked
+            self.said(self.known.get(picture.pixels.tobytes()), text) for picture, text in asked
         ]
 
-    def score(self, task: Task, shown: list[tuple[str, str, Picture]]) -> list[float | None]:
+    def score(
+        self, task: Task, seed: int, shown: list[tuple[str, str, Picture]]
+    ) -> list[float | None]:
         """Version 1 gives two points more for what is right, and none for the first."""
         right = [SUITE.verdict(picture.pixels, prompt).right for _, prompt, picture in shown]
         scores = [6.0 + 2 * task.version if each else 1.0 for each in right]
         return [None, *scores[1:]]
 
-    def told(self, prompt: str | None, text: str) -> str:
+    def said(self, prompt: str | None, text: str) -> str:
         if prompt is None:
             return "red"
         return next(q.answer for q in SUITE.questions(prompt) if q.text == text)

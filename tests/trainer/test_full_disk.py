@@ -27,12 +27,13 @@ from evaluation.metrics import append_metrics
 from policies.config import TinyPolicyConfig
 from tests.actors.replay.replay_samples import PATIENCE, expected, prompts, slice_of
 from tests.trainer.small import TRAINER, save_small_policy, small_policy
-from trainer import checkpoint, run_actors
+from trainer import checkpoint, stores
 from trainer.checkpoint import Cursor
 from trainer.config import RunConfig
 from trainer.journal import Journal
 from trainer.learner import Learner
-from trainer.run_actors import RunActors
+from trainer.reporting import Reporter
+from trainer.stores import Stores
 
 
 def fill(disk: Path, left: int = 0) -> Path:
@@ -172,32 +173,43 @@ class FullStore:
 def test_a_run_tells_of_a_disk_that_takes_no_writes(
     small_disk: Path, close: Callable[[Path], object], said: str
 ) -> None:
-    told: list[str] = []
+    said_so: list[str] = []
     config = RunConfig(name="run", folder=str(small_disk))
-    own = RunActors(config, SimpleNamespace(trouble=told.append))  # type: ignore[arg-type]
-    own.folder.mkdir()
-    asyncio.run(own.show_training())
-    assert told == []
+    progress: Any = SimpleNamespace(trouble=said_so.append)
+    folder = small_disk / "run"
+    folder.mkdir()
+    report = Reporter(config, folder, progress)
+    asyncio.run(report.training(no_groups))
+    assert said_so == []
     close(small_disk)
-    asyncio.run(own.show_training())
-    assert told == [f"paused: the disk of {own.folder} {said}"]
+    asyncio.run(report.training(no_groups))
+    assert said_so == [f"paused: the disk of {folder} {said}"]
+
+
+def replay_store(disk: Path, config: ActorsConfig, on_pause: Callable[[str], None]) -> Stores:
+    """With a real replay buffer, and nothing beside it."""
+    nothing: Any = None
+    replay = ReplayBufferActor.remote(str(disk / "replay"))
+    return Stores(replay, nothing, nothing, config, on_pause)
+
+
+async def no_groups(round_: int) -> dict[str, int]:
+    return {"accepted": 0, "rejected": 0}
 
 
 def test_a_run_says_that_it_is_paused_and_goes_on_when_there_is_room(
     ray_cluster: str, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_actors, "WATCH_S", 0.1)
+    monkeypatch.setattr(stores, "WATCH_S", 0.1)
     said: list[str] = []
-    config = RunConfig(name="full", folder=str(small_disk), actors=ActorsConfig(task_deadline=60))
-    own = RunActors(config, SimpleNamespace(trouble=said.append))  # type: ignore[arg-type]
-    own.replay = ReplayBufferActor.remote(str(small_disk / "replay"))
+    own = replay_store(small_disk, ActorsConfig(task_deadline=60), said.append)
 
     async def story() -> None:
         await own.store_slice(1, 0, slice_of(0, side=64))
         ballast = fill(small_disk)
         storing = asyncio.create_task(own.store_slice(1, 1, slice_of(1, side=64)))
         async with asyncio.timeout(PATIENCE):
-            while not said:
+            while not any(said):
                 await asyncio.sleep(0.05)
         assert not storing.done()
         ballast.unlink()
@@ -205,16 +217,15 @@ def test_a_run_says_that_it_is_paused_and_goes_on_when_there_is_room(
         await own.close_round(1, 2)
 
     asyncio.run(story())
-    assert f"paused: replay folder {small_disk}/replay is full: slice 1 of round 1" in said[0]
+    assert f"replay folder {small_disk}/replay is full: slice 1 of round 1" in said[1]
+    assert said[0] == said[-1] == ""
     ray.kill(own.replay)
     assert prompts(ReplayBuffer(small_disk / "replay")) == expected(range(2))
 
 
 def test_a_run_does_not_wait_for_room_for_ever(ray_cluster: str, small_disk: Path) -> None:
     actors = ActorsConfig(task_deadline=60, pause_deadline=0.1)
-    config = RunConfig(name="full", folder=str(small_disk), actors=actors)
-    own = RunActors(config, SimpleNamespace(trouble=print))  # type: ignore[arg-type]
-    own.replay = ReplayBufferActor.remote(str(small_disk / "replay"))
+    own = replay_store(small_disk, actors, print)
     asyncio.run(own.store_slice(1, 0, slice_of(0)))
     fill(small_disk)
     with pytest.raises(ReplayFull, match="make room"):

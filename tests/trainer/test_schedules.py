@@ -19,6 +19,7 @@ from actors.pool.faults import Poisoned
 from actors.pool.pool import Pool
 from actors.replay.records import Proposal, Task
 from actors.replay.segments import read_segment, write_segment
+from actors.roles.requests import Draw, JudgeGroups, Request
 from policies.config import changed
 from policies.seeds import generator
 from tests.simulated import Deadlock, Fate, World, play
@@ -56,8 +57,8 @@ def test_a_pool_ends_every_task_and_never_holds_too_many(fate: Fate) -> None:
             except Exception:
                 assert fate.bad_start
                 return
-            done = await asyncio.gather(*(own.run(task, "draw", 7) for task in tasks))
-            assert done == [("draw", task, 7) for task in tasks]
+            done = await asyncio.gather(*(own.run(Draw(task), 7) for task in tasks))
+            assert done == [(Draw(task), 7) for task in tasks]
             assert own.stats().in_flight == 0 and own.stats().done == len(tasks)
             own.stop()
 
@@ -73,7 +74,7 @@ def test_a_pool_says_what_waits_and_what_is_in_hands() -> None:
         own = pool(World(generator("waits"), Fate()), "solver", 2)
         assert own.stats().running == 0
         await own.start()
-        tasks = [asyncio.ensure_future(own.run(Task(1, "solver", i, 0), "draw")) for i in range(9)]
+        tasks = [asyncio.ensure_future(own.run(Draw(Task(1, "solver", i, 0)))) for i in range(9)]
         await asyncio.sleep(0.01)
         stats = own.stats()
         assert (stats.wanted, stats.running, stats.in_flight, stats.waiting) == (2, 2, 4, 5)
@@ -95,21 +96,18 @@ def test_only_the_task_that_kills_its_replicas_is_given_up() -> None:
         async def story(own: Pool = own) -> None:
             await own.start()
             tasks = [Task(1, "solver", index, 0) for index in range(12)]
-            ends = await asyncio.gather(
-                *(own.run(t, "draw") for t in tasks), return_exceptions=True
-            )
+            ends = await asyncio.gather(*(own.run(Draw(t)) for t in tasks), return_exceptions=True)
             assert [isinstance(end, Poisoned) for end in ends] == [True] + 11 * [False], ends
             own.stop()
 
         play(story())
 
 
-class SimulatedCrew:
-    """Everyone that the loop employs, at work on nothing, and the log. A round is trained once it
-    is closed."""
+class SimulatedRun:
+    """The actors of a run and its log, at work on nothing. A round is trained once it is closed."""
 
     def __init__(self, seed: int, fate: Fate, lag: int, replicas: int) -> None:
-        self.random = generator("crew", seed)
+        self.random = generator("run", seed)
         self.world = World(self.random, fate, published=self.is_published)
         self.config = SimpleNamespace(
             sampling_version=lambda round_: max(0, round_ - 1 - lag),
@@ -124,8 +122,8 @@ class SimulatedCrew:
         self.room = asyncio.Semaphore(2 * ACTORS.tasks_in_flight)
         self.versions = {0}
         self.open, self.most_open = 0, 0
-        self.progress = SimpleNamespace(sampling=lambda *news: None)
-        self.meter = SimpleNamespace(set=lambda *told: None)
+        self.stores = self
+        self.report = SimpleNamespace(sampling=lambda *news: None)
 
     def is_published(self, version: int) -> bool:
         return version in self.versions
@@ -165,17 +163,17 @@ class SimulatedCrew:
             self.versions.add(round_)
 
 
-async def slices(crew: SimulatedCrew, round_: int, version: int) -> list[list[Proposal]]:
+async def slices(run: SimulatedRun, round_: int, version: int) -> list[list[Proposal]]:
     return [[Proposal(i, "counting", "", f"{round_} {i}", i)] for i in range(SLICES)]
 
 
-async def whole_run(crew: Any) -> None:
-    await asyncio.gather(crew.solvers.start(), crew.judges.start())
+async def whole_run(run: Any) -> None:
+    await asyncio.gather(run.solvers.start(), run.judges.start())
     async with asyncio.TaskGroup() as flows:
-        flows.create_task(selfplay.sample(crew))
-        flows.create_task(crew.train())
-    crew.solvers.stop()
-    crew.judges.stop()
+        flows.create_task(selfplay.sample(run))
+        flows.create_task(run.train())
+    run.solvers.stop()
+    run.judges.stop()
 
 
 @pytest.mark.parametrize("lag", [0, 1])
@@ -185,60 +183,60 @@ def test_the_loop_stores_every_slice_once_with_the_weights_of_its_round(
 ) -> None:
     monkeypatch.setattr(selfplay, "propose", slices)
     for seed in range(130):
-        crew = SimulatedCrew(seed, fate, lag, replicas=1 + seed % 3)
-        watched(crew)
+        run = SimulatedRun(seed, fate, lag, replicas=1 + seed % 3)
+        watched(run)
 
-        play(whole_run(crew))
-        expected = {(r, i) for r in crew.rounds for i in range(SLICES)}
-        assert crew.appends == dict.fromkeys(expected, 1), seed
+        play(whole_run(run))
+        expected = {(r, i) for r in run.rounds for i in range(SLICES)}
+        assert run.appends == dict.fromkeys(expected, 1), seed
         for round_, index in expected:
             version = max(0, round_ - 1 - lag)
-            judged, task, proposals, drawn = crew.slices[round_][index]
-            assert (judged, task) == ("judge", Task(round_, "judge", index, version))
-            assert drawn == ("draw", Task(round_, "solver", index, version), proposals)
-        assert crew.most_open <= 2 * ACTORS.tasks_in_flight, seed
-        assert crew.world.busiest <= ACTORS.tasks_in_flight, seed
+            judged, proposals, drawn = run.slices[round_][index]
+            assert judged == JudgeGroups(Task(round_, "judge", index, version))
+            assert drawn == (Draw(Task(round_, "solver", index, version)), proposals)
+        assert run.most_open <= 2 * ACTORS.tasks_in_flight, seed
+        assert run.world.busiest <= ACTORS.tasks_in_flight, seed
 
 
 def test_a_task_that_is_given_up_is_stored_with_its_reason_and_the_round_goes_on(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(selfplay, "propose", slices)
-    crew = SimulatedCrew(0, Fate(deadly=2), 0, replicas=2)
+    run = SimulatedRun(0, Fate(deadly=2), 0, replicas=2)
     given_up: list[Poisoned] = []
-    monkeypatch.setattr(crew, "poisoned", given_up.append)
+    monkeypatch.setattr(run, "poisoned", given_up.append)
 
-    async def story(crew: Any = crew) -> None:
-        await asyncio.gather(crew.solvers.start(), crew.judges.start())
+    async def story(run: Any = run) -> None:
+        await asyncio.gather(run.solvers.start(), run.judges.start())
         async with asyncio.TaskGroup() as flows:
-            flows.create_task(selfplay.sample(crew))
-            flows.create_task(crew.train())
+            flows.create_task(selfplay.sample(run))
+            flows.create_task(run.train())
 
     play(story())
     assert len(given_up) == ROUNDS and "solver task 2" in str(given_up[0])
-    groups = crew.slices[1][2]
+    groups = run.slices[1][2]
     assert [group.prompt for group in groups] == ["1 2"]
     assert groups[0].reason == "task given up: every replica died of it"
     assert not groups[0].accepted and groups[0].ranked() == []
     path = write_segment(tmp_path, 1, 2, groups)
     assert read_segment(path) == groups
-    assert all(crew.slices[1][index][0] == "judge" for index in (0, 1, 3, 4, 5))
+    assert all(isinstance(run.slices[1][index][0], JudgeGroups) for index in (0, 1, 3, 4, 5))
 
 
-def watched(crew: SimulatedCrew) -> None:
+def watched(run: SimulatedRun) -> None:
     """Counts the slices between the first drawing and the log, whose pictures memory must hold."""
-    draw, store = crew.solvers.run, crew.store_slice
+    draw, store = run.solvers.run, run.store_slice
 
-    async def run(task: Task, method: str, *args: Any) -> Any:
-        crew.open += 1
-        crew.most_open = max(crew.most_open, crew.open)
-        return await draw(task, method, *args)
+    async def counted(request: Request[Any], *inputs: Any) -> Any:
+        run.open += 1
+        run.most_open = max(run.most_open, run.open)
+        return await draw(request, *inputs)
 
     async def stored(round_: int, index: int, groups: Any) -> None:
         await store(round_, index, groups)
-        crew.open -= 1
+        run.open -= 1
 
-    crew.solvers.run, crew.store_slice = run, stored  # type: ignore[method-assign]
+    run.solvers.run, run.store_slice = counted, stored  # type: ignore[method-assign]
 
 
 def test_the_simulation_notices_what_would_wait_for_ever() -> None:
@@ -263,7 +261,7 @@ def test_a_pool_grows_with_its_work_and_shrinks_without_it(fate: Fate) -> None:
 
         async def watch(own: Pool = own, sizes: list[int] = sizes) -> None:
             while True:
-                sizes.append(len([m for m in own._members if not m.leaving]))
+                sizes.append(len([m for m in own.replicas if not m.leaving]))
                 await asyncio.sleep(0.5)
 
         async def story(own: Pool = own, random: Any = random, least: int = least) -> None:
@@ -275,11 +273,11 @@ def test_a_pool_grows_with_its_work_and_shrinks_without_it(fate: Fate) -> None:
             watching = asyncio.create_task(watch())
             for burst in range(3):
                 tasks = [Task(burst, "solver", i, 0) for i in range(int(random.integers(1, 60)))]
-                done = await asyncio.gather(*(own.run(task, "draw") for task in tasks))
-                assert done == [("draw", task) for task in tasks]
+                done = await asyncio.gather(*(own.run(Draw(task)) for task in tasks))
+                assert done == [(Draw(task),) for task in tasks]
                 await asyncio.sleep(float(random.uniform(0, 60)))
             await asyncio.sleep(2 * ELASTIC.cool_down + 5)
-            assert own.stats().wanted == least == len(own._members)
+            assert own.stats().wanted == least == len(own.replicas)
             watching.cancel()
             own.stop()
 
@@ -295,11 +293,9 @@ def test_the_loop_stores_the_same_however_its_pools_scale(monkeypatch: pytest.Mo
     monkeypatch.setattr(selfplay, "propose", slices)
     logs = []
     for most in (0, 3, 8):
-        crew = SimulatedCrew(7, Fate(death=0.1), 0, replicas=1)
-        crew.solvers = Pool(
-            "solver", crew.world.make, 1, {}, ELASTIC, kill=crew.world.kill, most=most
-        )
+        run = SimulatedRun(7, Fate(death=0.1), 0, replicas=1)
+        run.solvers = Pool("solver", run.world.make, 1, {}, ELASTIC, kill=run.world.kill, most=most)
 
-        play(whole_run(crew))
-        logs.append({r: dict(sorted(crew.slices[r].items())) for r in crew.rounds})
+        play(whole_run(run))
+        logs.append({r: dict(sorted(run.slices[r].items())) for r in run.rounds})
     assert logs[0] == logs[1] == logs[2]

@@ -32,6 +32,7 @@ from trainer.checkpoint import Cursor
 from trainer.config import RunConfig
 from trainer.journal import JOURNAL
 from trainer.learner import Learner, TrainingDiverged
+from trainer.selfplay import learn_round
 from trainer.train_loop import CHECKPOINTS, Training, make_trainer, stop_training
 from trainer.training_io import StopRequested
 
@@ -98,7 +99,7 @@ class TrainingIO:
 
 def train(folder: Path, io: TrainingIO, config: RunConfig = CONFIG) -> Learner:
     learner = Learner(small_policy(), config.trainer)
-    Training(config, folder, learner, load_templates("tiny"), io).run()
+    Training(config, folder, learner, load_templates("tiny"), io).run(learn_round)
     return learner
 
 
@@ -167,7 +168,7 @@ def test_a_step_that_diverged_is_told_once_and_nothing_is_learned_from_it(tmp_pa
     with torch.no_grad():
         list(learner.params.values())[-1][0, 0] = float("inf")
     with pytest.raises(TrainingDiverged):
-        Training(CONFIG, tmp_path, learner, load_templates("tiny"), io).run()
+        Training(CONFIG, tmp_path, learner, load_templates("tiny"), io).run(learn_round)
     assert told == [True] and not (tmp_path / JOURNAL).exists()
 
 
@@ -242,7 +243,7 @@ def worker_pids() -> list[int]:
 def test_ranks_wait_for_one_another_as_long_as_a_disk_may_be_full(ray_cluster, tmp_path) -> None:
     for pause in (1.0, 86400.0, 1e300):
         config = changed(CONFIG, actors=ActorsConfig(pause_deadline=pause))
-        seconds = make_trainer(config, tmp_path, "nobody").backend_config.timeout_s
+        seconds = make_trainer(config, learn_round, tmp_path, "nobody").backend_config.timeout_s
         assert seconds > pause or timedelta(seconds=seconds) > timedelta(days=1000)
 
 
@@ -257,7 +258,7 @@ def test_on_ray_a_killed_worker_changes_no_bit_and_training_stops_when_asked(
     policy = TinyPolicyConfig(path=save_small_policy(tmp_path / "policy"))
     config = changed(CONFIG, policy=policy, rounds=3)
 
-    trainer = make_trainer(config, tmp_path, place["namespace"], data_deadline=240.0)
+    trainer = make_trainer(config, learn_round, tmp_path, place["namespace"], data_deadline=240.0)
     fit = threading.Thread(target=trainer.fit)
     fit.start()
     slices = [ROUNDS[1][start : start + 4] for start in (0, 4, 8)]

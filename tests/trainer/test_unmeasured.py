@@ -50,11 +50,12 @@ def evaluated(
     out = io.StringIO()
     progress = Progress(out, lambda: 0.0)
     progress.started(RunConfig(rounds=ROUNDS))
-    crew: Any = SimpleNamespace(
+    run: Any = SimpleNamespace(
         rounds=range(1, ROUNDS + 1), config=None, suite=None, solvers=None, judges=None,
-        version_ready=there, round_closed=there, poisoned=poisoned, progress=progress,
+        stores=SimpleNamespace(version_ready=there, round_closed=there), poisoned=poisoned,
+        report=SimpleNamespace(progress=progress),
     )  # fmt: skip
-    asyncio.run(selfplay.evaluate(crew))
+    asyncio.run(selfplay.evaluate(run))
     return given_up, out.getvalue()
 
 

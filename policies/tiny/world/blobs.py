@@ -1,7 +1,7 @@
-"""Finding plain objects in pixels: where they are, what shape, color and texture they have.
+"""Finds plain objects in pixels: their places, shapes, colors and textures.
 
-Invariant: only pixels are read. A blob's shape is the one whose drawing at the blob's own centre
-and area differs least from it, and `misfit` is that difference as a share of the area.
+Invariant: only pixels are read. A blob gets the shape whose drawing at the blob's own centre and
+area differs least from it; `misfit` is that difference as a share of the area.
 """
 
 from __future__ import annotations
@@ -20,15 +20,17 @@ Array = np.ndarray
 
 PALETTE_ROWS = np.array([PALETTE[name] for name in COLORS], np.float32)
 _MASKED = {"line drawing": 2, "neon": 2, "mosaic": 0}
-"""Styles whose objects are read by their mask alone, and how far that reaches out of the shape."""
+"""Styles whose objects are read by their mask alone, and how many pixels it exceeds the shape."""
 
 _LEAST_AREA = 22
 _CONTRAST = 78.0
-"""How far a pixel is from the paper when it belongs to an object: half way to the palest color."""
+"""The least distance in color from the paper to an object: half way to the palest color."""
 
 
 @dataclass(frozen=True)
 class Blob:
+    """An object as it was read; `x`, `y` and `r` in pixels, `mask` bool [48, 48]."""
+
     shape: str
     color: str
     texture: str
@@ -51,7 +53,7 @@ class Sight:
 
 
 def blurred(pixels: Array) -> Array:
-    """A light binomial blur of rows and columns, which takes out noise."""
+    """Blurs rows and columns lightly (binomially) to remove noise."""
     rows = 2 * pixels
     rows[1:] += pixels[:-1]
     rows[:-1] += pixels[1:]
@@ -66,7 +68,7 @@ def blurred(pixels: Array) -> Array:
 
 
 def paper_of(pixels: Array) -> Array:
-    """The color along the border, which objects seldom touch."""
+    """Returns the color along the border, which objects seldom touch."""
     edge = np.concatenate(
         [
             pixels[:2].reshape(-1, 3),
@@ -79,7 +81,7 @@ def paper_of(pixels: Array) -> Array:
 
 
 def components(mask: Array) -> list[Array]:
-    """The 4-connected parts of a boolean mask, each as a mask."""
+    """Returns the 4-connected parts of a boolean mask, each as a mask."""
     wide = np.zeros((mask.shape[0], mask.shape[1] + 2), bool)
     wide[:, 1:-1] = mask
     rows, starts = np.nonzero(wide[:, 1:] & ~wide[:, :-1])
@@ -109,7 +111,7 @@ def components(mask: Array) -> list[Array]:
 
 
 def filled(mask: Array) -> Array:
-    """`mask` with its holes filled: what cannot be reached from the border."""
+    """Returns `mask` with its holes, which cannot be reached from the border, filled."""
     holes = [
         part
         for part in components(~mask)
@@ -136,7 +138,7 @@ def dilated(mask: Array) -> Array:
 
 
 def find_blobs(sight: Sight, style: str = "plain") -> list[Blob]:
-    """The separate objects of a drawing."""
+    """Returns the separate objects of a drawing."""
     apart = np.linalg.norm(sight.smooth - sight.paper, axis=2)
     # The glow of neon is a weak copy of its outline.
     foreground = apart > (1.6 if style == "neon" else 1.0) * _CONTRAST
@@ -148,12 +150,12 @@ def find_blobs(sight: Sight, style: str = "plain") -> list[Blob]:
 
 
 def nearest_color(pixels: Array) -> Array:
-    """The index in COLORS of the color nearest to each pixel [..., 3]."""
+    """Returns the index in COLORS of the color nearest to each pixel [..., 3]."""
     return np.argmin(np.square(pixels[..., None, :] - PALETTE_ROWS).sum(axis=-1), axis=-1)
 
 
 def read_blob(sight: Sight, part: Array, others: Array, style: str = "plain") -> Blob:
-    """What `part`, one connected mask, shows; nothing is read where `others` are."""
+    """Returns what `part`, one connected mask, shows; pixels in `others` are not read."""
     whole = filled(part)
     color, purity = _color(sight, part)
     if style in _MASKED:
@@ -176,7 +178,7 @@ def _color(sight: Sight, part: Array) -> tuple[str, float]:
 
 
 def color_of(pixels: Array, paper: Array) -> tuple[str, float]:
-    """The color that most of `pixels` [n, 3] have, mixed with paper or not, and their share."""
+    """Returns the color of most of `pixels` [n, 3], pure or mixed with paper, and their share."""
     nearest, strength = colors_on(pixels, paper)
     counts = np.bincount(nearest[strength > 0.6], minlength=len(COLORS))
     best = int(counts.argmax())
@@ -186,10 +188,10 @@ def color_of(pixels: Array, paper: Array) -> tuple[str, float]:
 def colors_on(
     pixels: Array, paper: Array, among: Sequence[int] = range(len(COLORS))
 ) -> tuple[Array, Array]:
-    """The index in COLORS of each pixel's color, and how much of it is color rather than paper.
+    """Returns the index in COLORS of each pixel's color, and its share of color rather than paper.
 
     A soft edge or a pale stripe lies between a color and the paper, where other colors may be
-    nearer; so each pixel is compared with the whole way from the paper to each color.
+    nearer; so each pixel is compared with the whole line from the paper to each color.
     """
     flat = pixels.reshape(-1, 3)
     ways = PALETTE_ROWS[list(among)] - paper
@@ -202,17 +204,17 @@ def colors_on(
 
 
 def _cover(sight: Sight, whole: Array, others: Array, color: Color) -> Array:
-    """How much of each pixel the object covers, [48, 48] from 0 to 1."""
+    """Returns how much of each pixel the object covers, [48, 48] from 0 to 1."""
     axis = np.asarray(color, np.float32) - sight.paper
     share = np.clip((sight.smooth - sight.paper) @ axis / (axis @ axis), 0, 1)
     near = dilated(whole) & ~dilated(others) | whole
-    # Inside, pale stripes belong to the object; the mask of a small one is rounder than itself.
+    # Inside, pale stripes belong to the object; a small object's mask is rounder than the object.
     inside = eroded(whole) if whole.sum() > 150 else eroded(eroded(whole))
     return np.where(inside, 1, np.where(near, share, 0))
 
 
 def fit_shape(cover: Array) -> tuple[str, float, float, float, float]:
-    """The shape, centre, radius and misfit that explain `cover` best."""
+    """Returns the shape, centre, radius and misfit that explain `cover` best."""
     ys, xs = np.nonzero(cover > 0.02)
     if not len(ys):
         return "circle", 0.0, 0.0, 0.0, math.inf

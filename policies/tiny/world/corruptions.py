@@ -1,4 +1,4 @@
-"""Malformed drawings, such as models make: hybrids, halves, one thing too many or too few.
+"""Makes malformed drawings as models do: hybrids, halves, one thing too many or too few.
 
 Invariant: exactly one fact of the prompt is false in the drawing, and it is the one returned.
 """
@@ -35,7 +35,7 @@ _VALUES: dict[str, tuple[str, ...]] = {
     "hat": lx.COLORS,
     "door": lx.COLORS,
 }
-"""The facts that can be half one thing and half another."""
+"""The facts that can be half true, with the values that they can have."""
 
 # Halves of these look too much alike when drawn small.
 _ALIKE = {frozenset(("circle", "square")), frozenset(("star", "triangle"))}
@@ -43,20 +43,20 @@ _LEAST_CHANGE = 18
 
 
 def sample_malformed(prompt: Prompt, rng: Rng) -> tuple[Image, Fact]:
-    """A drawing for `prompt` in which only the returned fact of the prompt is false."""
+    """Returns a drawing for `prompt`, and the only fact of the prompt that is false in it."""
     while True:
         scene = sample_scene(prompt, rng)
         fact = pick(rng, prompt.facts)
-        spoil = _SPOILERS.get(fact.kind, _hybrid)
+        draw = _CORRUPTIONS.get(fact.kind, _hybrid)
         if fact.kind == "shape" and rng.random() < 0.4:
-            spoil = _half
-        image = spoil(scene, fact, prompt, rng)
+            draw = _half
+        image = draw(scene, fact, prompt, rng)
         if image is not None:
             return image, fact
 
 
 def _hybrid(scene: Scene, fact: Fact, prompt: Prompt, rng: Rng) -> Image | None:
-    """Half of what was asked for, half of something else."""
+    """Draws half of what was asked for, and half of something else."""
     if fact.kind not in _VALUES:
         return None
     place = _place(scene, fact, rng)
@@ -74,7 +74,7 @@ def _hybrid(scene: Scene, fact: Fact, prompt: Prompt, rng: Rng) -> Image | None:
 
 
 def _half(scene: Scene, fact: Fact, prompt: Prompt, rng: Rng) -> Image | None:
-    """Half of an object is not drawn."""
+    """Leaves out half of an object."""
     place = _place(scene, fact, rng)
     # Half an object is also smaller, and one that hides another uncovers it.
     sized = prompt.value("size", fact.subject) or prompt.subcategory == "comparison"
@@ -91,7 +91,7 @@ def _half(scene: Scene, fact: Fact, prompt: Prompt, rng: Rng) -> Image | None:
 
 
 def _miscount(scene: Scene, fact: Fact, prompt: Prompt, rng: Rng) -> Image | None:
-    """One more than was asked for, or one fewer of several."""
+    """Draws one object more than was asked for, or one fewer of several."""
     if "relation" in (asked.kind for asked in prompt.facts) or prompt.value("corner"):
         return None
     several = prompt.value("count", fact.subject) not in (None, "one") and fact.subject != "scene"
@@ -111,21 +111,21 @@ def _miscount(scene: Scene, fact: Fact, prompt: Prompt, rng: Rng) -> Image | Non
 
 
 def _forbidden(scene: Scene, fact: Fact, prompt: Prompt, rng: Rng) -> Image | None:
-    """The very thing that the prompt rules out."""
+    """Draws the thing that the prompt rules out."""
     it = Object(fact.value, 0, 0, pick(rng, (SMALL, MEDIUM)), {"color": pick(rng, lx.COLORS)})
     extra = _room_for(it, scene, rng)
     return None if extra is None else render(replace(scene, objects=(*scene.objects, extra)))
 
 
 def _ink(scene: Scene, fact: Fact, prompt: Prompt, rng: Rng) -> Image | None:
-    """One letter in another colour."""
+    """Draws one letter in another color."""
     place = pick(rng, [place for place, it in enumerate(scene.objects) if it.kind == "letter"])
     it = scene.objects[place]
     other = pick(rng, [color for color in lx.COLORS if color != fact.value])
     return render(_with(scene, place, replace(it, traits={**it.traits, "color": other})))
 
 
-_SPOILERS: dict[str, Callable[[Scene, Fact, Prompt, Rng], Image | None]] = {
+_CORRUPTIONS: dict[str, Callable[[Scene, Fact, Prompt, Rng], Image | None]] = {
     "count": _miscount,
     "absent": _forbidden,
     "ink": _ink,
@@ -137,13 +137,13 @@ def _with(scene: Scene, place: int, it: Object) -> Scene:
 
 
 def _place(scene: Scene, fact: Fact, rng: Rng) -> int | None:
-    """Where in `scene.objects` one object stands that `fact` is about."""
+    """Returns the index in `scene.objects` of an object that `fact` is about."""
     mine = [place for place, it in enumerate(scene.objects) if it.item == fact.subject]
     return pick(rng, mine) if mine else None
 
 
 def _room_for(it: Object, scene: Scene, rng: Rng) -> Object | None:
-    """`it` at a free place, made smaller where that helps; None if there is no room."""
+    """Returns `it` at a free place, smaller if that helps; None if there is no room."""
     for _ in range(60):
         it = replace(it, r=max(it.r * 0.99, 5.2))
         x, y = (anywhere(rng, reach_of(it) + 1) for _ in range(2))
@@ -160,7 +160,7 @@ def _extent(it: Object) -> float:
 
 
 def _spliced(scene: Scene, other: Scene, rng: Rng) -> Image | None:
-    """One half as in `scene`, the other as in `other`, cut where they differ."""
+    """Returns one half of `scene` and the other of `other`, or None if that hardly differs."""
     one, two = render(scene), render(other)
     differ = np.abs(one.astype(np.int16) - two).max(axis=2) > 40
     if differ.sum() < _LEAST_CHANGE:

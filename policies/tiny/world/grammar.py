@@ -1,6 +1,6 @@
-"""The words of one text, and the phrases that name plain objects.
+"""Parses the words of a text, and the phrases that name plain objects.
 
-Invariant: a phrase adds its facts in the order of its words, and takes no word that is not its own.
+Invariant: a phrase adds its facts in the order of its words, and takes only its own words.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Words:
         return self.words[self.at + ahead] if self.at + ahead < len(self.words) else ""
 
     def has(self, phrase: str) -> bool:
-        """Takes `phrase` if it comes next."""
+        """Takes `phrase` if it comes next; returns whether it did."""
         parts = phrase.split(" ")
         if self.words[self.at : self.at + len(parts)] != parts:
             return False
@@ -61,7 +61,7 @@ class Words:
         self.facts.append(Fact(kind, subject, value))
 
     def same(self, *kinds: str) -> bool:
-        """Whether the first and second item agree in all of `kinds`."""
+        """Returns whether the first and second item agree in all of `kinds`."""
         facts = {(fact.kind, fact.subject): fact.value for fact in self.facts}
         return all(facts.get((kind, "first")) == facts.get((kind, "second")) for kind in kinds)
 

@@ -1,7 +1,7 @@
-"""The tiny language, as the rest of the program sees it.
+"""The tiny language: what the rest of the program uses of it.
 
 Invariant: a prompt's text determines its category and its facts; every text that is sampled or
-corrupted here parses back to the very same prompt.
+corrupted here parses back to the same prompt.
 """
 
 from __future__ import annotations

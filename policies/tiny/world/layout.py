@@ -1,7 +1,7 @@
-"""Where the things of a prompt are put.
+"""Decides where the things of a prompt are drawn.
 
-Invariant: a sampled scene satisfies every fact of its prompt with a margin that a slight blur
-does not use up: sizes differ by half, sides by more than they differ across, gaps are kept.
+Invariant: a sampled scene satisfies every fact of its prompt with a margin that survives a slight
+blur: sizes differ by half, objects lie farther apart along their relation than across it.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ _STYLE_PAPERS: dict[str, Color] = {
 
 
 ARRANGEMENTS = 8
-"""Of places, sizes and paper, for each kind of prompt: few, so that two CPU cores can
+"""Arrangements of places, sizes and paper for each kind of prompt: few, so that two CPU cores can
 learn the world within the hour."""
 
 
 def sample_scene(prompt: Prompt, rng: Rng) -> Scene:
-    """A scene that shows what `prompt` says, in one of its arrangements."""
+    """Returns a scene that shows what `prompt` says, in one of its arrangements."""
     return _arranged(prompt, generator("arrangement", int(rng.integers(ARRANGEMENTS))))
 
 
@@ -63,7 +63,7 @@ def _arranged(prompt: Prompt, rng: Rng) -> Scene:
 
 
 def wanted(prompt: Prompt) -> list[Object]:
-    """The objects of `prompt`, still without place and size, in the order of its words."""
+    """Returns the objects of `prompt` in the order of its words, still without place and size."""
     found = []
     for name in ("first", "second"):
         item = prompt.item(name)
@@ -91,13 +91,13 @@ def _one(prompt: Prompt, rng: Rng) -> list[Object]:
 def _two(prompt: Prompt, rng: Rng) -> list[Object]:
     if prompt.category == "stylization":
         sized = [replace(it, r=9.0 if ROUND[it.kind] < 1.2 else MEDIUM) for it in wanted(prompt)]
-        # Outlines stick out of their shapes.
+        # Outlines extend beyond their shapes.
         return opposite(sized, [reach_of(it) + 3.5 for it in sized], rng)
     return scatter([replace(it, r=_radius(prompt, it, rng)) for it in wanted(prompt)], rng)
 
 
 _HOLDER, _HIDDEN, _CROWDED = 15.0, 11.0, 5.2
-"""The radii of what holds another thing, of what is partly hidden, of pointed shapes among six."""
+"""The radii of a container, of a partly hidden object, and of pointed shapes among six."""
 
 
 def _negation(prompt: Prompt, rng: Rng) -> list[Object]:
@@ -135,7 +135,7 @@ def _occlusion(prompt: Prompt, rng: Rng) -> list[Object]:
     front, back = wanted(prompt)
     if prompt.value("relation") == "behind":
         front, back = back, front
-    # The hidden share is what tells the layers apart; too much of it would hide the shape.
+    # The hidden share tells the layers apart; too much of it would hide the shape.
     gx, gy = coordinates((slice(0, SIDE), slice(0, SIDE)))
     front = replace(front, r=9.0 if front.kind == "star" else MEDIUM)
     (back,) = scatter([replace(back, r=_HIDDEN)], rng)
@@ -148,7 +148,7 @@ def _occlusion(prompt: Prompt, rng: Rng) -> list[Object]:
 
     reach, turn = reach_of(front) + 1, 2 * math.pi * float(rng.random())
     aim = back.x + 13 * math.cos(turn), back.y + 13 * math.sin(turn)
-    # Some pairs overlap as they should only between the points of the lattice.
+    # Some pairs overlap correctly only between the points of the lattice.
     for step in (LATTICE, LATTICE // 2, 1):
         free = spots(reach, SIDE - reach, step)
         if places := [(x, y) for x, y in product(free, free) if overlaps(x, y)]:

@@ -1,6 +1,6 @@
-"""Reading written words: letters lie on a line, in cells of four by five squares.
+"""Reads written words: letters on a line, in cells of four by five squares.
 
-Invariant: a letter is read only where its cells agree with one glyph and with no other.
+Invariant: a letter is read only if its cells agree with one glyph and with no other.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def read_words(sight: Sight, prompt: Prompt) -> dict[Fact, bool]:
         return {}
     raw = sight.raw.max(axis=2) - sight.raw.min(axis=2)
     cover = np.clip(raw / full, 0, 1)
-    # The height and the width both tell the side of a cell; the word is longer, so it tells more.
+    # Height and width both give the side of a cell; the width is longer, so more exact.
     size = float(right - left) / (5 * number - 1)
     y = (top + bottom) / 2 - 2.5 * size
     boxes = _settled(cover, [fact.value for fact in wanted], (float(left), float(y), size))
@@ -62,7 +62,7 @@ def read_words(sight: Sight, prompt: Prompt) -> dict[Fact, bool]:
 def _settled(
     cover: Array, letters: list[str], start: tuple[float, float, float]
 ) -> list[tuple[float, float, float]]:
-    """The boxes of the letters, moved by fractions of a pixel to where the word fits best."""
+    """Returns the letters' boxes (x, y, size), moved by part of a pixel to fit best."""
     best, least = start, math.inf
     for shift in product((-0.5, 0.0, 0.5), (-0.5, 0.0, 0.5), (0.97, 1.0, 1.03)):
         size = start[2] * shift[2]
@@ -80,7 +80,7 @@ def _settled(
 
 
 def _cells(cover: Array, box: tuple[float, float, float]) -> Array:
-    """The mean cover of each of a glyph's cells, [5, 4]."""
+    """Returns the mean cover of each of a glyph's cells, [5, 4]."""
     x, y, size = box
     return overlap(_AT - y, size, 5) @ cover @ overlap(_AT - x, size, 4).T / size**2
 

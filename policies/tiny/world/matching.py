@@ -1,7 +1,7 @@
-"""Reading a motif by drawing it: which of several drawings is nearest to the pixels.
+"""Reads a motif by drawing it: which of several drawings is nearest to the pixels?
 
-Invariant: a drawing is right when the pixels lie near it, and on the way to no other candidate;
-what is half one and half another lies half way and is neither.
+Invariant: a drawing is right if the pixels lie near it and on the way to no other candidate. A
+drawing that is half one and half another lies half way and is neither.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _HALF_WAY, _SPLICED = 0.32, 0.5
 _FAR = 42.0
 _DIFFERS = 45.0
 _WIDE = 8
-"""Of a narrower strip, a half is one or two pixels wide and says nothing."""
+"""A half of a strip narrower than this is one or two pixels wide and says nothing."""
 
 _PURE = 80.0
 _PULL = 120.0
@@ -34,7 +34,7 @@ def drawn(scene: Scene) -> Array:
 
 
 def is_nearest(sight: Sight, wanted: Array, others: Iterable[Array]) -> bool:
-    """Whether the pixels show `wanted` rather than any of `others`, all drawn alike."""
+    """Returns whether the pixels show `wanted` rather than any of `others`, all drawn alike."""
     compared = np.zeros(wanted.shape[:2], bool)
     gap = sight.smooth - wanted
     for other in others:
@@ -54,12 +54,12 @@ def is_nearest(sight: Sight, wanted: Array, others: Iterable[Array]) -> bool:
 
 
 def _dots(one: Array, other: Array) -> Array:
-    """The dot product of the colors of each pixel; a sum over so short an axis would be slow."""
+    """Returns the dot product of each pixel's colors; a sum over a short axis is slow."""
     return np.einsum("ijk,ijk->ij", one, other)
 
 
 def _half_other(toward: Array, energy: Array) -> bool:
-    """Whether one half of what differs, cut across one axis, shows the other drawing."""
+    """Returns whether one half of what differs, cut across one axis, shows the other drawing."""
     if np.count_nonzero(energy) < _WIDE:
         return False
     so_far = np.cumsum(energy)
@@ -73,9 +73,9 @@ def _half_other(toward: Array, energy: Array) -> bool:
 def read_trait(
     sight: Sight, scene: Scene, place: int, kind: str, values: Sequence[str | None]
 ) -> tuple[Scene, bool]:
-    """`scene` with the value of one trait that is seen, and whether that is clear to see.
+    """Returns `scene` with the value of one trait that is seen, and whether that is clear to see.
 
-    A value of None stands for a thing that is not there.
+    The value None stands for a thing that is not there.
     """
     seen = [drawn(with_trait(scene, place, kind, value)) for value in values]
     errors = [_distance(sight, drawing) for drawing in seen]
@@ -97,7 +97,7 @@ def with_object(scene: Scene, place: int, it: Object) -> Scene:
 
 
 def read_color(sight: Sight, scene: Scene, place: int, kind: str) -> tuple[Scene, bool]:
-    """`scene` with the seen color of one part of an object, and whether it is that all over."""
+    """Returns `scene` with the seen color of a part, and whether all of the part has it."""
     index = COLORS.index(scene.objects[place].traits[kind])
     variants = [
         render(with_trait(scene, place, kind, COLORS[(index + step) % 6])).astype(np.float32)
@@ -124,11 +124,11 @@ def read_color(sight: Sight, scene: Scene, place: int, kind: str) -> tuple[Scene
 
 
 def settled(sight: Sight, scene: Scene, place: int, rounds: int) -> Scene:
-    """`scene` with one object moved and scaled by a little to where it explains most."""
+    """Returns `scene` with one object moved and scaled a little to where it explains most."""
     for _ in range(rounds):
         now = drawn(scene)
         gap = sight.smooth - now
-        # What is drawn otherwise than asked must not pull the rest out of place.
+        # Parts that are drawn otherwise than asked must not pull the rest out of place.
         near = _dots(gap, gap) < _PULL**2
         moves = [
             (drawn(_moved(scene, place, *step)) - now)[near].ravel() for step in np.diag(_STEP)

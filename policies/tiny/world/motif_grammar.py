@@ -1,4 +1,4 @@
-"""The phrases that name motifs: flags, plants, houses, written words, moons, faces.
+"""Parses the phrases that name motifs: flags, plants, houses, written words, moons, faces.
 
 Invariant: as in `grammar`, a phrase adds its facts in the order of its words.
 """

@@ -1,4 +1,5 @@
-"""Where motifs are put: flags, plants, houses, words, moons, thermometers, flowers, faces.
+"""Decides where motifs are drawn: flags, plants, houses, words, moons, thermometers, flowers,
+faces.
 
 Invariant: a motif's scene has one shape for each subcategory; only place and paper vary.
 """
@@ -18,11 +19,11 @@ Rng = np.random.Generator
 
 NIGHT: Color = (24, 27, 60)
 FLAG_PAPER: Color = (206, 226, 240)
-"""Under flags and signs, whose white parts need a paper that is not white."""
+"""The paper under flags and signs, whose white parts must differ from it."""
 
 
 def _about(rng: Rng, middle: float = SIDE / 2) -> float:
-    """At `middle` or a step to either side."""
+    """Returns `middle`, or a step to either side of it."""
     return pick(rng, spots(middle - LATTICE, middle + LATTICE))
 
 
@@ -66,7 +67,7 @@ def _house(prompt: Prompt, rng: Rng) -> Scene:
 
 
 CELL = 3.2
-"""The side of a glyph's cell: a letter and its gap are then two image tokens wide."""
+"""The side of a glyph's cell in pixels: a letter and its gap are then two image tokens wide."""
 
 
 def _word(prompt: Prompt, rng: Rng) -> Scene:

@@ -1,6 +1,6 @@
-"""Reading drawings of motifs: find where the motif is, then compare drawings of it there.
+"""Reads drawings of motifs: finds where the motif is, then compares drawings of it there.
 
-Invariant: only pixels are read; a motif is placed by the part of it that no fact changes.
+Invariant: only pixels are read; a motif is located by the part of it that no fact changes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Verdicts = dict[Fact, bool]
 
 
 def parts_of(sight: Sight, contrast: float = 60.0, least: int = 22) -> list[Array]:
-    """The separate things on the paper, without holes, largest first."""
+    """Returns the separate things on the paper as masks without holes, largest first."""
     apart = np.linalg.norm(sight.smooth - sight.paper, axis=2) > contrast
     parts = [part for part in components(filled(apart)) if part.sum() >= least]
     return sorted(parts, key=lambda part: -int(part.sum()))
@@ -53,7 +53,7 @@ _VALUES = {
 
 
 class _Reading:
-    """One motif as it is seen so far; each trait that is read is drawn as seen from then on."""
+    """One motif as it has been read so far; a trait that was read is drawn as seen from then on."""
 
     def __init__(self, sight: Sight, scene: Scene, rounds: int = 1) -> None:
         self.sight = sight
@@ -72,8 +72,8 @@ class _Reading:
 
 
 def _flag_at(sight: Sight, part: Array, item: dict[str, str]) -> _Reading:
-    """The flag that flies where `part` is, with its pole if `item` asks for one."""
-    # Rows that are much narrower than the cloth show the pole alone.
+    """Reads the flag where `part` is, with its pole if `item` asks for one."""
+    # Rows that are much narrower than the cloth show only the pole.
     widths = part.sum(axis=1)
     _, top, right, bottom = _box(part & (widths > 0.6 * widths.max())[:, None])
     r = (bottom - top - 3.4) / 1.32
@@ -87,7 +87,7 @@ def _flag_at(sight: Sight, part: Array, item: dict[str, str]) -> _Reading:
 
 
 def _verdicts(reading: _Reading, prompt: Prompt, item: str) -> Verdicts:
-    """The verdicts on the facts of one item, of which `reading` is the motif."""
+    """Returns the verdicts on the facts of one item, whose motif is `reading`."""
     kinds = {fact: "pole" if fact.kind == "exists" else fact.kind for fact in prompt.facts}
     return {
         fact: reading.holds(fact, kinds[fact])
@@ -125,7 +125,7 @@ def _pair(
     prompt: Prompt,
     read: Callable[[Sight, Array, dict[str, str]], _Reading],
 ) -> Verdicts:
-    """Two motifs of a kind, each item assigned to a part so that most facts hold."""
+    """Reads two motifs of a kind, and assigns the parts to the items so that most facts hold."""
     relation = next(fact for fact in prompt.facts if fact.kind == "relation")
     one = read(sight, parts[0], prompt.item("first"))
     if len(parts) < 2:
@@ -142,14 +142,14 @@ def _pair(
 
 
 def _beside(sight: Sight) -> Array:
-    """How far each pixel is from the colors at the left and right border of its row."""
+    """Returns how far each pixel is from the colors at the left and right border of its row."""
     sides = np.concatenate([sight.smooth[:, :3], sight.smooth[:, -3:]], axis=1)
     middle = np.sort(sides, axis=1)[:, 2:4].mean(axis=1)
     return np.linalg.norm(sight.smooth - middle[:, None], axis=2)
 
 
 def read_times(sight: Sight, prompt: Prompt) -> Verdicts:
-    """A potted plant or a house under the sky."""
+    """Reads a potted plant or a house under the sky."""
     stage = prompt.value("stage")
     mask = _beside(sight) > 60
     mask[:30] = False
@@ -188,7 +188,7 @@ def read_times(sight: Sight, prompt: Prompt) -> Verdicts:
 
 
 def _time(sight: Sight, scene: Scene) -> tuple[str, bool]:
-    """The time of day that the sky tells ("" for no sky), and whether it is clear."""
+    """Returns the time of day that the sky shows ("" for no sky), and whether it is clear."""
     times = ("", *lx.TIMES)
     skies = [drawn(replace(scene, time=time)) for time in times]
     errors = [float(np.abs(sight.smooth - sky).sum()) for sky in skies]

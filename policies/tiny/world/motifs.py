@@ -1,7 +1,7 @@
-"""Painting motifs: flags, plants, houses, letters, moons, thermometers, flowers, faces.
+"""Paints motifs: flags, plants, houses, letters, moons, thermometers, flowers.
 
-Invariant: a motif is drawn from its place, scale and traits alone; every stroke that carries a
-fact is at least three pixels wide, so that an 8-pixel image token can hold it.
+Invariant: a motif is drawn from its place, scale and traits alone. Every stroke that carries a fact
+is at least three pixels wide, so that an 8-pixel image token can hold it.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ MOON, SHADE = (244, 236, 200), (74, 80, 116)
 
 
 def flag(canvas: Canvas, it: Object) -> None:
-    """(x, y) is the middle of the cloth; `r` is half its width."""
+    """Paints a flag; (x, y) is the middle of the cloth, `r` half its width."""
     wide, high = it.r, it.r * 0.66
     left, top = it.x - wide, it.y - high
     if "pole" in it.traits:
@@ -76,7 +76,7 @@ def flag(canvas: Canvas, it: Object) -> None:
 
 
 def plant(canvas: Canvas, it: Object) -> None:
-    """(x, y) is the middle of the pot's foot."""
+    """Paints a potted plant; (x, y) is the middle of the pot's foot."""
     x, foot, s = it.x, it.y, it.r
     top, pot = foot - 13 * s, PALETTE[it.traits["color"]]
     stage = it.traits["stage"]
@@ -109,7 +109,7 @@ def plant(canvas: Canvas, it: Object) -> None:
 
 
 def house(canvas: Canvas, it: Object) -> None:
-    """(x, y) is the middle of the foot."""
+    """Paints a house; (x, y) is the middle of its foot."""
     x, foot, s = it.x, it.y, it.r
     wall, eaves = PALETTE[it.traits["color"]], foot - 16 * s
     canvas.box(x + 4 * s, eaves - 10 * s, x + 8 * s, eaves - 2 * s, (120, 84, 76))
@@ -125,7 +125,7 @@ def house(canvas: Canvas, it: Object) -> None:
 
 
 def letter(canvas: Canvas, it: Object) -> None:
-    """(x, y) is the top left corner; `r` is the side of one of the glyph's 4 x 5 cells."""
+    """Paints a letter; (x, y) is its top left corner, `r` the side of one of its 4 x 5 cells."""
     size = it.r
     where = canvas.window(it.x, it.y, it.x + 4 * size, it.y + 5 * size)
     gx, gy = coordinates(where)
@@ -136,13 +136,13 @@ def letter(canvas: Canvas, it: Object) -> None:
 
 
 def overlap(at: np.ndarray, size: float, cells: int) -> np.ndarray:
-    """How much of each pixel lies in each cell, [cells, pixels]."""
+    """Returns how much of each pixel lies in each cell, [cells, pixels]."""
     start = (np.arange(cells, dtype=np.float32) * size)[:, None]
     return np.clip(np.minimum(at + 0.5, start + size) - np.maximum(at - 0.5, start), 0, 1)
 
 
 def sign(canvas: Canvas, it: Object) -> None:
-    """(x, y) is the middle of the board, which is as wide as the drawing; `r` is half its height."""
+    """Paints a sign as wide as the drawing; (x, y) is its middle, `r` half its height."""
     canvas.box(it.x - 2.5, it.y, it.x + 2.5, 48, POLE)
     canvas.box(-1, it.y - it.r - 2.5, 49, it.y + it.r + 2.5, POLE)
     canvas.box(-1, it.y - it.r, 49, it.y + it.r, WHITE)
@@ -165,7 +165,7 @@ def moon(canvas: Canvas, it: Object) -> None:
 
 
 def thermometer(canvas: Canvas, it: Object) -> None:
-    """(x, y) is the middle of the bulb; the tube rises `r` times 28 pixels above it."""
+    """Paints a thermometer; (x, y) is the middle of the bulb, the tube rises 28 * `r` pixels."""
     x, y, s = it.x, it.y, it.r
     glass, ink = (250, 252, 255), (96, 104, 122)
     top = y - 28 * s
@@ -180,7 +180,7 @@ def thermometer(canvas: Canvas, it: Object) -> None:
 
 
 def flower(canvas: Canvas, it: Object) -> None:
-    """(x, y) is the middle of the bloom; `r` is its radius."""
+    """Paints a flower; (x, y) is the middle of the bloom, `r` its radius."""
     x, y, r = it.x, it.y, it.r
     canvas.line(x, y, x, 48, 1.6, LEAF)
     canvas.ellipse(x + 5, 44, 4.5, 2.5, LEAF)

@@ -1,7 +1,7 @@
-"""Reading two objects that overlap: one inside the other, or one in front of the other.
+"""Reads two objects that overlap: one inside the other, or one in front of the other.
 
-Invariant: the upper object is seen whole and read like any other; of the lower one only what is
-not hidden counts.
+Invariant: the upper object is seen whole and read like any other; of the lower one only what is not
+hidden counts.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from policies.tiny.world.shapes import coordinates, distance
 Array = np.ndarray
 _LEAST_AREA = 22
 _ROUGHNESS = {"circle": 0.5, "square": 0.7, "triangle": 0.95, "star": 1.5, "cross": 0.9}
-"""The misfit, for r = 1, that a whole shape usually has."""
+"""The usual misfit of a whole shape with r = 1."""
 
 
 def read_nested(sight: Sight) -> tuple[list[Blob], Blob | None]:
-    """The objects of a drawing, and the one that lies inside another."""
+    """Returns the objects of a drawing, and the one that lies inside another, or None."""
     blobs = find_blobs(sight)
     if len(blobs) != 1:
         return blobs, None
@@ -70,7 +70,7 @@ def read_nested(sight: Sight) -> tuple[list[Blob], Blob | None]:
 
 
 def read_layers(sight: Sight) -> tuple[list[Blob], Blob | None]:
-    """The objects of a drawing, and the one that hides part of another."""
+    """Returns the objects of a drawing, and the one that hides part of another, or None."""
     blobs = find_blobs(sight)
     if len(blobs) != 1:
         return blobs, None
@@ -80,7 +80,7 @@ def read_layers(sight: Sight) -> tuple[list[Blob], Blob | None]:
     if len(parts) > 2:
         return [_upper(sight, color, part) for color, part in parts], None
     uppers = [_upper(sight, color, part) for color, part in parts]
-    # The one in front is whole, so it fits its shape better than the one that is bitten into.
+    # The front object is whole, so it fits its shape better than the one that is partly hidden.
     front = min(
         (0, 1),
         key=lambda place: uppers[place].misfit * uppers[place].r / _ROUGHNESS[uppers[place].shape],
@@ -93,7 +93,7 @@ def read_layers(sight: Sight) -> tuple[list[Blob], Blob | None]:
 
 
 def _by_color(sight: Sight, whole: Array) -> list[tuple[int, Array]]:
-    """The parts of `whole` that have one color each, without the thin seams between them."""
+    """Returns the single-colored parts of `whole`, without the thin seams between them."""
     parts = _solid(colors_on(sight.smooth, sight.paper)[0], whole)
     among = sorted({color for color, _ in parts})
     if len(among) == 2:
@@ -117,10 +117,10 @@ def _upper(sight: Sight, color: int, part: Array) -> Blob:
 
 
 def _lower(color: int, part: Array, front: Array) -> Blob:
-    """The shape that, partly hidden by `front`, explains `part` best."""
+    """Returns the shape that, partly hidden by `front`, explains `part` best."""
     seen = ~dilated(dilated(front))
     rows, columns = np.nonzero(part)
-    # What lies farther off cannot belong to it.
+    # Pixels farther off cannot belong to it.
     seen[: max(rows.min() - 8, 0)] = seen[rows.max() + 9 :] = False
     seen[:, : max(columns.min() - 8, 0)] = seen[:, columns.max() + 9 :] = False
     x0, y0 = columns.mean() + 0.5, rows.mean() + 0.5
@@ -145,7 +145,7 @@ def _search(
     reach: tuple[int, int],
     stride: int,
 ) -> tuple[float, float, float, float]:
-    """The best (x, y, r) on a grid around `start`, and its misfit."""
+    """Returns the best (x, y, r) on a grid around `start`, and its misfit."""
     x0, y0, r0 = start
     shifts = np.arange(-reach[0], reach[0] + 1) * steps[0]
     radii = r0 + np.arange(-reach[1], reach[1] + 1) * steps[1]

@@ -1,7 +1,7 @@
-"""Reading drawings of plain objects: which facts of a prompt hold in them.
+"""Reads drawings of plain objects: which facts of a prompt are true of them.
 
-Invariant: blobs are assigned to the items of the prompt so that most facts hold; a fact then
-holds only if it holds for every blob of its item. A blob that no item asks for breaks the count.
+Invariant: blobs are assigned to the items of the prompt so that most facts hold; a fact then holds
+only if it holds for every blob of its item. A blob that no item asks for makes the count wrong.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from policies.tiny.world.lexicon import NUMBERS, SIDES
 from policies.tiny.world.nested import read_layers, read_nested
 from policies.tiny.world.scene import SIDE, Fact, Prompt
 
-# Misfit grows with the length of the edge over the area, so limits are for r = 1 pixel.
+# Misfit grows with the length of the edge over the area, so the limits are for r = 1 pixel.
 _LIMITS: dict[str, dict[str, float]] = {
     "plain": {"circle": 0.74, "square": 0.95, "triangle": 1.4, "star": 1.9, "cross": 1.17},
     "mosaic": {"circle": 0.9, "square": 1.1, "triangle": 1.4, "star": 2.0, "cross": 1.6},
@@ -50,7 +50,7 @@ def read_objects(sight: Sight, prompt: Prompt) -> dict[Fact, bool]:
 def read_items(
     prompt: Prompt, items: Sequence[str], blobs: Sequence[Blob], style: str = "plain"
 ) -> dict[Fact, bool]:
-    """The verdicts on the facts of `items`, and on how many objects there are."""
+    """Returns the verdicts on the facts of `items`, and on how many objects there are."""
     groups = assigned(prompt, items, blobs, style)
     holds: dict[Fact, bool] = {}
     for fact in prompt.facts:
@@ -70,7 +70,7 @@ def read_items(
 def assigned(
     prompt: Prompt, items: Sequence[str], blobs: Sequence[Blob], style: str = "plain"
 ) -> dict[str, list[Blob]]:
-    """The blobs of each item."""
+    """Returns the blobs of each item."""
     facts = {
         name: [
             fact
@@ -101,7 +101,7 @@ def assigned(
 
 
 def fits(fact: Fact, blob: Blob, style: str = "plain") -> bool:
-    """Whether one fact about one object holds for one blob."""
+    """Returns whether one fact about one object is true of one blob."""
     if fact.kind == "shape":
         limit = _LIMITS[style].get(blob.shape, 0.0)
         return blob.shape == fact.value and blob.misfit * blob.r < limit
@@ -120,7 +120,7 @@ def fits(fact: Fact, blob: Blob, style: str = "plain") -> bool:
 
 
 def side_of(dx: float, dy: float) -> str | None:
-    """Where a thing is that stands (dx, dy) from another; None if that is not clear."""
+    """Returns on which side of another a thing is that lies (dx, dy) from it; None if not clear."""
     if max(abs(dx), abs(dy)) < 6 or abs(abs(dx) - abs(dy)) < 1:
         return None
     if abs(dx) > abs(dy):
@@ -140,7 +140,7 @@ def _related(groups: dict[str, list[Blob]], relation: str) -> bool:
 
 
 def _read_pair(prompt: Prompt, blobs: Sequence[Blob], upper: Blob | None) -> dict[Fact, bool]:
-    """Two objects of which `upper` lies on the other, or None if neither does."""
+    """Returns the verdicts on two objects; `upper` is the one on top, or None if neither is."""
     style = "layers" if prompt.subcategory == "occlusion" else "plain"
     holds = read_items(prompt, ("first", "second"), blobs, style)
     groups = assigned(prompt, ("first", "second"), blobs, style)
@@ -152,7 +152,7 @@ def _read_pair(prompt: Prompt, blobs: Sequence[Blob], upper: Blob | None) -> dic
 
 
 def seen_style(sight: Sight) -> str:
-    """The style that the ground between the objects tells."""
+    """Returns the style that the paper and the objects' middles show."""
     if float(sight.paper.mean()) < 70:
         return "neon"
     checks = _checks()

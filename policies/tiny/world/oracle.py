@@ -1,7 +1,7 @@
-"""The judge of last resort: which facts of a prompt hold in a drawing.
+"""The final judge: which facts of a prompt are true of a drawing.
 
-Invariant: a verdict depends on the pixels and the prompt alone, and there is one for each fact,
-in the order of the prompt.
+Invariant: a verdict depends on the pixels and the prompt alone, and there is one for each fact, in
+the order of the prompt.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from policies.tiny.world.scene import SIDE, Prompt
 
 
 def read_facts(pixels: np.ndarray, prompt: Prompt) -> list[bool]:
-    """One verdict for each fact of `prompt`; `pixels` are uint8 [48, 48, 3]."""
+    """Returns a verdict for each fact. Raises ValueError unless `pixels` are [48, 48, 3]."""
     if pixels.shape != (SIDE, SIDE, 3):
         raise ValueError(f"a drawing has shape ({SIDE}, {SIDE}, 3), not {pixels.shape}")
     holds = READERS.get(prompt.subcategory, read_objects)(Sight(pixels), prompt)
-    # A fact whose subject was not found does not hold.
+    # A fact whose subject was not found is false.
     return [bool(holds.get(fact, False)) for fact in prompt.facts]
 
 
@@ -28,12 +28,12 @@ def all_right(pixels: np.ndarray, prompt: Prompt) -> bool:
 
 
 def soft(pixels: np.ndarray, prompt: Prompt) -> float:
-    """The share of the facts that hold."""
+    """Returns the share of the facts that hold, 0 to 1."""
     verdicts = read_facts(pixels, prompt)
     return sum(verdicts) / len(verdicts)
 
 
 def score(pixels: np.ndarray, prompt: Prompt) -> float:
-    """10 if every fact holds, otherwise less than 6: a wrong drawing never passes for a good one."""
+    """Returns 10 if every fact holds, otherwise less than 6: no wrong drawing passes."""
     share = soft(pixels, prompt)
     return 10.0 if share == 1.0 else 6.0 * share

@@ -1,4 +1,4 @@
-"""Painting a scene onto 48 x 48 pixels.
+"""Paints a scene onto 48 x 48 pixels.
 
 Invariant: the picture depends on the scene alone.
 """
@@ -23,7 +23,7 @@ from policies.tiny.world.shapes import (
 
 NEON_DARK: Color = (18, 14, 34)
 PERIOD = 8
-"""Of stripes, dots and tiles: that of the image tokens, so that a texture is one token repeated."""
+"""The period of stripes, dots and tiles: an image token's width, so one token repeats."""
 
 _MOTIFS = {
     "flag": motifs.flag,
@@ -42,13 +42,13 @@ SKIES: dict[str, tuple[Color, Color]] = {
     "evening": ((232, 184, 206), (134, 150, 122)),
     "night": ((26, 30, 66), (42, 62, 62)),
 }
-"""The colours of the sky and of the ground at each time of day."""
+"""The colors of the sky and of the ground at each time of day."""
 
 _TABLE: Color = (214, 196, 172)
 
 
 def render(scene: Scene) -> Image:
-    """Pixels uint8 [48, 48, 3]."""
+    """Returns the scene's pixels, uint8 [48, 48, 3]."""
     canvas = Canvas(scene.paper)
     if scene.style == "mosaic":
         _tile(canvas)
@@ -113,7 +113,7 @@ def _tile(canvas: Canvas) -> None:
 
 
 def _patterns() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Stripes, dots and the brightness of mosaic tiles, all [48, 48]."""
+    """Returns stripes, dots and the brightness of mosaic tiles, all [48, 48]."""
     x, y = coordinates((slice(0, SIDE), slice(0, SIDE)))
     across = np.abs((x + y) % PERIOD - PERIOD / 2) * 0.7071
     stripes = np.clip(across - 1.41 + 0.5, 0, 1)

@@ -1,7 +1,7 @@
-"""Reading the tiny language: a text determines its category and its facts.
+"""Parses the tiny language: a text determines its category and its facts.
 
-Invariant: `parse` accepts every text of the grammar that `prompts.sample_prompt` speaks, and says
-of any other, in one sentence, which word it could not read.
+Invariant: `parse` accepts every text that `prompts.sample_prompt` makes, and refuses any other in
+one sentence that names the word it could not read.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
 
 
 def parse(text: str) -> Prompt:
-    """Raises ValueError naming the word that does not fit."""
+    """Returns the prompt. Raises ValueError that names the word that does not fit."""
     words = Words(text)
     category, subcategory = _branch(words)(words)
     if words.peek():
@@ -39,7 +39,7 @@ def parse(text: str) -> Prompt:
 
 
 def is_held_out(text: str) -> bool:
-    """One prompt in five, by its text alone, is kept from training."""
+    """Returns whether the prompt is kept from training: one in five is, by its text alone."""
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") % 5 == 0
 

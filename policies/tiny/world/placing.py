@@ -1,4 +1,4 @@
-"""Putting objects into the square without touching each other.
+"""Puts objects into the square without touching each other.
 
 Invariant: every object lies wholly in the drawing, and two of them are at least a gap apart.
 Centres lie on a lattice, so that the same thing looks the same to an 8-pixel image token at many
@@ -19,7 +19,7 @@ from policies.tiny.world.shapes import REACH, ROUND
 
 T = TypeVar("T")
 LATTICE, DETAILED = 4, 9.5
-"""Pixels from one possible centre to the next, and the radius from which they are twice as far."""
+"""Pixels between possible centres, and the radius from which they are twice as far apart."""
 WIDEST = max(ROUND.values())
 _EDGE, _GAP = 1.0, 3.0
 _TRIES = 60
@@ -34,7 +34,7 @@ def reach_of(it: Object) -> float:
 
 
 def room_of(it: Object) -> float:
-    """How far `it`, whatever its shape, could reach in any direction."""
+    """Returns how far `it`, whatever its shape, could reach in any direction."""
     return round_of(it) if it.kind == "flag" else WIDEST * it.r
 
 
@@ -43,22 +43,22 @@ def round_of(it: Object) -> float:
 
 
 def spots(low: float, high: float, step: int = LATTICE) -> list[float]:
-    """The multiples of `step` from `low` to `high`; their middle if there is none."""
+    """Returns the multiples of `step` from `low` to `high`, or their middle if there is none."""
     first, last = math.ceil(low / step), math.floor(high / step)
     return [float(step * place) for place in range(first, last + 1)] or [(low + high) / 2]
 
 
 def anywhere(rng: np.random.Generator, reach: float, step: int = LATTICE) -> float:
-    """A place along one axis for something that reaches `reach` to both sides."""
+    """Returns a place along one axis for something that reaches `reach` to both sides."""
     return pick(rng, spots(reach, SIDE - reach, step))
 
 
 def scatter(objects: Sequence[Object], rng: np.random.Generator, gap: float = 2.5) -> list[Object]:
-    """One or two objects anywhere: where depends on their radii, not on what they are."""
+    """Puts one or two objects anywhere; the place depends on their radii, not on what they are."""
     reaches = [(reach_of(it) if it.kind == "flag" else room_of(it)) + _EDGE for it in objects]
     around = sum(room_of(it) for it in objects)
     for turn in range(_TRIES):
-        # What has more detail lies on a coarser lattice. Large pairs fit only on a finer one.
+        # Detailed objects lie on a coarser lattice. Large pairs fit only on a finer one.
         coarse = LATTICE if turn < _TRIES // 2 else LATTICE // 2
         steps = [2 * coarse if it.r >= DETAILED else coarse for it in objects]
         placed = [
@@ -76,7 +76,7 @@ def scatter(objects: Sequence[Object], rng: np.random.Generator, gap: float = 2.
 def opposite(
     objects: Sequence[Object], reaches: Sequence[float], rng: np.random.Generator
 ) -> list[Object]:
-    """Two objects in opposite corners, the first one at the left."""
+    """Puts two objects into opposite corners, the first one at the left."""
     near, far = reaches
     ys = (near, SIDE - far) if rng.random() < 0.5 else (SIDE - near, far)
     return [
@@ -92,7 +92,7 @@ def along(
     rng: np.random.Generator,
     across: Sequence[float] | None = None,
 ) -> list[Object]:
-    """Two objects such that the first is `relation` ("left of", "above", ...) the second.
+    """Places two objects so that the first is `relation` ("left of", "above", ...) the second.
 
     `reaches` are their half extents along the relation's axis, `across` those across it.
     """

@@ -1,4 +1,4 @@
-"""Painting faces.
+"""Paints faces.
 
 Invariant: hair, glasses, hat and mouth each cover pixels of their own, so that each can be read.
 """
@@ -15,7 +15,7 @@ _LENS, _MOUTH, _SHIRT = (196, 228, 244), (150, 40, 48), (96, 112, 138)
 
 
 def face(canvas: Canvas, it: Object) -> None:
-    """(x, y) is the middle of the face, `r` its radius."""
+    """Paints a face; (x, y) is its middle, `r` its radius."""
     x, y, r = it.x, it.y, it.r
     hair = PALETTE[it.traits["hair"]]
     canvas.ellipse(x, 52, 1.35 * r, 53 - y - 0.85 * r, _SHIRT)

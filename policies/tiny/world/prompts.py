@@ -1,6 +1,6 @@
-"""Sampling prompts, and corrupting them in one attribute.
+"""Samples prompts, and corrupts them in one attribute.
 
-Invariant: what is sampled parses; a corrupted prompt differs from its original in exactly one
+Invariant: every sampled prompt parses. A corrupted prompt differs from its original in exactly one
 fact, and that fact is false of every scene that `render.sample_scene` draws for the original.
 """
 
@@ -18,7 +18,7 @@ Rng = np.random.Generator
 
 
 def sample_prompt(rng: Rng, category: str | None = None, subcategory: str | None = None) -> Prompt:
-    """A prompt of `category` and `subcategory`, each drawn evenly where it is not given."""
+    """Returns a prompt; `category` and `subcategory` are drawn evenly if not given."""
     if category is None:
         category = _pick(rng, tuple(CATEGORIES))
     if category not in CATEGORIES:
@@ -31,12 +31,12 @@ def sample_prompt(rng: Rng, category: str | None = None, subcategory: str | None
     while True:
         try:
             return parse(_agreeing(say(rng, subcategory)))
-        except ValueError:  # Two draws that collide, such as the same object twice: draw again.
+        except ValueError:  # two draws that collide, such as the same object twice: draw again
             continue
 
 
 def corrupt(prompt: Prompt, rng: Rng) -> tuple[Prompt, Fact]:
-    """Another prompt and its one false fact, as that stands in the new prompt."""
+    """Returns another prompt, and the one fact of it that is false for the original."""
     texts = list(_rewritings(prompt))
     for place in rng.permutation(len(texts)):
         try:
@@ -51,7 +51,7 @@ def corrupt(prompt: Prompt, rng: Rng) -> tuple[Prompt, Fact]:
 
 
 def _rewritings(prompt: Prompt) -> Iterator[str]:
-    """Texts with one word or phrase exchanged, or one added; not all of them are grammatical."""
+    """Yields texts with one word or phrase exchanged or added; not all of them are grammatical."""
     text = f" {prompt.text} "
     for group in _EXCHANGES:
         for phrase in group:
@@ -72,7 +72,7 @@ def _rewritings(prompt: Prompt) -> Iterator[str]:
 
 
 def _agreeing(text: str) -> str:
-    """`text` with its articles, and its nouns in the number that their numerals ask for."""
+    """Returns `text` with articles and nouns that agree with their neighbours and numerals."""
     words = text.split(" ")
     for place, following in enumerate(words[1:]):
         if words[place] in ("a", "an") and following in lx.COLORS:

@@ -1,7 +1,7 @@
-"""What the Judge asks of a prompt, and how it reasons.
+"""Builds the questions that the Judge asks about a prompt, and its analyses.
 
-Invariant: questions and analyses follow from the prompt by rule; a question never holds its own
-answer alone, and together the questions of a prompt leave no fact of it untested.
+Invariant: questions and analyses follow from the prompt by rule. A question never holds its own
+answer alone, and together the questions of a prompt test every fact of it.
 """
 
 from __future__ import annotations
@@ -27,14 +27,15 @@ class Question:
 
 
 def questions(prompt: Prompt) -> list[Question]:
-    """One to four questions that test what `prompt` asks for."""
+    """Returns one to four questions that test what `prompt` asks for."""
     return list(_ASKERS.get(prompt.category, _about_objects)(prompt))
 
 
 def analysis(prompt: Prompt, verdicts: Sequence[bool], seen: Sequence[str] | None = None) -> str:
-    """The Judge's reasoning: each fact in the order of the prompt, and whether it holds.
+    """Returns the Judge's reasoning: each fact in the order of the prompt, and whether it holds.
 
-    Where `seen` tells what a drawing shows instead, a clause that does not hold ends with it.
+    With `seen`, a clause that does not hold ends with what the drawing shows instead. Raises
+    ValueError unless there is one verdict for each fact.
     """
     if len(verdicts) != len(prompt.facts):
         raise ValueError(f"{len(verdicts)} verdicts were given for {len(prompt.facts)} facts")
@@ -48,7 +49,7 @@ def analysis(prompt: Prompt, verdicts: Sequence[bool], seen: Sequence[str] | Non
 
 
 def judge_score(verdicts: Sequence[bool]) -> int:
-    """10 for a drawing in which every fact holds, at most 5 for any other."""
+    """Returns 10 for a drawing in which every fact holds, at most 5 for any other."""
     return 10 if all(verdicts) else 6 * sum(verdicts) // len(verdicts)
 
 
@@ -79,7 +80,7 @@ def _yes(thing: str, several: bool = False) -> Question:
 
 
 def _choice(prompt: Prompt, thing: str, answer: str, others: Sequence[str], after: str) -> Question:
-    """The true option is left out of one question in five, so that "none" must be looked for."""
+    """Leaves the true option out of one question in five, so that "none" must be considered."""
     draw = int.from_bytes(hashlib.blake2b(prompt.text.encode(), digest_size=4).digest(), "big")
     options = list(others)
     if len(options) > 3:
@@ -209,7 +210,7 @@ def _about_counts(prompt: Prompt) -> Iterator[Question]:
     items = [item for item in (prompt.item("first"), prompt.item("second")) if item]
     alike = len(items) == 2 and items[0]["shape"] == items[1]["shape"]
     for item in items:
-        # Always the plural, which does not give the number away.
+        # Always the plural, which does not reveal the number.
         noun = lx.PLURALS[item["shape"]]
         yield _open(
             f"how many {item['color'] + ' ' if alike else ''}{noun} are there", item["count"]

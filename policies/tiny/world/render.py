@@ -1,7 +1,7 @@
-"""Drawing: from a prompt to a scene, from a scene to pixels.
+"""Drawing: from a prompt to a scene, and from a scene to pixels.
 
-Invariant: `render` depends on its scene alone; the scene that `sample_scene` makes for a prompt
-satisfies every fact of it by a clear margin, and a malformed drawing all but the returned one.
+Invariant: `render` depends on its scene alone. The scene that `sample_scene` makes for a prompt
+satisfies every fact of it by a clear margin; a malformed drawing all but the returned one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What a drawing of the tiny world is made of, and what can be said of it.
+"""What a drawing of the tiny world is made of, and what can be said about it.
 
-Invariant: a `Prompt` is determined by its text; its facts, in the order of the words, are all
-that a drawing must satisfy. A `Scene` says everything that `render` needs.
+Invariant: a `Prompt` is determined by its text; its facts, in the order of the words, are all that
+a drawing must satisfy. A `Scene` holds everything that `render` needs.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ Color = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Fact:
-    """One checkable statement. `subject` is "scene", or the item that it is about by its place in
-    the prompt ("first", "second", "third"), such as Fact("color", "second", "blue")."""
+    """One checkable statement, such as Fact("color", "second", "blue"). `subject` is "scene", or an
+    item by its place in the prompt: "first", "second", "third"."""
 
     kind: str
     subject: str
@@ -28,6 +28,8 @@ class Fact:
 
 @dataclass(frozen=True)
 class Prompt:
+    """A text with what it means; `facts` are in the order of its words."""
+
     text: str
     category: str
     subcategory: str
@@ -40,7 +42,7 @@ class Prompt:
         return None
 
     def item(self, subject: str) -> dict[str, str]:
-        """What the prompt says of one item: kind of fact to value."""
+        """Returns what the prompt says about one item: kind of fact to value."""
         return {fact.kind: fact.value for fact in self.facts if fact.subject == subject}
 
 
@@ -48,7 +50,7 @@ class Prompt:
 class Object:
     """A shape or motif at (x, y) pixels; `r` is its radius, or a motif's scale.
 
-    `item` is the item of the prompt that it stands for ("" for one that was not asked for).
+    `item` is the item of the prompt that it shows ("" if none asked for it).
     """
 
     kind: str
@@ -61,7 +63,7 @@ class Object:
 
 @dataclass(frozen=True)
 class Scene:
-    """Objects from back to front on `paper`, a plain colour; `time` paints a sky over it."""
+    """Objects from back to front on `paper`, a plain color; `time` paints a sky over it."""
 
     objects: tuple[Object, ...]
     paper: Color

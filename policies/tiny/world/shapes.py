@@ -1,4 +1,4 @@
-"""Colours and signed distances: what every drawing is painted with.
+"""Colors and signed distances, with which every drawing is painted.
 
 Invariant: a shape's distance is negative inside it, and shapes of one `r` look equally large.
 """
@@ -40,7 +40,7 @@ AREAS: dict[str, float] = {
     "star": 5 * _STAR * _INNER * _SIN36,
     "cross": 8 * _CROSS * _ARM - 4 * _ARM**2,
 }
-"""Area of each shape with r = 1."""
+"""The area of each shape with r = 1."""
 
 REACH: dict[str, float] = {
     "circle": 1.0,
@@ -61,7 +61,7 @@ ROUND: dict[str, float] = {
 
 
 def distance(shape: str, dx: Array, dy: Array, r: float) -> Array:
-    """Signed distance in pixels from the outline of `shape`, centred at the origin."""
+    """Returns the signed distance in pixels to the outline of `shape`, centred at the origin."""
     if shape == "circle":
         return np.hypot(dx, dy) - r
     ax, ay = np.abs(dx), np.abs(dy)
@@ -95,7 +95,7 @@ class Canvas:
         self.pixels[:] = paper
 
     def window(self, x0: float, y0: float, x1: float, y1: float) -> tuple[slice, slice]:
-        """The rows and columns that a box touches, with a pixel to spare."""
+        """Returns the rows and columns that a box touches, with a pixel to spare."""
         return (
             slice(max(int(y0) - 2, 0), max(min(int(y1) + 3, SIDE), 0)),
             slice(max(int(x0) - 2, 0), max(min(int(x1) + 3, SIDE), 0)),
@@ -105,7 +105,7 @@ class Canvas:
         return self.window(x - reach, y - reach, x + reach, y + reach)
 
     def paint(self, where: tuple[slice, slice], d: Array, color: Color | Array) -> None:
-        """Fills where the signed distance `d` is negative; edges are antialiased."""
+        """Fills the area where the signed distance `d` is negative; edges are antialiased."""
         self.blend(where, np.minimum(np.maximum(0.5 - d, 0.0), 1.0), color)
 
     def blend(self, where: tuple[slice, slice], cover: Array, color: Color | Array) -> None:
@@ -132,7 +132,7 @@ class Canvas:
         self.paint(where, d, color)
 
     def polygon(self, points: list[tuple[float, float]], color: Color) -> None:
-        """A convex polygon, its corners clockwise as seen."""
+        """Paints a convex polygon, its corners clockwise as seen."""
         xs, ys = zip(*points, strict=True)
         where = self.window(min(xs), min(ys), max(xs), max(ys))
         gx, gy = coordinates(where)
@@ -143,7 +143,7 @@ class Canvas:
         self.paint(where, d, color)
 
     def line(self, x0: float, y0: float, x1: float, y1: float, r: float, color: Color) -> None:
-        """A stroke of half-width `r` with round ends."""
+        """Paints a stroke of half-width `r` with round ends."""
         where = self.window(min(x0, x1) - r, min(y0, y1) - r, max(x0, x1) + r, max(y0, y1) + r)
         gx, gy = coordinates(where)
         vx, vy = x1 - x0, y1 - y0
@@ -155,11 +155,11 @@ class Canvas:
 
 
 def coordinates(where: tuple[slice, slice]) -> tuple[Array, Array]:
-    """The x and y of the pixel centres in a window."""
+    """Returns the x and y of the pixel centres in a window."""
     return _GRID_X[where], _GRID_Y[where]
 
 
 def mixed(color: Color, other: Color, share: float) -> Color:
-    """`color` with `share` of `other`."""
+    """Returns `color` mixed with `share` (0 to 1) of `other`."""
     red, green, blue = ((1 - share) * a + share * b for a, b in zip(color, other, strict=True))
     return red, green, blue

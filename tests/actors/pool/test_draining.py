@@ -11,6 +11,7 @@ from actors.config import ActorsConfig
 from actors.pool.leases import ReplicaHandle
 from actors.pool.pool import SCALE_S, Pool
 from actors.replay.records import Task
+from actors.roles.requests import Draw
 from policies.seeds import generator
 from tests.simulated import Fate, Remote, World, play
 
@@ -23,7 +24,7 @@ TASKS = [Task(1, "solver", index, 0) for index in range(12)]
 async def draining(pool: Pool) -> ReplicaHandle:
     """The first that is let go with tasks in its hands."""
     while True:
-        for replica in pool._replicas:
+        for replica in pool.replicas:
             if replica.leaving and replica.leases:
                 return replica
         await asyncio.sleep(0.1)
@@ -34,42 +35,42 @@ class Story:
 
     def __init__(self, seed: int) -> None:
         self.world = World(generator("draining", seed), Fate(), seconds=10.0)
-        self.pool = Pool("solver", self.make, 1, {}, CONFIG, self.tell, self.world.kill, most=3)
+        self.pool = Pool("solver", self.make, 1, {}, CONFIG, self.on_event, self.world.kill, most=3)
         self.given = Counter[Task]()
-        self.told = Counter[str]()
+        self.events = Counter[str]()
 
     def make(self, number: int) -> Any:
         handle = self.world.make(number)
         perform = handle.perform.remote
 
-        def counted(task: Task, *args: Any) -> Any:
-            self.given[task] += 1
-            return perform(task, *args)
+        def counted(request: Draw) -> Any:
+            self.given[request.task] += 1
+            return perform(request)
 
         handle.perform = Remote(counted)
         return handle
 
-    def tell(self, who: str, what: str, **facts: Any) -> None:
-        self.told[what] += 1
+    def on_event(self, who: str, what: str, **facts: Any) -> None:
+        self.events[what] += 1
 
     async def play(self) -> None:
         own = self.pool
         await own.start()
-        work = [asyncio.create_task(own.run(task, "draw")) for task in TASKS]
+        work = [asyncio.create_task(own.run(Draw(task))) for task in TASKS]
         lost = await draining(own)
-        self.held, before = [lease.task for lease in lost.leases], len(own._replicas)
+        self.held, before = [lease.task for lease in lost.leases], len(own.replicas)
         lost.handle.die()
         await asyncio.sleep(0)
-        assert lost not in own._replicas and len(own._replicas) == before - 1
+        assert lost not in own.replicas and len(own.replicas) == before - 1
         while not all(end.done() for end in work):
             await asyncio.sleep(2 * SCALE_S)
-            assert sum(not replica.leaving for replica in own._replicas) == own.stats().wanted
-        assert [end.result() for end in work] == [("draw", task) for task in TASKS]
+            assert sum(not replica.leaving for replica in own.replicas) == own.stats().wanted
+        assert [end.result() for end in work] == [(Draw(task),) for task in TASKS]
         assert self.given == {task: 2 if task in self.held else 1 for task in TASKS}
         assert (own.stats().done, own.stats().lost, own.stats().in_flight) == (len(TASKS), 1, 0)
-        assert (self.told["died"], self.told["replaced"]) == (1, 0)
+        assert (self.events["died"], self.events["replaced"]) == (1, 0)
         await asyncio.sleep(2 * CONFIG.cool_down + SCALE_S)
-        assert own.stats().wanted == len(own._replicas) == 1
+        assert own.stats().wanted == len(own.replicas) == 1
         own.stop()
 
 

@@ -18,6 +18,7 @@ from actors.pool.pool import Pool
 from actors.replay.records import Proposal, Task
 from actors.replica import CLASSES, ReplicaSpec, role_pool
 from actors.roles.judge import Judge
+from actors.roles.requests import Draw, JudgeGroups, Propose
 from actors.roles.solver import Solver
 from actors.roles.templates import load_templates
 from actors.weights import store as weight_store
@@ -48,8 +49,8 @@ def at(version: int) -> TinyPolicy:
 
 
 @pytest.fixture(scope="module")
-def part(ray_cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplicaSpec]:
-    """A solver's part; the weight store has version 0, which is the checkpoint, and 1."""
+def spec(ray_cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplicaSpec]:
+    """A solver's spec; the weight store has version 0, which is the checkpoint, and 1."""
     folder = tmp_path_factory.mktemp("tiny")
     tiny(0).save_pretrained(folder)
     named = weight_store.WeightStoreActor.options(name="weight_store", namespace=NAMESPACE)
@@ -74,9 +75,9 @@ def with_pool(pool: Pool, work: Callable[[Pool], Coroutine[Any, Any, None]]) -> 
     asyncio.run(asyncio.wait_for(whole(), 240))
 
 
-def test_a_replica_asks_for_its_part_of_a_gpu_and_a_late_start_says_so(part: ReplicaSpec) -> None:
-    assert role_pool(part, ACTORS).resources == {"CPU": SOLVER.cpus}
-    pool = role_pool(replace(part, config=changed(SOLVER, replicas=1, gpus=0.5)), ACTORS)
+def test_a_replica_asks_for_its_part_of_a_gpu_and_a_late_start_says_so(spec: ReplicaSpec) -> None:
+    assert role_pool(spec, ACTORS).resources == {"CPU": SOLVER.cpus}
+    pool = role_pool(replace(spec, config=changed(SOLVER, replicas=1, gpus=0.5)), ACTORS)
     assert pool.resources == {"CPU": SOLVER.cpus, "GPU": 0.5}
     with pytest.raises(
         StartTimeout,
@@ -84,7 +85,7 @@ def test_a_replica_asks_for_its_part_of_a_gpu_and_a_late_start_says_so(part: Rep
         r"free; add nodes or lower solver\.replicas or solver\.cpus or solver\.gpus; where",
     ):
         asyncio.run(pool.start(1))
-    pool = role_pool(replace(part, config=changed(SOLVER, replicas=1, node="far")), ACTORS)
+    pool = role_pool(replace(spec, config=changed(SOLVER, replicas=1, node="far")), ACTORS)
     with pytest.raises(
         StartTimeout,
         match=r"CPU, 0\.0001 far, and .* 0 of 0 far free; add nodes or lower solver\.replicas or "
@@ -93,16 +94,16 @@ def test_a_replica_asks_for_its_part_of_a_gpu_and_a_late_start_says_so(part: Rep
         asyncio.run(pool.start(1))
 
 
-def test_tasks_are_done_with_the_weights_they_name(part: ReplicaSpec) -> None:
+def test_tasks_are_done_with_the_weights_they_name(spec: ReplicaSpec) -> None:
     """And payloads pass from pool to pool as references."""
     judges = role_pool(
-        replace(part, role="judge", config=JudgeConfig(cpus=0.1, max_tokens=8)), ACTORS
+        replace(spec, role="judge", config=JudgeConfig(cpus=0.1, max_tokens=8)), ACTORS
     )
 
     async def draw_and_judge(pool: Pool) -> None:
         await judges.start()
         tasks = [Task(1, "solver", index, index % 2) for index in range(4)]
-        drawn = await asyncio.gather(*(pool.run(task, "draw", PROMPTS) for task in tasks))
+        drawn = await asyncio.gather(*(pool.run(Draw(task), PROMPTS) for task in tasks))
         for task, ref in zip(tasks, drawn, strict=True):
             here = Solver(at(task.version), SOLVER, load_templates("tiny"))
             for ours, theirs in zip(here.draw(task, 5, PROMPTS), ray.get(ref), strict=True):
@@ -112,97 +113,99 @@ def test_tasks_are_done_with_the_weights_they_name(part: ReplicaSpec) -> None:
                     assert a.picture.codes is not None and b.picture.codes is not None
                     np.testing.assert_array_equal(a.picture.codes, b.picture.codes)
                     np.testing.assert_array_equal(a.picture.pixels, b.picture.pixels)
-        groups = ray.get(await judges.run(Task(1, "judge", 1, 0), "judge", PROMPTS, drawn[1]))
+        groups = ray.get(await judges.run(JudgeGroups(Task(1, "judge", 1, 0)), PROMPTS, drawn[1]))
         assert [(g.weight_version, g.judge_version) for g in groups] == [(1, 0)] * 3
         judge = Judge(at(0), JudgeConfig(max_tokens=8), load_templates("tiny"))
         own = judge.judge(Task(1, "judge", 1, 0), 5, PROMPTS, ray.get(drawn[1]))
         assert [g.reason for g in own] == [g.reason for g in groups]
         solved, judged = pool.stats(), judges.stats()
-        assert (solved.done, solved.in_flight, solved.pictures) == (4, 0, 4 * 3 * 4)
+        assert (solved.done, solved.in_flight, solved.drawings) == (4, 0, 4 * 3 * 4)
         assert solved.busy_seconds > 0 and solved.unparsable == 0
         unread = sum(r.judgement.score is None for g in groups for r in g.rollouts)
         assert (judged.done, judged.unparsable) == (1, unread)
 
     try:
-        with_pool(role_pool(part, ACTORS), draw_and_judge)
+        with_pool(role_pool(spec, ACTORS), draw_and_judge)
     finally:
         judges.stop()
 
 
-def test_a_proposer_replica_counts_what_nobody_could_read(part: ReplicaSpec) -> None:
+def test_a_proposer_replica_counts_what_nobody_could_read(spec: ReplicaSpec) -> None:
     config = ProposerConfig(cpus=0.1, max_tokens=8, attempts=2)
 
     async def propose(pool: Pool) -> None:
-        requests = [load_templates("tiny").request(9)] * 3
-        ref = await pool.run(Task(1, "proposer", 0, 0), "propose", requests, {})
+        topics = [load_templates("tiny").topic(9)] * 3
+        ref = await pool.run(Propose(Task(1, "proposer", 0, 0)), topics, {})
         assert ray.get(ref) == [None] * 3 and pool.stats().unparsable == 3
 
-    with_pool(role_pool(replace(part, role="proposer", config=config), ACTORS), propose)
+    with_pool(role_pool(replace(spec, role="proposer", config=config), ACTORS), propose)
 
 
-def test_no_more_tasks_are_in_flight_than_the_pool_may_hold(part: ReplicaSpec) -> None:
+def test_no_more_tasks_are_in_flight_than_the_pool_may_hold(spec: ReplicaSpec) -> None:
     async def many(pool: Pool) -> None:
         tasks = [Task(1, "solver", index, 0) for index in range(20)]
-        work = asyncio.gather(*(pool.run(task, "draw", PROMPTS) for task in tasks))
+        work = asyncio.gather(*(pool.run(Draw(task), PROMPTS) for task in tasks))
         seen: set[tuple[int, ...]] = set()
         while not work.done():
             await asyncio.sleep(0.001)
-            seen.add(tuple(len(replica.leases) for replica in pool._replicas))
+            seen.add(tuple(len(replica.leases) for replica in pool.replicas))
             assert pool.stats().in_flight <= 4
         assert len(set(await work)) == 20 and pool.stats().done == 20
         assert (2, 2) in seen and all(max(pair) <= 2 for pair in seen)
         assert pool.stats().in_flight == 0
 
-    with_pool(role_pool(part, ACTORS), many)
+    with_pool(role_pool(spec, ACTORS), many)
 
 
-def test_what_does_not_start_is_named_with_what_it_waits_for(part: ReplicaSpec) -> None:
-    hungry = role_pool(replace(part, config=changed(SOLVER, cpus=99.0)), ACTORS)
+def test_what_does_not_start_is_named_with_what_it_waits_for(spec: ReplicaSpec) -> None:
+    hungry = role_pool(replace(spec, config=changed(SOLVER, cpus=99.0)), ACTORS)
 
     async def start_one_more(pool: Pool) -> None:
-        up = pool._replicas[0].handle
+        up = next(iter(pool.replicas)).handle
         mixed = Pool(
             "solver", lambda n: hungry.make_replica(n) if n else up, 2, {"CPU": 99}, ACTORS
         )
-        told = (
+        message = (
             r"^solver replica 1 of 2 did not start within 2 s: each asks for 99 CPU, and the "
             r"cluster has [\d.]+ of 4 CPU free; add nodes or lower solver.replicas or solver.cpus"
         )
-        with pytest.raises(StartTimeout, match=told):
+        with pytest.raises(StartTimeout, match=message):
             await mixed.start(2.0)
 
-    with_pool(role_pool(replace(part, config=changed(SOLVER, replicas=1)), ACTORS), start_one_more)
+    with_pool(role_pool(replace(spec, config=changed(SOLVER, replicas=1)), ACTORS), start_one_more)
     with pytest.raises(StartTimeout, match=r"solver replica 0, 1 of 2 .* within 2 s.* 99 CPU"):
         asyncio.run(hungry.start(2.0))
 
 
-def test_a_replica_that_cannot_start_says_why_at_once(part: ReplicaSpec) -> None:
-    lost = replace(part, policy=TinyPolicyConfig(path="nowhere"))
+def test_a_replica_that_cannot_start_says_why_at_once(spec: ReplicaSpec) -> None:
+    lost = replace(spec, policy=TinyPolicyConfig(path="nowhere"))
     with pytest.raises(ReplicaDied, match=r"solver replica \d could not start: .*nowhere"):
         asyncio.run(role_pool(lost, ACTORS).start())
 
 
-def test_a_task_that_fails_everywhere_is_given_up_with_its_reason(part: ReplicaSpec) -> None:
+def test_a_task_that_fails_everywhere_is_given_up_with_its_reason(spec: ReplicaSpec) -> None:
     async def fail(pool: Pool) -> None:
         wrong = [replace(PROMPTS[0], prompt="a red dragon")]
-        told = r"round 2 solver task 7 \(weights v0\) failed 2 times .*solver replica \d .*'dragon'"
-        with pytest.raises(Poisoned, match=told) as caught:
-            await pool.run(Task(2, "solver", 7, 0), "draw", wrong)
+        message = (
+            r"round 2 solver task 7 \(weights v0\) failed 2 times .*solver replica \d .*'dragon'"
+        )
+        with pytest.raises(Poisoned, match=message) as caught:
+            await pool.run(Draw(Task(2, "solver", 7, 0)), wrong)
         assert "dragon" in caught.value.reason and "replica" not in caught.value.reason
         with pytest.raises(Poisoned, match=r"v8.*never published"):
-            await pool.run(Task(2, "solver", 8, 8), "draw", PROMPTS)
-        ray.get(await pool.run(Task(2, "solver", 9, 0), "draw", PROMPTS))
+            await pool.run(Draw(Task(2, "solver", 8, 8)), PROMPTS)
+        ray.get(await pool.run(Draw(Task(2, "solver", 9, 0)), PROMPTS))
         assert pool.stats().in_flight == 0 and pool.stats().lost == 0
 
-    with_pool(role_pool(part, changed(ACTORS, task_attempts=2)), fail)
+    with_pool(role_pool(spec, changed(ACTORS, task_attempts=2)), fail)
 
 
-def test_the_end_of_a_pool_ends_its_replicas(part: ReplicaSpec) -> None:
-    pool = role_pool(part, ACTORS)
+def test_the_end_of_a_pool_ends_its_replicas(spec: ReplicaSpec) -> None:
+    pool = role_pool(spec, ACTORS)
     handles: list[Any] = []
 
     async def look(pool: Pool) -> None:
-        handles.extend(replica.handle for replica in pool._replicas)
+        handles.extend(replica.handle for replica in pool.replicas)
 
     with_pool(pool, look)
     until = time.monotonic() + 60
@@ -212,11 +215,11 @@ def test_the_end_of_a_pool_ends_its_replicas(part: ReplicaSpec) -> None:
                 ray.get(handle.ready.remote(), timeout=60)
 
 
-def test_a_pool_that_is_not_started_says_so(part: ReplicaSpec) -> None:
+def test_a_pool_that_is_not_started_says_so(spec: ReplicaSpec) -> None:
     with pytest.raises(
         RuntimeError, match=r"solver pool was given round 1 solver task 0 .* not started"
     ):
-        asyncio.run(role_pool(part, ACTORS).run(Task(1, "solver", 0, 0), "draw", PROMPTS))
+        asyncio.run(role_pool(spec, ACTORS).run(Draw(Task(1, "solver", 0, 0)), PROMPTS))
 
 
 def test_the_dashboard_shows_the_roles() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.replay.records import Judgement
-from actors.roles.answers import ask, judgement_json, parse_judgement, parse_proposal, parse_rating
+from actors.roles.answers import ask, parse_judgement, parse_proposal, parse_rating
 from policies.interface import Context, TextSampling
 
 GOOD = (
@@ -63,25 +63,25 @@ def test_what_is_written_is_read_again(analysis: str, score: float) -> None:
         analysis.encode()
     except UnicodeEncodeError:
         return
-    read = parse_judgement(judgement_json(Judgement(analysis, score, 3)), attempts=3)
+    read = parse_judgement(Judgement(analysis, score, 3).text(), attempts=3)
     assert read is not None and read.score is not None
     assert (read.analysis, read.attempts) == (analysis, 3)
     assert read.score == int(read.score) and abs(read.score - score) <= 0.5
 
 
 def test_a_judgement_is_written_as_the_tiny_model_writes_it() -> None:
-    assert judgement_json(Judgement("all is right", 10.0, 1)) == (
+    assert Judgement("all is right", 10.0, 1).text() == (
         '{"analysis": "all is right", "score": 10}'
     )
     assert Judgement("half", 6.5, 1).text() == '{"analysis": "half", "score": 7}'
-    assert judgement_json(Judgement('the word " sun " é', 0.0, 1)) == (
+    assert Judgement('the word " sun " é', 0.0, 1).text() == (
         '{"analysis": "the word \\" sun \\" é", "score": 0}'
     )
 
 
 def test_an_unparsable_judgement_has_no_text() -> None:
     with pytest.raises(ValueError, match="unparsable after 3 attempts"):
-        judgement_json(Judgement("", None, 3))
+        Judgement("", None, 3).text()
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def untrained(seed: int = 0) -> TinyPolicy:
 
 def lesson(rng: np.random.Generator) -> Example:
     """Something to say in a role; now and then it is broken off."""
-    number, category, kind = TINY.request(int(rng.integers(60)))
+    number, category, kind = TINY.topic(int(rng.integers(60)))
     prompt, kind_of = str(rng.choice(PROMPTS)), int(rng.integers(3))
     picture = Picture(np.zeros((0, 0, 3), np.uint8), rng.integers(60, size=4).astype(np.int32))
     if kind_of == 0:
@@ -101,13 +101,11 @@ def everything(policy: TinyPolicy, index: int = 2) -> dict[str, str]:
         policy, SolverConfig(rollouts=3, temperatures=(1.0, 0.7), guidance=(1.0, 2.0)), TINY
     )
     judge = Judge(policy, JudgeConfig(votes=2, temperature=1.0, max_tokens=16), TINY)
-    requests = [TINY.request(k) for k in range(12)]
+    topics = [TINY.topic(k) for k in range(12)]
     drawings = solver.draw(Task(1, "solver", index, 4), 5, proposals())
     task = Task(1, "judge", index, 4)
     made = {
-        "propose": proposer.propose(
-            Task(1, "proposer", index, 4), 5, requests, {"counting": ["a"]}
-        ),
+        "propose": proposer.propose(Task(1, "proposer", index, 4), 5, topics, {"counting": ["a"]}),
         "draw": drawings,
         "judge": judge.judge(task, 5, proposals(), drawings),
         "rate": judge.rate(task, 5, PROMPTS),
@@ -157,13 +155,13 @@ def test_every_part_of_a_task_but_its_version_decides(pupil: TinyPolicy) -> None
 
 
 def test_the_proposer_gives_what_was_asked_for_or_none(pupil: TinyPolicy) -> None:
-    requests = [TINY.request(k) for k in range(100, 140)]
+    topics = [TINY.topic(k) for k in range(100, 140)]
     task = Task(1, "proposer", 0, 0)
-    once = Proposer(pupil, ProposerConfig(attempts=1), TINY).propose(task, 3, requests, {})
-    more = Proposer(pupil, ProposerConfig(attempts=4), TINY).propose(task, 3, requests, {})
+    once = Proposer(pupil, ProposerConfig(attempts=1), TINY).propose(task, 3, topics, {})
+    more = Proposer(pupil, ProposerConfig(attempts=4), TINY).propose(task, 3, topics, {})
     assert 0 < sum(p is None for p in once) < 40
     assert sum(p is None for p in more) < sum(p is None for p in once)
-    for request, first, last in zip(requests, once, more, strict=True):
+    for request, first, last in zip(topics, once, more, strict=True):
         assert first is None or first == last
         if last is not None:
             assert (last.index, last.category) == request[:2]
@@ -173,11 +171,11 @@ def test_the_proposer_gives_what_was_asked_for_or_none(pupil: TinyPolicy) -> Non
 
 def test_the_proposer_shows_the_demonstrations_of_the_category(pupil: TinyPolicy) -> None:
     proposer = Proposer(pupil, ProposerConfig(demonstrations=1, temperature=0.0), TINY)
-    task, requests = Task(1, "proposer", 0, 0), [TINY.request(9), TINY.request(0)]
-    plain = proposer.propose(task, 0, requests, {})
-    assert plain == proposer.propose(task, 0, requests, {"portrait": ["a star"]})
+    task, topics = Task(1, "proposer", 0, 0), [TINY.topic(9), TINY.topic(0)]
+    plain = proposer.propose(task, 0, topics, {})
+    assert plain == proposer.propose(task, 0, topics, {"portrait": ["a star"]})
     shown = {"counting": ["a star", "not a known word, and not shown"]}
-    assert plain[1:] == proposer.propose(task, 0, requests, shown)[1:]
+    assert plain[1:] == proposer.propose(task, 0, topics, shown)[1:]
 
 
 def test_rollouts_take_turns_through_temperatures_and_guidance(pupil: TinyPolicy) -> None:

@@ -73,14 +73,14 @@ def test_the_real_instructions_say_what_the_paper_says() -> None:
         assert real.variants(name) >= 1
 
 
-def test_requests_take_turns_through_categories_and_then_subcategories() -> None:
+def test_topics_take_turns_through_categories_and_then_subcategories() -> None:
     tiny = load_templates("tiny")
-    requests = [tiny.request(number) for number in range(100)]
-    assert [category for _, category, _ in requests[:10]] == list(CATEGORIES)
-    assert [kind for _, _, kind in requests[0:100:10]][:4] == [
+    topics = [tiny.topic(number) for number in range(100)]
+    assert [category for _, category, _ in topics[:10]] == list(CATEGORIES)
+    assert [kind for _, _, kind in topics[0:100:10]][:4] == [
         "single", "multiple", "texture", "single"
     ]  # fmt: skip
-    assert requests[42][0] == 42
+    assert topics[42][0] == 42
 
 
 @pytest.mark.parametrize(

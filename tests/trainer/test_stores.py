@@ -1,4 +1,4 @@
-"""What the crew does about a store that hangs: real actors."""
+"""What is done about a store that hangs, and about a version that is gone: real actors."""
 
 from __future__ import annotations
 
@@ -6,38 +6,36 @@ import asyncio
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import ray
 
-from actors.weights.version_folder import VersionDamaged
+from actors.config import ActorsConfig
+from actors.weights.version_folder import VersionDamaged, VersionFolder
+from policies.config import TinyPolicyConfig
 from trainer import run_actors
-from trainer.config import RunConfig
-from trainer.run_actors import RunActors
+from trainer.stores import Stores
 
 PATIENCE = 240.0
 
 
-def make_crew(folder: Path, said: list[str]) -> RunActors:
-    progress = SimpleNamespace(trouble=said.append)
-    return RunActors(RunConfig(name="run", folder=str(folder)), progress)  # type: ignore[arg-type]
-
-
 def test_a_version_that_was_deleted_is_named_once_training_is_over(tmp_path: Path) -> None:
-    own = make_crew(tmp_path, [])
+    folder = VersionFolder(tmp_path / "run", TinyPolicyConfig())
     (tmp_path / "run" / "versions" / "00002").mkdir(parents=True)
 
     async def versions() -> list[int]:
-        return own.versions.versions()
+        return folder.versions()
 
-    own.store = SimpleNamespace(versions=SimpleNamespace(remote=versions))
+    weights: Any = SimpleNamespace(versions=SimpleNamespace(remote=versions))
+    own = Stores(None, weights, folder, ActorsConfig(), print)
 
     async def story() -> None:
         asked = asyncio.create_task(own.version_ready(1))
         await own.version_ready(2)
         await asyncio.sleep(0.5)
         assert not asked.done()
-        own.trained = True
+        own.training_over = True
         await own.version_ready(2)
         await asyncio.wait_for(asked, PATIENCE)
 
@@ -66,16 +64,19 @@ def test_a_store_that_hangs_is_ended_while_those_who_asked_still_wait(
 ) -> None:
     """However long a task may take."""
     monkeypatch.setattr(run_actors, "ANSWER_S", 20.0)
-    said: list[str] = []
-    own = make_crew(tmp_path, said)
+    seen: list[str] = []
     store = Store.remote(str(tmp_path / "began"))
 
+    def on_event(who: str, what: str, **facts: Any) -> None:
+        seen.append(f"{who} {what}")
+
     async def story() -> list[int]:
-        guard = asyncio.create_task(own._guard(store, "weight store"))
+        longest = ActorsConfig().task_deadline
+        assert longest > PATIENCE
+        guard = asyncio.create_task(run_actors.guard(store, "weight store", longest, on_event))
         asked = await asyncio.wait_for(store.versions.remote(), PATIENCE)
         guard.cancel()
         return asked
 
-    assert own.config.actors.task_deadline > PATIENCE
-    assert asyncio.run(story()) == [0] and said[0].startswith("weight store silent")
+    assert asyncio.run(story()) == [0] and seen[0] == "weight store silent"
     ray.kill(store)

@@ -1,0 +1,118 @@
+"""What a replica can be asked for, by role, and what it gives back.
+
+Invariant: a request is small and says everything but the inputs, which travel beside it so that Ray
+reads those that are references where the work is done. A result counts what was made for it, so
+nobody has to look into a payload.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
+
+from actors.replay.records import Drawing, JudgedGroup, Proposal, Task
+from actors.roles.judge import Judge
+from actors.roles.proposer import Proposer, Topic
+from actors.roles.solver import Solver
+from policies.interface import Picture, PictureSampling
+
+P = TypeVar("P")
+
+
+@dataclass(frozen=True)
+class Result(Generic[P]):
+    """A payload, how many drawings were made for it, and how many answers no attempt made readable."""
+
+    payload: P
+    drawings: int = 0
+    unparsable: int = 0
+
+
+@dataclass(frozen=True)
+class Request(ABC, Generic[P]):
+    """Work that `task` names. `stage` is its name in the metrics."""
+
+    task: Task
+    stage: ClassVar[str]
+
+    @abstractmethod
+    def do(self, role: Any, seed: int, *inputs: Any, **named: Any) -> Result[P]:
+        """Does the work with `role`, which has the weights of the task; `seed` is the run's. Each
+        kind of request says what inputs it takes."""
+
+
+class Propose(Request[list[Proposal | None]]):
+    stage = "propose"
+
+    def do(
+        self, role: Proposer, seed: int, topics: Sequence[Topic],
+        demonstrations: Mapping[str, Sequence[str]],
+    ) -> Result[list[Proposal | None]]:  # fmt: skip
+        proposals = role.propose(self.task, seed, topics, demonstrations)
+        return Result(proposals, unparsable=proposals.count(None))
+
+
+class Draw(Request[list[list[Drawing]]]):
+    stage = "draw"
+
+    def do(
+        self, role: Solver, seed: int, proposals: Sequence[Proposal]
+    ) -> Result[list[list[Drawing]]]:
+        drawings = role.draw(self.task, seed, proposals)
+        return Result(drawings, drawings=sum(map(len, drawings)))
+
+
+@dataclass(frozen=True)
+class DrawEach(Request[list[Picture]]):
+    sampling: PictureSampling
+    stage = "draw_each"
+
+    def do(self, role: Solver, seed: int, prompts: Sequence[str]) -> Result[list[Picture]]:
+        pictures = role.draw_each(self.task, seed, prompts, self.sampling)
+        return Result(pictures, drawings=len(pictures))
+
+
+class JudgeGroups(Request[list[JudgedGroup]]):
+    stage = "judge"
+
+    def do(
+        self, role: Judge, seed: int, proposals: Sequence[Proposal],
+        drawings: Sequence[Sequence[Drawing]],
+    ) -> Result[list[JudgedGroup]]:  # fmt: skip
+        groups = role.judge(self.task, seed, proposals, drawings)
+        scores = [rollout.judgement.score for group in groups for rollout in group.rollouts]
+        return Result(groups, unparsable=scores.count(None))
+
+
+class Rate(Request[list[float | None]]):
+    stage = "rate"
+
+    def do(self, role: Judge, seed: int, prompts: Sequence[str]) -> Result[list[float | None]]:
+        ratings = role.rate(self.task, seed, prompts)
+        return Result(ratings, unparsable=ratings.count(None))
+
+
+class ScoreDrawings(Request[list[float | None]]):
+    stage = "score"
+
+    def do(
+        self, role: Judge, seed: int, shown: Sequence[tuple[str, str, Picture]]
+    ) -> Result[list[float | None]]:
+        scores = role.score(self.task, seed, shown)
+        return Result(scores, unparsable=scores.count(None))
+
+
+class AnswerQuestions(Request[list[str]]):
+    stage = "answer"
+
+    def do(self, role: Judge, seed: int, asked: Sequence[tuple[Picture, str]]) -> Result[list[str]]:
+        return Result(role.answer(self.task, seed, asked))
+
+
+class Caption(Request[list[str]]):
+    stage = "caption"
+
+    def do(self, role: Judge, seed: int, pictures: Sequence[Picture]) -> Result[list[str]]:
+        return Result(role.caption(self.task, seed, pictures))
