@@ -82,8 +82,8 @@ class JudgeGroups(Request[list[JudgedGroup]]):
         drawings: Sequence[Sequence[Drawing]],
     ) -> Result[list[JudgedGroup]]:  # fmt: skip
         groups = role.judge(self.task, seed, proposals, drawings)
-        scores = [rollout.judgement.score for group in groups for rollout in group.rollouts]
-        return Result(groups, unparsable=scores.count(None))
+        said = [rollout.judgement for group in groups for rollout in group.rollouts]
+        return Result(groups, unparsable=sum(j.score is None and j.attempts > 0 for j in said))
 
 
 class Rate(Request[list[float | None]]):
