@@ -11,6 +11,7 @@ from policies.config import Section
 from policies.constraints import NotNegative, Temperature, Text, Whole
 
 Some = Annotated[Whole, Field(ge=1, le=100_000)]
+Temperatures = Annotated[tuple[Temperature, ...], Field(strict=False, min_length=1)]
 
 
 class EvaluationConfig(Section):
@@ -33,13 +34,7 @@ class EvaluationConfig(Section):
     """Prompts and scenes follow from it."""
     selection_prompts: Annotated[Whole, Field(ge=0, le=100_000)] = 200
     """Other held-out prompts, on which the base and the last version each choose the best setting; 0: they are measured at the fixed one alone."""
-    temperatures: Annotated[tuple[Temperature, ...], Field(strict=False, min_length=1)] = (
-        1.0,
-        0.7,
-        0.5,
-        0.3,
-        0.0,
-    )
+    temperatures: Temperatures = (1.0, 0.7, 0.5, 0.3, 0.0)
     """What the best setting is chosen among; of equal ones the first."""
     guidances: Annotated[tuple[NotNegative, ...], Field(strict=False)] = ()
     """Each is tried with every temperature; empty: the fixed guidance alone."""
