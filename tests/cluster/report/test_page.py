@@ -21,7 +21,7 @@ from cluster.report import charts
 from cluster.report import page as report
 from cluster.report.data import read_run, spread
 from cluster.report.groups import card
-from evaluation.measure import version_file
+from evaluation.kept import version_file
 from evaluation.metrics import append_metrics
 from policies.config import ConfigError, changed
 from policies.interface import PATTERNS
@@ -110,6 +110,46 @@ def test_the_headline_goes_from_base_to_last(page, folder):
     assert f"The base model drew {values[0]:.1f} % of the held-out prompts all right" in page.text
     assert "After 1 round of teaching itself, from 12 prompts of its own" in page.text
     assert f"it is {values[1]:.1f} %" in page.text
+
+
+def test_a_gain_at_a_fixed_temperature_is_named_as_such(page):
+    assert re.search(
+        r"it is [\d.]+ %: [+-][\d.]+ ± [\d.]+ points, all at temperature 1\.", page.text
+    )
+    assert "At which setting?" not in page.text
+
+
+def test_the_gain_between_best_settings_comes_first_and_sharpening_is_told(tmp_path: Path) -> None:
+    config = synthetic.small_config(tmp_path, rounds=2)
+    folder = synthetic.build(config, measured=2, closed=2)
+    for version in (0, 2):
+        synthetic.add_best(folder, config, version)
+    run, text = read_run(folder), Page(report.write(folder).read_text()).text
+    best, fixed = ([each[v]["values"]["drawing/all_right"] for v in (0, 2)]
+                   for each in (run.best, run.evaluations))  # fmt: skip
+    assert 0 < best[1] - best[0] < (fixed[1] - fixed[0]) / 2
+    first = text.index(f"The base model drew {best[0]:.1f} % of the held-out prompts all right")
+    then = text.index(f"it is {best[1]:.1f} %: {best[1] - best[0]:+.1f} ±")
+    last = text.index(
+        f"At the fixed temperature 1 it goes from {fixed[0]:.1f} % to {fixed[1]:.1f} %"
+    )
+    assert first < then < last
+    assert "most of that gain is sharpening" in text
+    assert "drawings all right, best setting" in text
+    assert "drawings all right, temperature 1" in text
+    assert "temperature v0 v2 1 15.0 % (5 to 36) 15.0 % (5 to 36)" in text
+    assert "0 50.0 % (30 to 70) ✓ 50.0 % (30 to 70)" in text
+
+
+@pytest.mark.parametrize("measured_best", [[0], [1], [0, 1]])
+def test_until_both_ends_are_measured_at_their_best_the_fixed_one_is_told(
+    tmp_path: Path, measured_best: list[int]
+) -> None:
+    config = synthetic.small_config(tmp_path, rounds=2)
+    folder = synthetic.build(config, measured=2, closed=0)
+    for version in measured_best:
+        synthetic.add_best(folder, config, version)
+    assert "all at temperature 1." in Page(report.write(folder).read_text()).text
 
 
 def test_every_category_is_shown_before_and_after(page):
