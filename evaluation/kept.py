@@ -69,7 +69,7 @@ def read(file: StoragePath) -> Found:
         found: Found = json.loads(storage.read(file))
         missing = FIELDS - set(found)
     except ValueError as error:
-        missing = {str(error)}
+        missing = frozenset({str(error)})
     if missing:
         raise MeasureError(
             f"{file} is not a measurement ({', '.join(sorted(missing))}): restore it, or delete "

@@ -19,7 +19,7 @@ from transformers import (
     JanusProcessor,
 )
 
-from policies.interface import Picture, Sampling
+from policies.interface import Picture, PictureSampling, TextSampling, last_picture
 from policies.janus.checkpoint import load, save
 from policies.janus.pictures import pixels_of
 from policies.janus.policy import JanusPolicy
@@ -104,8 +104,9 @@ def test_a_saved_checkpoint_draws_the_same_in_transformers(saved: Path, net: Any
     policy, processor = JanusPolicy.from_pretrained(saved), AutoProcessor.from_pretrained(saved)
     asking = asked(processor, "a red circle", generation_mode="image")
     codes = net.generate(**asking, generation_mode="image", do_sample=False)
-    (own,) = policy.draw([("a red circle",)], [Sampling(temperature=0.0, guidance=5.0)], [0])
-    assert own.codes is not None and codes[0].tolist() == own.codes.tolist()
+    greedy = PictureSampling(temperature=0.0, guidance=5.0)
+    own = last_picture(policy.draw([("a red circle",)], [greedy], [0])[0])
+    assert own is not None and own.codes is not None and codes[0].tolist() == own.codes.tolist()
     with torch.no_grad():
         decoded = net.decode_image_tokens(codes)[0]
     theirs = ((decoded + 1) / 2 * 255).clamp(0, 255).int().numpy()
@@ -118,7 +119,7 @@ def test_a_saved_checkpoint_writes_the_same_in_transformers(saved: Path, net: An
     asking = asked(processor, "a", generation_mode="text")
     given = asking.input_ids.shape[1]
     ids = net.generate(**asking, max_new_tokens=4, do_sample=False)[0, given:]
-    (own,) = policy.write([("a",)], [Sampling(temperature=0.0, max_tokens=4)], [0])
+    (own,) = policy.write([("a",)], [TextSampling(temperature=0.0, max_tokens=4)], [0])
     assert policy.wording.text([i for i in ids.tolist() if i != policy.wording.special.eos]) == own
 
 
