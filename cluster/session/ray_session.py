@@ -115,7 +115,7 @@ class _Watch(threading.Thread):
 
 def _interrupt_main() -> None:
     """Wherever the main thread waits."""
-    # Not SIGINT, which a shell has its background jobs ignore.
+    # Not SIGINT: a shell makes its background jobs ignore that.
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
 
