@@ -135,10 +135,10 @@ def read_rounds(run: RunFolder | str | StoragePath) -> list[ReplayRound]:
 def load_policy(path: str | Path = "base", family: str = "tiny") -> Policy:
     """The model in a checkpoint folder, such as runs/tiny/versions/00006, on the CPU; "base" is the
     one that ships with the family. Raises ConfigError or CheckpointError."""
-    from cluster.recipes import recipe
     from policies import registry
+    from trainer.config import RunConfig
 
-    chosen = recipe.defaults([f"policy.family={family}", f"policy.path={path}"])
+    chosen = RunConfig.model_validate({"policy": {"family": family, "path": str(path)}})
     return registry.load_policy(chosen.policy)
 
 

@@ -24,7 +24,7 @@ from cluster.report.groups import card
 from evaluation.kept import version_file
 from evaluation.metrics import append_metrics
 from policies.config import ConfigError, changed
-from policies.interface import PATTERNS
+from policies.interface import PATTERNS, Picture, learned
 from tests.cluster.report import synthetic_run as synthetic
 from trainer.config import RunConfig
 
@@ -231,7 +231,7 @@ def test_a_drawing_that_the_oracle_cannot_read_is_shown_as_not_right(tmp_path: P
     folder = recipe.claim_folder(config)
     large = replace(synthetic.group(config, 1, 0), reason="")
     pixels = np.zeros((96, 64, 3), np.uint8)
-    rollouts = tuple(replace(r, picture=replace(r.picture, pixels=pixels)) for r in large.rollouts)
+    rollouts = tuple(replace(r, output=learned(Picture(pixels))) for r in large.rollouts)
     ReplayBuffer(folder / "replay").append(1, 0, [replace(large, rollouts=rollouts)])
     report.write(folder)
     assert "oracle 0" in (folder / "report.html").read_text()
