@@ -65,9 +65,9 @@ class Tally:
     ) -> bool:
         """Whether the oracle finds the drawing right, after counting what the Judge said."""
         rollout = group.rollouts[number]
-        picture, score = rollout.picture, rollout.judgement.score
-        known = readable and picture is not None
-        oracle = suite.verdict(picture.pixels, group.prompt) if known else NEVER_RIGHT
+        pixels, score = rollout.shown.pixels, rollout.judgement.score
+        known = readable and rollout.picture is not None
+        oracle = suite.verdict(pixels, group.prompt) if known else NEVER_RIGHT
         right = oracle.right
         self.counts.update({"rollouts": 1, "right": int(right)})
         if score is None:
