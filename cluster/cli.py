@@ -40,66 +40,14 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="unicorn-ray",
         description="A unified multimodal model that proposes, solves, judges and learns from itself.",
     )
+    parser.add_argument(
+        "--version", action=_Version, help="this program's version and what it stands on"
+    )
     kinds = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    run = kinds.add_parser("run", help="do a recipe, or go on with the run that it began")
-    run.add_argument("recipe", metavar="RECIPE", help="a YAML file, such as configs/tiny.yaml")
-    _takes_overrides(run)
-    run.add_argument(
-        "--dry-run", action="store_true", help="show the whole configuration and what it needs"
-    )
-    _takes_gallery(run, "127.0.0.1:0")
-    run.set_defaults(command=commands.run)
-
-    resume = kinds.add_parser("resume", help="go on with the run of a folder")
-    resume.add_argument("folder", metavar="FOLDER", help="such as runs/tiny")
-    _takes_gallery(resume, "127.0.0.1:0")
-    resume.set_defaults(command=commands.resume)
-
-    submit = kinds.add_parser("submit", help="do a recipe as a job of a Ray cluster")
-    submit.add_argument("recipe", metavar="RECIPE", help="such as configs/tiny.yaml")
-    _takes_overrides(submit)
-    _takes_gallery(submit, "127.0.0.1:8270")
-    submit.add_argument("--no-wait", action="store_true", help="do not follow the job's log")
-    _takes_address(submit)
-    submit.set_defaults(command=commands.submit)
-
-    stop = kinds.add_parser("stop", help="stop a job; the same submission again goes on")
-    stop.add_argument("job", metavar="JOB", help="the name that `submit` printed")
-    _takes_address(stop)
-    stop.set_defaults(command=commands.stop)
-
-    evaluate = kinds.add_parser("evaluate", help="measure a checkpoint, or a run's newest weights")
-    evaluate.add_argument("target", metavar="FOLDER", help="such as runs/tiny")
-    _takes_overrides(evaluate)
-    evaluate.set_defaults(command=commands.evaluate)
-
-    report = kinds.add_parser("report", help="write the report of a run, finished or not")
-    report.add_argument("folder", metavar="FOLDER", help="such as runs/tiny")
-    report.set_defaults(command=commands.report)
-
-    gallery = kinds.add_parser("gallery", help="look at a run, finished or not, in a browser")
-    gallery.add_argument("folder", metavar="FOLDER", help="such as runs/tiny")
-    gallery.add_argument(
-        "--host", default="127.0.0.1", help="whom to answer; 0.0.0.0 for everybody"
-    )
-    gallery.add_argument("--port", type=int, default=0, help="0 for any that is free")
-    gallery.set_defaults(command=commands.gallery)
-
-    chaos = kinds.add_parser(
-        "chaos", help="run a recipe while its processes are killed, and compare with a calm run"
-    )
-    chaos.add_argument("recipe", metavar="RECIPE", help="such as configs/chaos.yaml")
-    chaos.add_argument("--seed", type=int, default=0, help="who is killed, and when")
-    chaos.add_argument("--kills", type=int, default=5)
-    _takes_overrides(chaos)
-    chaos.set_defaults(command=commands.chaos)
-
-    dashboards = kinds.add_parser(
-        "dashboards", help="write what Grafana shows of runs, and what Prometheus warns of"
-    )
-    dashboards.add_argument("folder", type=Path, metavar="DIR", help="see docs/watching.md")
-    dashboards.set_defaults(command=commands.dashboards)
+    for name, (arguments, command, description) in COMMANDS.items():
+        kind = kinds.add_parser(name, help=description)
+        arguments(kind)
+        kind.set_defaults(command=command)
 
     # argparse gives what follows an option to nobody: `run R --dry-run rounds=1`.
     args, rest = parser.parse_known_args(argv)
@@ -108,6 +56,74 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if rest:
         args.overrides = [*args.overrides, *rest]
     return args
+
+
+class _Version(argparse.Action):
+    """Finds out only when it is asked for."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from cluster import version
+
+        print(version.describe())
+        parser.exit()
+
+
+def _run(parser: argparse.ArgumentParser) -> None:
+    _takes_recipe(parser, "a YAML file, such as configs/tiny.yaml")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show the whole configuration and what it needs"
+    )
+    _takes_gallery(parser, "127.0.0.1:0")
+
+
+def _resume(parser: argparse.ArgumentParser) -> None:
+    _takes_folder(parser)
+    _takes_gallery(parser, "127.0.0.1:0")
+
+
+def _submit(parser: argparse.ArgumentParser) -> None:
+    _takes_recipe(parser, "such as configs/tiny.yaml")
+    _takes_gallery(parser, "127.0.0.1:8270")
+    parser.add_argument("--no-wait", action="store_true", help="do not follow the job's log")
+    _takes_address(parser)
+
+
+def _stop(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("job", metavar="JOB", help="the name that `submit` printed")
+    _takes_address(parser)
+
+
+def _evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", metavar="FOLDER", help="such as runs/tiny")
+    _takes_overrides(parser)
+
+
+def _gallery(parser: argparse.ArgumentParser) -> None:
+    _takes_folder(parser)
+    parser.add_argument("--host", default="127.0.0.1", help="whom to answer; 0.0.0.0 for everybody")
+    parser.add_argument("--port", type=int, default=0, help="0 for any that is free")
+
+
+def _chaos(parser: argparse.ArgumentParser) -> None:
+    _takes_recipe(parser, "such as configs/chaos.yaml")
+    parser.add_argument("--seed", type=int, default=0, help="who is killed, and when")
+    parser.add_argument("--kills", type=int, default=5)
+
+
+def _dashboards(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="DIR", help="see docs/watching.md")
+
+
+def _takes_recipe(parser: argparse.ArgumentParser, description: str) -> None:
+    parser.add_argument("recipe", metavar="RECIPE", help=description)
+    _takes_overrides(parser)
+
+
+def _takes_folder(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="FOLDER", help="such as runs/tiny")
 
 
 def _takes_overrides(parser: argparse.ArgumentParser) -> None:
@@ -137,3 +153,25 @@ def _takes_address(parser: argparse.ArgumentParser) -> None:
         metavar="http://HEAD:8265",
         help="the cluster's dashboard; by default what RAY_API_SERVER_ADDRESS names",
     )
+
+
+COMMANDS = {
+    "run": (_run, commands.run, "do a recipe, or go on with the run that it began"),
+    "resume": (_resume, commands.resume, "go on with the run of a folder"),
+    "submit": (_submit, commands.submit, "do a recipe as a job of a Ray cluster"),
+    "stop": (_stop, commands.stop, "stop a job; the same submission again goes on"),
+    "evaluate": (_evaluate, commands.evaluate, "measure a checkpoint, or a run's newest weights"),
+    "report": (_takes_folder, commands.report, "write the report of a run, finished or not"),
+    "gallery": (_gallery, commands.gallery, "look at a run, finished or not, in a browser"),
+    "chaos": (
+        _chaos,
+        commands.chaos,
+        "run a recipe while its processes are killed, and compare with a calm run",
+    ),
+    "dashboards": (
+        _dashboards,
+        commands.dashboards,
+        "write what Grafana shows of runs, and what Prometheus warns of",
+    ),
+}
+"""Of each command its arguments, what it does, and its line in --help."""

@@ -7,7 +7,6 @@ heavy is imported before it is needed: a mistake is told in a moment.
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -15,10 +14,10 @@ from urllib.parse import urlsplit
 
 from actors.storage import storage
 from actors.storage.paths import parse_path, run_folder
+from cluster import checks
 
 if TYPE_CHECKING:
     from cluster.gallery.address import GalleryAddress
-    from cluster.sizing.needs import Machine, Need
     from trainer.config import RunConfig
 
 STOPPED = 130
@@ -27,21 +26,19 @@ DIFFERENT = 1
 
 def run(args: argparse.Namespace) -> None:
     from cluster.recipes import recipe
-    from cluster.session import jobs
-    from cluster.sizing import dry_run
-    from policies.registry import footprint
 
     config = recipe.load(args.recipe, args.overrides)
-    if os.environ.get(jobs.INSIDE):
-        jobs.require_shared(config)
     if args.dry_run:
-        table = dry_run.table(config, footprint(config.policy), _machine())
+        from cluster.sizing import dry_run
+        from policies.registry import footprint
+
+        table = dry_run.table(config, footprint(config.policy), checks.machine())
         print(f"{recipe.dump(config)}\n{table}")
         return
-    _preflight(config)
-    address = _parse_gallery(args.gallery)
-    recipe.claim_folder(config)
-    _selfplay(config, address)
+
+    from cluster import api
+
+    api.run(config, gallery=args.gallery)
 
 
 def submit(args: argparse.Namespace) -> None:
@@ -52,10 +49,10 @@ def submit(args: argparse.Namespace) -> None:
 
     config = recipe.load(args.recipe, args.overrides)
     jobs.require_reachable(config)
-    address = _parse_gallery(args.gallery)
+    address = checks.gallery_address(args.gallery)
     client = jobs.connect(where := jobs.address(args.address))
     capacity.require(f"run {config.name}", needs(config), capacity.behind(where))
-    job = jobs.submit(client, config, args.gallery, _link(address, where))
+    job = jobs.submit(client, config, args.gallery, _link(address, where, config))
     print(f"{job} does run {config.name} in {config.folder}/{config.name}", flush=True)
     if args.no_wait:
         return
@@ -77,11 +74,9 @@ def stop(args: argparse.Namespace) -> None:
 
 
 def resume(args: argparse.Namespace) -> None:
-    from cluster.recipes import recipe
+    from cluster import api
 
-    config = recipe.load_folder(parse_path(args.folder))
-    _preflight(config)
-    _selfplay(config, _parse_gallery(args.gallery))
+    api.run(api.load_run(args.folder).config, gallery=args.gallery)
 
 
 def report(args: argparse.Namespace) -> None:
@@ -122,9 +117,9 @@ def evaluate(args: argparse.Namespace) -> None:
     from policies.registry import checkpoint_folder
 
     config = evaluate.target(parse_path(args.target), args.overrides)
-    preflight.check_measuring(config, _machine(), checkpoint_folder(config.policy))
+    preflight.check_measuring(config, checks.machine(), checkpoint_folder(config.policy))
     with ray_session.connected():
-        _require_capacity("measuring", measuring(config))
+        checks.capacity("measuring", measuring(config))
         found = evaluate.scores(config, Progress(sys.stdout))
     print("\n".join(table({}, found, "score")))
 
@@ -133,7 +128,7 @@ def chaos(args: argparse.Namespace) -> None:
     from cluster.recipes import recipe
 
     config = recipe.load(args.recipe, args.overrides)
-    _preflight(config)
+    checks.preflight(config)
 
     from cluster.chaos import storm, verdict
     from cluster.session import ray_session
@@ -162,80 +157,8 @@ def dashboards(args: argparse.Namespace) -> None:
     print("\n".join(map(str, dashboard.write(args.folder))))
 
 
-def _preflight(config: RunConfig) -> None:
-    from cluster.session import ray_session
-
-    ray_session.settle()
-
-    from cluster.sizing import preflight
-    from cluster.watch import loggers
-    from policies.registry import checkpoint_folder
-
-    loggers.require(config.loggers, run_folder(config))
-    room = preflight.room(run_folder(config))
-    preflight.check(config, _machine(), room, checkpoint_folder(config.policy))
-
-
-def _machine() -> Machine:
-    """This one; a cluster that is named by its address is judged once it is joined."""
-    from cluster.sizing import preflight
-    from cluster.sizing.needs import Machine
-
-    known = not os.environ.get("RAY_ADDRESS")
-    return preflight.this_machine() if known else Machine(math.inf, math.inf)
-
-
-def _parse_gallery(place: str) -> GalleryAddress | None:
-    """Where the gallery of a run listens; None for none."""
-    if place == "off":
-        return None
-
-    from cluster.gallery.address import TOKEN, GalleryAddress, GalleryError
-
-    host, colon, port = place.rpartition(":")
-    if not (host and colon and port.isascii() and port.isdigit()):
-        raise GalleryError(
-            f"--gallery is {place!r}: it must be HOST:PORT, such as 127.0.0.1:8270, or off"
-        )
-    return GalleryAddress.of(host.strip("[]"), int(port[:9]), os.environ.get(TOKEN, ""))
-
-
-def _link(address: GalleryAddress | None, dashboard: str) -> str:
-    """Of a gallery on the head, to the dashboard's users; empty if nobody can tell it yet."""
+def _link(address: GalleryAddress | None, dashboard: str, config: RunConfig) -> str:
+    """The link of the run's gallery on the head, for the dashboard's users; empty for a port that
+    nobody can tell yet."""
     head = urlsplit(dashboard).hostname or ""
-    return address.link_at(head) if address and address.port else ""
-
-
-def _require_capacity(who: str, wanted: list[Need]) -> None:
-    """Of the cluster that was joined; this machine was asked before Ray started."""
-    from cluster.session import ray_session
-    from cluster.sizing import capacity
-
-    if os.environ.get(ray_session.ADDRESS):
-        capacity.require(who, wanted, capacity.joined())
-
-
-def _selfplay(config: RunConfig, address: GalleryAddress | None) -> None:
-    from cluster.gallery import host
-    from cluster.report import page
-    from cluster.session import ray_session
-    from cluster.session.driver import driving
-    from cluster.sizing.needs import needs
-    from cluster.watch import loggers
-    from cluster.watch.progress import Progress
-    from policies.config import changed
-    from trainer import selfplay
-
-    progress = Progress(sys.stdout)
-    progress.started(config)
-    # Workers have working directories of their own.
-    folder = run_folder(config).absolute()
-    with (
-        driving(folder, progress.note),
-        loggers.following(folder, config.name, config.loggers),
-        ray_session.connected(),
-    ):
-        _require_capacity(f"run {config.name}", needs(config))
-        with host.beside(folder, address, progress.note):
-            selfplay.run(changed(config, folder=str(folder.parent)), progress)
-    progress.finished(run_folder(config) / page.write(folder).name)
+    return address.link_at(head, str(run_folder(config))) if address and address.port else ""

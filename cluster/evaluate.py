@@ -15,6 +15,7 @@ from actors.storage.paths import StoragePath
 from actors.weights.version_folder import VERSIONS
 from cluster.recipes import recipe
 from cluster.watch.progress import Progress
+from evaluation.best_setting import measure_best
 from evaluation.measure import measure
 from evaluation.suites import load_suite
 from policies.config import ConfigError, changed
@@ -58,4 +59,5 @@ def scores(config: RunConfig, progress: Progress) -> dict[str, float]:
 
 async def _measure(config: RunConfig, progress: Progress) -> dict[str, float]:
     async with RunActors(config, progress) as run:
-        return await measure(0, run.config, run.suite, run.solvers, run.judges)
+        measured_with = (run.config, run.suite, run.solvers, run.judges)
+        return await measure(0, *measured_with) | await measure_best(0, *measured_with)

@@ -1,4 +1,4 @@
-"""How far the Judge can be trusted: its scores of a round against the oracle's.
+"""How far the Judge can be trusted: its scores of a round against the oracle's, where there is one.
 
 Invariant: the numbers follow from the replay log alone; segments are tallied in Ray tasks, and
 tallies add up to the same whatever the order. A prompt that the suite cannot read is never right.
@@ -26,6 +26,8 @@ from evaluation.judging import correlation
 from evaluation.metrics import append_metrics, read_metrics, show
 from evaluation.suites import NEVER_RIGHT, Suite
 
+BY_THE_ORACLE = {"agreement", "precision", "grammatical", "right", "correlation"}
+"""The audit's numbers that only a suite with an oracle can give."""
 SEGMENTS_PER_TASK = 8
 TASKS = 2
 """At a time: they ask Ray for no CPU, so nothing else would bound them."""
@@ -65,9 +67,10 @@ class Tally:
     ) -> bool:
         """Whether the oracle finds the drawing right, after counting what the Judge said."""
         rollout = group.rollouts[number]
-        pixels, score = rollout.shown.pixels, rollout.judgement.score
-        known = readable and rollout.picture is not None
-        oracle = suite.verdict(pixels, group.prompt) if known else NEVER_RIGHT
+        picture, score = rollout.picture, rollout.judgement.score
+        oracle = NEVER_RIGHT
+        if readable and picture is not None:
+            oracle = suite.verdict(picture.pixels, group.prompt)
         right = oracle.right
         self.counts.update({"rollouts": 1, "right": int(right)})
         if score is None:
@@ -108,17 +111,18 @@ class Tally:
 async def audit(round_: int, config: Settings, suite: Suite) -> dict[str, float]:
     """The Judge against the oracle over one closed round, and how varied its prompts were.
 
-    Kept in the run's metrics.jsonl as the round's row; one that is there is read back. Empty for a
-    suite without categories, which has no oracle.
+    Kept in the run's metrics.jsonl as the round's row; one that is there is read back. A suite
+    without categories has no oracle: what the Judge said and the variety are counted all the same.
     """
-    if not suite.categories:
-        return {}
     folder = run_folder(config)
     values = await asyncio.to_thread(_kept, folder, round_)
     if values is None:
         tally = await _count(folder, round_, config, suite)
         prompts = [prompt for _, prompt in sorted(tally.prompts)]
-        values = {**tally.values(), **diversity(prompts, suite.held_out, config.seed, round_)}
+        known = suite.held_out if suite.categories else None
+        values = {**tally.values(), **diversity(prompts, known, config.seed, round_)}
+        if not suite.categories:
+            values = {n: v for n, v in values.items() if n.split("/")[1] not in BY_THE_ORACLE}
         row = {"kind": "round", "round": round_, **values}
         await asyncio.to_thread(append_metrics, folder, row, config.actors.pause_deadline)
     show(config.name, values)

@@ -11,6 +11,7 @@ from policies.config import Section
 from policies.constraints import NotNegative, Temperature, Text, Whole
 
 Some = Annotated[Whole, Field(ge=1, le=100_000)]
+Temperatures = Annotated[tuple[Temperature, ...], Field(strict=False, min_length=1)]
 
 
 class EvaluationConfig(Section):
@@ -31,6 +32,12 @@ class EvaluationConfig(Section):
     """Classifier-free guidance of measured drawings; null: the mean of solver.guidance."""
     seed: Whole = 1234
     """Prompts and scenes follow from it."""
+    selection_prompts: Annotated[Whole, Field(ge=0, le=100_000)] = 200
+    """Other held-out prompts, on which the base and the last version each choose the best setting; 0: they are measured at the fixed one alone."""
+    temperatures: Temperatures = (1.0, 0.7, 0.5, 0.3, 0.0)
+    """What the best setting is chosen among; of equal ones the first."""
+    guidances: Annotated[tuple[NotNegative, ...], Field(strict=False)] = ()
+    """Each is tried with every temperature; empty: the fixed guidance alone."""
 
 
 class RunSettings(Protocol):
@@ -46,3 +53,10 @@ class RunSettings(Protocol):
     def solver(self) -> SolverConfig: ...
     @property
     def actors(self) -> ActorsConfig: ...
+
+
+class Settings(RunSettings, Protocol):
+    """What measuring a version needs of a run's configuration."""
+
+    @property
+    def evaluation(self) -> EvaluationConfig: ...

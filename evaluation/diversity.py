@@ -13,14 +13,15 @@ PAIRS = 2000
 
 
 def diversity(
-    prompts: Sequence[str], held_out: Callable[[str], bool], *key: int | str
+    prompts: Sequence[str], held_out: Callable[[str], bool] | None, *key: int | str
 ) -> dict[str, float]:
     """Returns the numbers for one round's prompts, or {} without prompts. `key` seeds the choice of
     pairs.
 
     distinct_n: different n-grams over all n-grams (falls as prompts repeat each other);
     self_similarity: mean token Jaccard of pairs of prompts; unique: different prompts over all;
-    held_out: the share that pretraining never showed.
+    held_out: the share that pretraining never showed, left out where `held_out` is None because
+    nobody knows what it showed.
     """
     if not prompts:
         return {}
@@ -28,7 +29,8 @@ def diversity(
     values = {f"diversity/distinct_{n}": distinct(tokens, n) for n in (1, 2, 3)}
     values["diversity/self_similarity"] = self_similarity(tokens, *key)
     values["diversity/unique"] = len(set(prompts)) / len(prompts)
-    values["diversity/held_out"] = sum(map(held_out, prompts)) / len(prompts)
+    if held_out is not None:
+        values["diversity/held_out"] = sum(map(held_out, prompts)) / len(prompts)
     return values
 
 

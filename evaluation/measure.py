@@ -8,49 +8,34 @@ the Solver to the Judge and to the oracle as references, and never through the d
 from __future__ import annotations
 
 import asyncio
-import json
-import re
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import ray
 
 from actors.pool.pool import Pool
 from actors.replay.records import Task
-from actors.retry import made_again, patiently, within
+from actors.retry import made_again, within
 from actors.roles.requests import AnswerQuestions, Caption, DrawEach, ScoreDrawings
-from actors.roles.solver import measured_sampling
 from actors.storage import storage
 from actors.storage.paths import StoragePath, run_folder
 from evaluation import grading
-from evaluation.config import EvaluationConfig, RunSettings
+from evaluation.config import Settings
 from evaluation.grading import Asked, Drawn, Item, Seen
 from evaluation.judging import JUDGED, Score, drift, fixed_set
+from evaluation.kept import Found, kept, read, version_file
 from evaluation.metrics import append_metrics, show
+from evaluation.selection import fixed_sampling
 from evaluation.suites import Suite
-from policies.errors import UserError
 from policies.interface import Picture, PictureSampling
 from policies.seeds import derive
 
-FOLDER = "evaluation"
-MEASURED = re.compile(r"version-[0-9]+\.json")
 SHOWN_PER_CATEGORY = 2
 ORACLES = 2
 """Grading tasks at a time: they ask Ray for no CPU, so nothing else would bound them."""
 
 T = TypeVar("T")
-
-
-class MeasureError(UserError):
-    """A kept measurement that cannot be used; the message names the file and the fix."""
-
-
-class Settings(RunSettings, Protocol):
-    """What measuring needs of a run's configuration."""
-
-    @property
-    def evaluation(self) -> EvaluationConfig: ...
 
 
 async def measure(
@@ -64,67 +49,55 @@ async def measure(
     if not suite.categories:
         return {}
     folder = run_folder(config)
-    file, pause_s = version_file(folder, version), config.actors.pause_deadline
-    how = measured_sampling(
-        config.solver, config.evaluation.temperature, config.evaluation.guidance
-    )
-    own = {**config.evaluation.model_dump(), "guidance": how.guidance}.items()
-    settings = {"seed": config.seed, **{f"evaluation.{key}": value for key, value in own}}
-    if await asyncio.to_thread(storage.exists, file):
-        found = await asyncio.to_thread(_read, file)
-        _require_same(file, found["settings"], settings)
-    else:
+
+    async def make() -> Found:
         # In a thread: finding the prompts takes a while, and others share this event loop.
-        bench = await asyncio.to_thread(_Bench, version, config, how, suite, solvers, judges)
+        bench = await asyncio.to_thread(Bench, version, config, suite, solvers, judges)
         drawn, seen, judged = await bench.run()
-        found = {"version": version, "settings": settings, **summary(drawn, seen)}
-        found["judged"] = judged
+        found = {**summary(drawn, seen), "judged": judged}
         found["values"] |= await asyncio.to_thread(_drift, folder, version, judged)
-        data = json.dumps(found, allow_nan=False).encode()
-        await asyncio.to_thread(patiently, lambda: storage.write(file, data), str(file), pause_s)
+        return found
+
+    found = await kept(version_file(folder, version), version, config, make)
     values: dict[str, float] = found["values"]
     row = {"kind": "evaluation", "version": version, **values}
-    await asyncio.to_thread(append_metrics, folder, row, pause_s)
+    await asyncio.to_thread(append_metrics, folder, row, config.actors.pause_deadline)
     show(config.name, values)
     return values
 
 
-def read_measured(folder: StoragePath) -> dict[int, dict[str, Any]]:
-    """Everything kept of a run's versions, by version: its values, outcomes and samples."""
-    there = folder / FOLDER
-    found = [_read(there / name) for name in storage.names(there) if MEASURED.fullmatch(name)]
-    return {each["version"]: each for each in sorted(found, key=lambda each: int(each["version"]))}
-
-
-def version_file(folder: StoragePath, version: int) -> StoragePath:
-    return folder / FOLDER / f"version-{version:05d}.json"
-
-
-class _Bench:
+class Bench:
     """One version's tasks. Drawing slices come first in the numbering, then slices of scenes.
 
     All versions share the tasks' names (round 0): a drawing's seed follows from the name.
     """
 
     def __init__(
-        self, version: int, config: Settings, how: PictureSampling, suite: Suite, solvers: Pool,
-        judges: Pool,
-    ) -> None:  # fmt: skip
-        self.version, self.settings, self.how = version, config.evaluation, how
+        self, version: int, config: Settings, suite: Suite, solvers: Pool, judges: Pool
+    ) -> None:
+        self.version, self.settings = version, config.evaluation
+        self.fixed = fixed_sampling(config)
         self.run_seed, self.deadline = config.seed, config.actors.task_deadline
         self.solvers, self.judges = solvers, judges
         self.suite = ray.put(suite)
-        self.items = list(_slices(self._items(suite), self.settings.prompts_per_task))
+        self.items = list(slices(self._items(suite), self.settings.prompts_per_task))
         self.oracles = asyncio.Semaphore(ORACLES)
 
     async def run(self) -> tuple[list[Drawn], list[Seen], list[Score]]:
         async with asyncio.TaskGroup() as tasks:
+            drawn = tasks.create_task(self.draw(self.fixed, JUDGED))
+            seen = tasks.create_task(self._understand())
+        return drawn.result(), *seen.result()
+
+    async def draw(self, how: PictureSampling, judged: int = 0) -> list[Drawn]:
+        """The held-out prompts, drawn like `how`; the Judge scores the first slices, up to the
+        drawing `judged`."""
+        async with asyncio.TaskGroup() as tasks:
             drawn = [
-                tasks.create_task(made_again(partial(self._draw, i, own)))
+                tasks.create_task(made_again(partial(self._draw, i, own, how, judged)))
                 for i, own in enumerate(self.items)
             ]
-            seen = tasks.create_task(self._understand())
-        return [each for task in drawn for each in task.result()], *seen.result()
+        return [each for task in drawn for each in task.result()]
 
     def _items(self, suite: Suite) -> list[Item]:
         """The held-out prompts with the seeds that their drawings get from their tasks' names."""
@@ -138,14 +111,16 @@ class _Bench:
             left[category] -= 1
         return items
 
-    async def _draw(self, index: int, items: list[Item]) -> list[Drawn]:
+    async def _draw(
+        self, index: int, items: list[Item], how: PictureSampling, most_judged: int
+    ) -> list[Drawn]:
         """Draws a slice, asks the Judge about its own drawings, and lets the oracle mark them."""
-        task, prompts = self._task(index), [item.prompt for item in items]
-        pictures = await self.solvers.run(DrawEach(task, self.how), prompts)
+        task, prompts = self.task(index), [item.prompt for item in items]
+        pictures = await self.solvers.run(DrawEach(task, how), prompts)
         asked = _ask.remote(self.suite, prompts, pictures)
         answers = await self.judges.run(AnswerQuestions(task), asked)
         judged: Any = ()
-        if items[0].index < JUDGED:
+        if items[0].index < most_judged:
             judged = await self.judges.run(ScoreDrawings(task), _show_judge.remote(items, pictures))
         async with self.oracles:
             grade = _grade_drawings.remote(self.suite, items, pictures, answers, judged)
@@ -171,19 +146,19 @@ class _Bench:
         return [each for read in reads for each in read.result()], scores.result()
 
     async def _score(self, index: int, fixed: Any) -> list[Score]:
-        task = self._task(index)
+        task = self.task(index)
         scores = await self.judges.run(ScoreDrawings(task), fixed)
         return await within(scores, self.deadline, f"the scores of {task}")
 
     async def _read(self, index: int, scenes: Any, pictures: Any, asked: Any) -> list[Seen]:
-        task = self._task(index)
+        task = self.task(index)
         captions = await self.judges.run(Caption(task), pictures)
         answers = await self.judges.run(AnswerQuestions(task), asked)
         async with self.oracles:
             grade = _grade_scenes.remote(self.suite, scenes, captions, answers)
             return await within(grade, self.deadline, f"the marks for understanding, {task}")
 
-    def _task(self, index: int) -> Task:
+    def task(self, index: int) -> Task:
         return Task(0, "evaluator", index, self.version)
 
 
@@ -217,14 +192,14 @@ def _show(suite: Suite, count: int, seed: int, size: int) -> tuple[Any, ...]:
     """For each slice its scenes, its pictures, and the questions about them; last the fixed set."""
     parts: list[Any] = []
     whole = suite.scenes(count, seed)
-    for scenes in _slices(whole, size):
+    for scenes in slices(whole, size):
         pictures = [picture for picture, _ in scenes]
         asked = grading.asked_about(suite, [prompt for _, prompt in scenes], pictures)
         parts += [scenes, pictures, asked]
     return (*parts, fixed_set(suite, whole))
 
 
-def _slices(items: Sequence[T], size: int) -> Iterator[list[T]]:
+def slices(items: Sequence[T], size: int) -> Iterator[list[T]]:
     return (list(items[at : at + size]) for at in range(0, len(items), size))
 
 
@@ -240,30 +215,7 @@ def summary(drawn: list[Drawn], seen: list[Seen]) -> dict[str, Any]:
 def _drift(folder: StoragePath, version: int, judged: list[Score]) -> dict[str, float]:
     """Of this version as a Judge from the base; of the base itself nothing."""
     base = version_file(folder, 0)
-    if version == 0 or not storage.exists(base) or "judged" not in (found := _read(base)):
+    if version == 0 or not storage.exists(base) or "judged" not in (found := read(base)):
         return {}
     distance = drift(found["judged"], judged)
     return {} if distance is None else {"judge/drift": distance}
-
-
-def _read(file: StoragePath) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(storage.read(file))
-        missing = {"version", "settings", "values", "outcomes", "samples"} - set(found)
-    except ValueError as error:
-        missing = {str(error)}
-    if missing:
-        raise MeasureError(
-            f"{file} is not a measurement ({', '.join(sorted(missing))}): restore it, or delete "
-            "it to have that version measured again."
-        )
-    return found
-
-
-def _require_same(file: StoragePath, then: dict[str, Any], now: dict[str, Any]) -> None:
-    for name in sorted({*then, *now}):
-        if then.get(name) != now.get(name):
-            raise MeasureError(
-                f"{file} was measured with {name} {then.get(name)!r}, which is {now.get(name)!r} "
-                f"now: set {name} back, or delete {file.parent} to measure again."
-            )

@@ -21,6 +21,7 @@ from actors.storage.paths import StoragePath, parse_path
 from policies.errors import UserError
 
 FILE = "metrics.jsonl"
+OF_VERSIONS = ("evaluation", "best")
 Row = dict[str, Any]
 _WRITING = threading.Lock()  # taken in a thread, because a full disk may hold the writer
 
@@ -32,7 +33,7 @@ class MetricsError(UserError):
 def append_metrics(folder: str | StoragePath, row: Mapping[str, Any], pause_s: float) -> bool:
     """Adds `row` unless its key is there already; returns whether it was added.
 
-    The key is `kind` with `version` for an evaluation, otherwise with `round`. While the disk takes
+    The key is `kind` with `version` for what is measured of one, otherwise with `round`. While the disk takes
     no writes it tries again, for at most `pause_s` seconds. Raises MetricsError.
     """
     name = _name(row)
@@ -79,7 +80,7 @@ def show(run: str, values: Mapping[str, float]) -> None:
 
 def _name(row: Mapping[str, Any]) -> tuple[str, str, int]:
     kind = row.get("kind")
-    by = "version" if kind == "evaluation" else "round"
+    by = "version" if kind in OF_VERSIONS else "round"
     if not isinstance(kind, str) or not isinstance(row.get(by), int):
         raise MetricsError(
             f"A metrics row needs a kind and a whole number {by!r}; it has {dict(row)!r:.200}."

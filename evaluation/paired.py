@@ -22,3 +22,11 @@ def gain(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]
     mean = sum(differences) / len(differences)
     spread = sum((d - mean) ** 2 for d in differences) / max(1, len(differences) - 1)
     return mean, 1.96 * math.sqrt(spread / len(differences))
+
+
+def interval(right: int, count: int) -> tuple[float, float]:
+    """The 95 % interval of a share, `right` of `count` (Wilson's, which holds at 0 and 1 too)."""
+    z2 = 1.96**2
+    middle = (right + z2 / 2) / (count + z2)
+    half = 1.96 * math.sqrt(right * (count - right) / count + z2 / 4) / (count + z2)
+    return max(0.0, middle - half), min(1.0, middle + half)

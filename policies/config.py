@@ -6,7 +6,6 @@ that names the field, the value and what is allowed. That holds for recipes and 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args
 
@@ -20,10 +19,9 @@ from pydantic import (
     model_validator,
 )
 
-from policies.constraints import Dtype, Text, allowed
-from policies.errors import ConfigError, describe, printable
-
-OUT_OF_BOUNDS = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
+from policies.config_errors import sentence
+from policies.constraints import Dtype, Text
+from policies.errors import ConfigError, describe
 
 
 class Section(BaseModel):
@@ -43,7 +41,7 @@ class Section(BaseModel):
         try:
             return construct(value)
         except ValidationError as error:
-            raise ConfigError(_sentence(cls, error)) from None
+            raise ConfigError(sentence(cls, cls.section, cls.variant, error)) from None
 
 
 class NamedNumbers(Section):
@@ -77,59 +75,6 @@ def require(condition: bool, field: str, value: object, rule: str) -> None:
     """Raises ConfigError unless `condition`: `require(lr > 0, "trainer.lr", lr, "above 0")`."""
     if not condition:
         raise ConfigError(f"{field} is {describe(value)}: it must be {rule}")
-
-
-def no_field(name: str, known: Iterable[str]) -> str:
-    """The sentence about a field that is unknown; the nearest is that of the likest whole name or
-    last part: `lr` is near to trainer.lr."""
-    name = name[:200]  # longer ones take minutes to compare
-
-    def likeness(candidate: str) -> tuple[float, float]:
-        whole = difflib.SequenceMatcher(None, name, candidate).ratio()
-        last = difflib.SequenceMatcher(None, name.split(".")[-1], candidate.split(".")[-1]).ratio()
-        return max(whole, last), whole
-
-    return f"there is no field {printable(name)}; the nearest is {max(known, key=likeness)}"
-
-
-def no_section(name: str, value: object, example: str) -> str:
-    """The sentence about a value where a section belongs."""
-    return (
-        f"{name or 'a configuration'} is {describe(value)}: it must be a section with fields such "
-        f"as {example}"
-    )
-
-
-def _sentence(section: type[Section], error: ValidationError) -> str:
-    """The first of pydantic's complaints about a section, in our words."""
-    first = error.errors(include_url=False)[0]
-    kind, value, context = first["type"], first["input"], first.get("ctx", {})
-    prefix = f"{section.section}." if section.section else ""
-    if not first["loc"]:
-        return no_section(section.section, value, prefix + next(iter(section.model_fields)))
-    own = str(first["loc"][0])
-    name = prefix + own
-    if kind == "extra_forbidden":
-        return no_field(name, [prefix + field for field in section.model_fields])
-    if kind.startswith("union_tag"):
-        tag = str(context["discriminator"]).strip("'")
-        known = context.get("expected_tags", "a text")
-        return f"{name}.{tag} is {describe(value[tag])}: it must be one of {known}"
-    field = section.model_fields[own]
-    if held := sections_of(field.annotation):
-        return no_section(name, value, f"{name}.{next(iter(held[0].model_fields))}")
-    if kind == "must":
-        return f"{name} is {describe(value)}: it must be {context['rule']}"
-    # A list of too few lacks an item, and that is said of the list.
-    item = len(first["loc"]) > 1 and kind != "missing"
-    takes = (
-        allowed(get_args(field.annotation)[0])
-        if item
-        else allowed(field.annotation, field.metadata)
-    )
-    rule = takes.rule if kind in OUT_OF_BOUNDS else takes.kind
-    whose = f" for {section.variant}" if section.variant else ""
-    return f"{name} is {describe(value)}: it must be {rule}{whose}"
 
 
 class PolicyConfig(Section):

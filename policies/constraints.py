@@ -1,20 +1,17 @@
-"""What a setting may be: types that carry their own limits, and the limits in words.
+"""What a setting may be: types that carry their own limits.
 
-Invariant: a limit is written once, at the field; refusals and docs/recipes.md are made from it.
+Invariant: a limit is written once, in a field's type; refusals and docs/recipes.md are made from it.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, GetCoreSchemaHandler
-from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 # What is larger is a mistake, and would overflow where it is multiplied, waited for or stored.
@@ -94,59 +91,3 @@ Temperature = Annotated[
 # No Literal[0, 1]: that takes true for 1.
 ZeroOrOne = Annotated[Whole, Must(lambda value: value in (0, 1), "0 or 1")]
 Dtype = Literal["float32", "bfloat16"]
-
-
-@dataclass(frozen=True)
-class Allowed:
-    """In words: `kind` of value, and the `rule` that it obeys (empty where the kind says all)."""
-
-    kind: str
-    rule: str
-
-
-def allowed(hint: Any, metadata: Iterable[Any] = ()) -> Allowed:
-    """What a field of the type `hint` takes."""
-    limits = [part for each in metadata for part in (each.metadata if isinstance(each, FieldInfo) else [each])]  # fmt: skip
-    inner = get_args(hint)
-    if get_origin(hint) is Annotated:
-        return allowed(inner[0], [*inner[1:], *limits])
-    if get_origin(hint) in (Union, UnionType):
-        (own,) = (each for each in inner if each is not NoneType)
-        found = allowed(own, limits)
-        return Allowed(f"{found.kind}, or null", found.rule and f"{found.rule}, or null")
-    if get_origin(hint) is Literal:
-        return Allowed(" or ".join(json.dumps(choice) for choice in inner), "")
-    if get_origin(hint) is tuple:
-        return _allowed_list(inner, limits)
-    return Allowed(KINDS.get(hint, "a section"), _rule(limits, KINDS.get(hint)))
-
-
-def _allowed_list(items: tuple[Any, ...], limits: list[Any]) -> Allowed:
-    each = allowed(items[0])
-    least = max((getattr(limit, "min_length", 0) or 0 for limit in limits), default=0)
-    count = (
-        f" of {len(items)}" if items[-1] is not Ellipsis else f" of {least} or more" * (least > 0)
-    )
-    return Allowed(f"a list{count}, each {each.kind}", each.rule and f"each {each.rule}")
-
-
-def _rule(limits: list[Any], kind: str | None) -> str:
-    own = [limit.rule for limit in limits if isinstance(limit, Must) and limit.rule != kind]
-    bounds = {
-        name: f"{value:g}" if isinstance(value, float) else str(value)
-        for limit in limits
-        for name in ("gt", "ge", "lt", "le")
-        if (value := getattr(limit, name, None)) is not None
-    }
-    match bounds:
-        case {"ge": least, "le": most}:
-            own.append(f"from {least} to {most}")
-        case {"ge": least, "lt": most}:
-            own.append(f"in [{least}, {most})")
-        case {"gt": least, "le": most}:
-            own.append(f"in ({least}, {most}]")
-        case {"ge": least}:
-            own.append(f"{least} or more")
-        case {"gt": least}:
-            own.append(f"above {least}")
-    return " and ".join(own)

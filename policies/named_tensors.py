@@ -1,4 +1,4 @@
-"""Checks that named tensors are those that a model has.
+"""Checks that named tensors are those that a model has, and that they are numbers.
 
 Invariant: the first difference raises an error that names it, before any tensor is used.
 """
@@ -6,6 +6,9 @@ Invariant: the first difference raises an error that names it, before any tensor
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import torch
 
 from policies.errors import printable
 from policies.interface import CheckpointError
@@ -35,3 +38,12 @@ def require_tensors(where: str, found: Mapping[str, object], wanted: Mapping[str
                 f"{where} has {name} of shape and dtype {found[name]}, but the model needs {what}; "
                 f"{VERY_MODEL}."
             )
+
+
+def require_finite(file: Path, name: str, tensor: torch.Tensor, fix: str) -> None:
+    """Raises CheckpointError for NaN or infinite values, as found in `file`: a model with them
+    answers everything alike. Reads the tensor once and needs no memory for it."""
+    if tensor.numel() and not all(end.isfinite() for end in tensor.aminmax()):
+        raise CheckpointError(
+            f"{file} has {printable(name)} with NaN or infinite values in {tensor.dtype}; {fix}."
+        )

@@ -28,20 +28,31 @@ def read(file: str | Path) -> Picture:
     PictureError."""
     shown = printable(str(file))
     try:
-        with Image.open(file) as opened:
-            if opened.mode.startswith(DEEP):
-                raise PictureError(
-                    f"{shown} has more than eight bits a channel (mode {opened.mode}), which would "
-                    "be cut off: scale it to eight and save it again"
-                )
-            return Picture(np.asarray(opened.convert("RGB")))
+        if Path(file).exists() and not Path(file).is_file():  # a pipe would be waited for
+            raise PictureError(f"{shown} is no file: give the path of a picture")
+        return Picture(_decoded(file, shown))
+    except PictureError:
+        raise
     except UnidentifiedImageError as error:
         raise PictureError(f"{shown} is not a picture that Pillow reads") from error
-    except Image.DecompressionBombError as error:
-        raise PictureError(f"{shown} is too large ({one_line(error)}): scale it down") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, PictureError):
-            raise
+    except (Image.DecompressionBombError, MemoryError) as error:
+        reason = one_line(error) or "not enough memory"
+        raise PictureError(f"{shown} is too large ({reason}): scale it down") from error
+    except Exception as error:  # whatever the damage leads a decoder of Pillow to
+        reason = one_line(error) or type(error).__name__
         raise PictureError(
-            f"{shown} cannot be read ({one_line(error)}): it is missing or damaged; get it again"
+            f"{shown} cannot be read ({reason}): it is missing or damaged; get it again"
         ) from error
+
+
+def _decoded(file: str | Path, shown: str) -> np.ndarray:
+    """The pixels as Pillow decodes them, in RGB."""
+    with Image.open(file) as opened:
+        if opened.mode.startswith(DEEP):
+            raise PictureError(
+                f"{shown} has more than eight bits a channel (mode {opened.mode}), which would be "
+                "cut off: scale it to eight and save it again"
+            )
+        if 0 in opened.size:
+            raise PictureError(f"{shown} has no pixels: give a picture of at least 1 x 1")
+        return np.asarray(opened.convert("RGB"))

@@ -35,8 +35,8 @@ def teacher_forced(
     """`wanted` has for each row the places, from 1 on, of the tokens that are to be predicted."""
     longest = max(map(len, rows))
     padded = np.full((len(rows), longest), pad, dtype=np.int64)
-    for row, tokens in zip(padded, rows, strict=True):
-        row[: len(tokens)] = tokens
+    for place, row in zip(padded, rows, strict=True):
+        place[: len(row)] = row
     places = [each - 1 + i * longest for i, each in enumerate(wanted)]
     flat = torch.from_numpy(np.concatenate(places)).to(device)
     ids = torch.from_numpy(padded).to(device)

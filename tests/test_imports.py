@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.house import PAGE, STOREYS, arrows, drawn, figure, imports
+
 ROOT = Path(__file__).resolve().parents[1]
-# A package may import itself and those before it.
-STOREYS = ("policies", "actors", "evaluation", "trainer", "cluster")
 FILES = [path for storey in STOREYS for path in sorted((ROOT / storey).rglob("*.py"))]
 NEVER_AT_IMPORT = ("vllm", "flash_attn", "transformers")
 ONE_FAMILY = "policies.janus"  # it alone needs transformers, and is imported when a run asks for it
-
-
-def imports(path: Path) -> Iterator[tuple[int, str]]:
-    """Line and full name of everything that a file imports, also inside functions."""
-    package = ".".join(path.relative_to(ROOT).parent.parts)
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            start = package.split(".")[: -node.level + 1 or None] if node.level else []
-            base = ".".join([*start, *filter(None, [node.module])])
-            yield from ((node.lineno, f"{base}.{alias.name}") for alias in node.names)
 
 
 def found(storeys: tuple[str, ...], wrong: object) -> list[str]:
@@ -49,23 +35,10 @@ def test_imports_go_down_only(storey: str) -> None:
     assert found((storey,), lambda name: name.split(".")[0] in above) == []
 
 
-def rooms(storey: str) -> dict[str, set[str]]:
-    """The folders of a storey and the files beside them, each with those that it imports."""
-    found: dict[str, set[str]] = {}
-    for path in FILES:
-        place = path.relative_to(ROOT).with_suffix("").parts
-        if place[0] == storey and place[1] != "__init__":
-            names = {
-                name.split(".")[1] for _, name in imports(path) if name.startswith(f"{storey}.")
-            }
-            found.setdefault(place[1], set()).update(names - {place[1]})
-    return found
-
-
 @pytest.mark.parametrize("storey", ["actors", "cluster"])
 def test_the_rooms_of_a_storey_import_in_no_circle(storey: str) -> None:
     """Rooms that import nothing that is left are taken away; a circle is what remains."""
-    left = rooms(storey)
+    left = arrows(storey)
     assert len(left) > 5 and any(left.values())
     while done := {name for name, needs in left.items() if not needs & set(left)}:
         left = {name: needs for name, needs in left.items() if name not in done}
@@ -73,9 +46,14 @@ def test_the_rooms_of_a_storey_import_in_no_circle(storey: str) -> None:
 
 
 def test_the_replica_is_on_top_of_its_storey() -> None:
-    found = rooms("actors")
-    assert [name for name, needs in found.items() if "replica" in needs] == []
-    assert found["replica"] >= {"pool", "roles", "weights"}
+    found = arrows("actors")
+    assert [name for name, needs in found.items() if "actors.replica" in needs] == []
+    assert found["actors.replica"] >= {"actors.pool", "actors.roles", "actors.weights"}
+
+
+def test_the_figure_of_the_house_is_true() -> None:
+    page = PAGE.read_text()
+    assert drawn(page, figure()) == page, "draw it anew: python -m tests.house"
 
 
 def test_a_policy_knows_nothing_of_ray() -> None:
@@ -127,7 +105,7 @@ def test_no_file_knows_a_machine() -> None:
         path
         for folder in folders
         for path in sorted((ROOT / folder).rglob("*"))
-        if path.suffix in {".py", ".yaml", ".yml", ".json", ".md", ".html", ".sh"}
+        if path.suffix in {".py", ".yaml", ".yml", ".json", ".md", ".html", ".sh", ".ipynb"}
     ]
     texts += [ROOT / "README.md", ROOT / "setup.cfg", ROOT / "pyproject.toml", ROOT / ".ci" / "run"]
     wrong = [

@@ -18,6 +18,7 @@ from actors.replay.records import Proposal, Task, undone
 from actors.retry import made_again
 from actors.roles.requests import Draw, JudgeGroups
 from evaluation.audit import audit
+from evaluation.best_setting import measure_best
 from evaluation.measure import measure
 from trainer.config import RunConfig
 from trainer.proposals import propose
@@ -110,9 +111,14 @@ async def evaluate(run: RunActors) -> None:
 
 async def scores(run: RunActors, version: int) -> dict[str, float]:
     """Empty where a task of the measurement was given up: nothing of it is kept, so the version is
-    measured when the run is resumed."""
+    measured when the run is resumed. What is claimed of a run is between its first and its last
+    version, so these two are measured at their best inference settings as well."""
+    measured_with = (run.config, run.suite, run.solvers, run.judges)
     try:
-        return await measure(version, run.config, run.suite, run.solvers, run.judges)
+        values = await measure(version, *measured_with)
+        if version in (0, run.rounds[-1]):
+            values |= await measure_best(version, *measured_with)
+        return values
     except* Poisoned as group:
         run.poisoned(innermost(group))
     return {}

@@ -12,12 +12,15 @@ import hmac
 import ipaddress
 import socket
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from aiohttp import web
 
-from policies.errors import UserError
+from policies.errors import UserError, printable
 
 TOKEN = "UNICORN_GALLERY_TOKEN"
+RUN = "run"
+"""The query of a link that is for one run alone."""
 LOCAL = "127.0.0.1"
 
 
@@ -46,10 +49,12 @@ class GalleryAddress:
     def link(self) -> str:
         return self.link_at(socket.gethostname())
 
-    def link_at(self, machine: str) -> str:
-        """Returns the link; `machine` is its host if the gallery listens on every address."""
+    def link_at(self, machine: str, folder: str = "") -> str:
+        """Returns the link; `machine` is its host if the gallery listens on every address. With the
+        `folder` of a run, the link never leads to another run's gallery on the same port."""
         host = machine if self.host in ("0.0.0.0", "::", "") else self.host
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
+        link = f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
+        return f"{link}?{_asking(folder)}" if folder else link
 
     @property
     def announcement(self) -> str:
@@ -68,16 +73,18 @@ class GalleryAddress:
             if self._is_known(request.host):
                 return None
             return _refusal(403, f"this gallery is not known as {request.host!r}: open {self.link}")
+        run = _asking(request.query[RUN]) if RUN in request.query else ""
         offered = request.query.get("token", "")
         if offered and self._fits(offered):
-            welcome = web.Response(status=303, headers={"Location": "/"})
+            welcome = web.Response(status=303, headers={"Location": f"/?{run}" if run else "/"})
             welcome.set_cookie(self._cookie, offered, httponly=True, samesite="Lax")
             return welcome
         bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if self._fits(bearer) or self._fits(request.cookies.get(self._cookie, "")):
             return None
+        query = f"{run}&token=..." if run else "token=..."
         return _refusal(
-            401, f"this gallery asks for a token: open /?token=..., with the value of {TOKEN}"
+            401, f"this gallery asks for a token: open /?{query}, with the value of {TOKEN}"
         )
 
     @property
@@ -94,6 +101,22 @@ class GalleryAddress:
         return name in ("localhost", self.host.lower(), socket.gethostname().lower()) or _is_ip(
             name
         )
+
+
+def refuse_another(request: web.Request, folder: str) -> web.StreamResponse | None:
+    """What a request gets that asks for another run than the one in `folder`; else None."""
+    asked = request.query.get(RUN, folder)
+    if asked == folder:
+        return None
+    return _refusal(
+        404,
+        f"this is the gallery of the run {folder}, not of {printable(asked)}: the log of that run "
+        "says where its gallery is, or why it has none",
+    )
+
+
+def _asking(folder: str) -> str:
+    return f"{RUN}={quote(folder, safe='/:')}"
 
 
 def _refusal(status: int, sentence: str) -> web.Response:

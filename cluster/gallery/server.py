@@ -19,7 +19,7 @@ from typing import Any
 
 from aiohttp import web
 
-from cluster.gallery.address import GalleryAddress, GalleryError
+from cluster.gallery.address import GalleryAddress, GalleryError, refuse_another
 from cluster.gallery.views import Gallery
 from policies.errors import UserError
 
@@ -79,7 +79,7 @@ async def serve(gallery: Gallery, address: GalleryAddress, listening: socket.soc
 
 
 def application(gallery: Gallery, address: GalleryAddress) -> web.Application:
-    app = web.Application(middlewares=[_guarded(address)])
+    app = web.Application(middlewares=[_guarded(address, str(gallery.folder.absolute()))])
     for path, (file, kind) in PAGE.items():
         app.router.add_get(path, _file(file.read_bytes(), kind))
     answers = Answers(gallery)
@@ -138,10 +138,11 @@ class Answers:
         )
 
 
-def _guarded(address: GalleryAddress) -> Any:
+def _guarded(address: GalleryAddress, folder: str) -> Any:
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
-        response = address.answer(request) or await _answered(request, handler)
+        refusal = address.answer(request) or refuse_another(request, folder)
+        response = refusal or await _answered(request, handler)
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
         return response

@@ -149,7 +149,7 @@ ROWS = (
               "not finite.", (latest(catalog.GRAD_NORM, "run"), "norm"),
               (f"sum by (run) ({series(catalog.DIVERGED)}) or 0 * {latest(catalog.STEP, 'run')}",
                "given up")),
-        scores("Drawing", "percent", "On held-out prompts, by the oracle and by UniCycle.",
+        scores("Drawing", "percent", "At the fixed setting, by the oracle and by UniCycle.",
                "drawing/(all_right|soft)|unicycle/.*"),
         scores("Understanding", "percent", "Whether reading drawings is kept as a skill.",
                "understanding/.*"),

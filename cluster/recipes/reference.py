@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 from cluster.recipes import yaml12
 from policies.config import Section, sections_of
-from policies.constraints import allowed
+from policies.config_errors import allowed
 from trainer.config import RunConfig
 
 HEAD = """# Recipes

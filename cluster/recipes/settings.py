@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from policies.config import Section, no_field, no_section, sections_of
+from policies.config import Section, sections_of
+from policies.config_errors import no_field, no_section
 from policies.errors import ConfigError
 
 SectionT = TypeVar("SectionT", bound=Section)
@@ -26,9 +27,13 @@ class Setting:
 Settings = dict[str, Setting]
 """By dotted name, such as trainer.lr; a name that is set later replaces an earlier one."""
 
+FORMER = {"reconstruction.condition_dropout": "reconstruction.condition_dropout.text"}
+"""Values that became sections, and the field that they are now: runs that have them can be read."""
+
 
 def build(section: type[SectionT], settings: Mapping[str, Setting]) -> SectionT:
     """The section with `settings` over its defaults. Raises ConfigError."""
+    settings = {FORMER.get(k, k) if s.value != {} else k: s for k, s in settings.items()}
     known = list(dict.fromkeys(names(section)))
     tree: dict[str, Any] = {}
     for name, setting in settings.items():

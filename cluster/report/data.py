@@ -11,7 +11,6 @@ import heapq
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from actors.replay.index import CLOSED
 from actors.replay.records import JudgedGroup
@@ -22,7 +21,8 @@ from actors.storage.paths import StoragePath
 from cluster.recipes import recipe
 from cluster.report.lessons import Taught, lessons, times_taught
 from evaluation.audit import reason_kind
-from evaluation.measure import read_measured
+from evaluation.best_setting import KIND
+from evaluation.kept import Found, read_all
 from evaluation.metrics import Row, read_metrics, read_rows
 from policies.interface import Example, Pattern
 from policies.seeds import derive
@@ -62,12 +62,14 @@ class Round:
 
 @dataclass
 class Run:
-    """`evaluations` by version, `audits` by round, `training` by step, each in order. `fates` are
-    what became of a round's proposals, with their numbers."""
+    """`evaluations` by version, `best` those at a version's best setting, `audits` by round,
+    `training` by step, each in order. `fates` are what became of a round's proposals, with their
+    numbers."""
 
     folder: StoragePath
     config: RunConfig
-    evaluations: dict[int, dict[str, Any]]
+    evaluations: dict[int, Found]
+    best: dict[int, Found]
     audits: list[Row]
     fates: dict[int, dict[str, float]]
     training: list[Row]
@@ -83,7 +85,8 @@ def read_run(folder: StoragePath) -> Run:
     return Run(
         folder=folder,
         config=config,
-        evaluations=read_measured(folder),
+        evaluations=read_all(folder),
+        best=read_all(folder, KIND),
         audits=sorted(audits, key=lambda row: int(row["round"])),
         fates={row["round"]: _fates(row) for row in rows if row["kind"] == "proposals"},
         training=_by_step(read_rows(training) if storage.exists(training) else []),

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from actors.storage import storage
 from actors.storage.paths import StoragePath, parse_path
 from cluster.recipes import recipe
-from cluster.report import charts
+from cluster.report import charts, gains
 from cluster.report import view as report_view
 from cluster.report.data import REFUSED_SHOWN, Round, Run, read_run
 from cluster.report.groups import Card, card
@@ -65,6 +65,9 @@ def _page(run: Run, suite: Suite) -> dict[str, Any]:
         "lead": _lead(run, suite),
         "facts": _facts(run, suite),
         "numbers": report_view.numbers(run),
+        "fixed_setting": gains.fixed_setting(run),
+        "tried": gains.tried(run),
+        "tried_of": [f"v{version}" for version in run.best],
         "plots": report_view.plots(measured, audited),
         "categories": report_view.categories(run),
         "span": report_view.span(run),
@@ -84,25 +87,22 @@ def _page(run: Run, suite: Suite) -> dict[str, Any]:
 
 
 def _lead(run: Run, suite: Suite) -> str:
-    """The whole run in two sentences."""
+    """The whole run in two or three sentences."""
     if not suite.categories:
-        return "No evaluation suite was set for this run: nothing of it is measured."
+        return "No evaluation suite was set for this run: what it draws is not measured."
     if not run.evaluations:
         return "This run has just begun: nothing has been measured yet."
-    first, *_, last = [*run.evaluations.values()] * 2
-    right = "drawing/all_right"
-    who = f"Weights v{first['version']}" if first["version"] else "The base model"
-    sentence = f"{who} drew {first['values'][right]:.1f}\u00a0% of the held-out prompts all right."
-    if first is last or first["version"] == last["version"]:
-        return f"{sentence} No later version has been measured yet."
-    rounds = [each for each in run.rounds if each.number <= last["version"]]
+    if len(run.evaluations) == 1:
+        return gains.only(run)
+    newest = max(run.evaluations)
+    rounds = [each for each in run.rounds if each.number <= newest]
     groups = sum(each.groups for each in rounds)
     helpers = sorted({name for each in rounds for name in each.helpers})
     help_ = f"the outside help of {', '.join(helpers)}" if helpers else "no outside help"
-    return (
-        f"{sentence} After {last['version']} {_plural(last['version'], 'round')} of teaching "
-        f"itself, from {groups} prompts of its own and {help_}, it is "
-        f"{last['values'][right]:.1f}\u00a0%."
+    return gains.sentences(
+        run,
+        f"After {newest} {_plural(newest, 'round')} of teaching itself, from {groups} prompts of "
+        f"its own and {help_}",
     )
 
 
@@ -167,6 +167,10 @@ GLOSSARY = (
     ("distinct-n", "different n-grams over all n-grams of a round's prompts"),
     ("self-similarity", "mean overlap of the words of two prompts of a round"),
     ("held-out prompts", "proposals that the base model's pretraining never showed"),
+    ("best setting", "the temperature (and guidance) at which most drawings of the selection prompts "
+                     "are right; the selection prompts are held out, and none of them is measured"),
+    ("sharpening", "drawing better only because a lower temperature leaves out what is less likely: "
+                   "it needs no learning, and the base model has it too"),
     ("± after a change", "95 % interval of the paired difference on the same prompts and seeds"),
     ("oracle", "a program that reads the pixels alone; it measures, and nothing learns from it"),
 )  # fmt: skip

@@ -11,10 +11,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from cluster.report import charts
+from cluster.report import charts, gains
 from cluster.report.data import Run, spread
+from evaluation.kept import Found
 from evaluation.metrics import Row
-from evaluation.paired import gain
 from policies.interface import PATTERNS
 
 Measured = Sequence[tuple[int, Row]]
@@ -28,6 +28,7 @@ HEADLINE = {
     "understanding/captions": "captions right",
     "understanding/questions": "questions right",
 }
+AT_BEST = ("drawing/all_right", "unicycle/hard")
 
 
 @dataclass(frozen=True)
@@ -71,26 +72,32 @@ class Strip:
 
 
 def numbers(run: Run) -> list[Number]:
+    """First what each end of the run does at its best setting, then every version at the fixed."""
     if not run.evaluations:
         return []
-    return [_number(run, key, name) for key, name in HEADLINE.items()]
+    ends, fixed = gains.best_ends(run), f", {gains.fixed_setting(run)}"
+    best = [_number(ends, key, f"{HEADLINE[key]}, best setting") for key in AT_BEST] if ends else []
+    measured = list(run.evaluations.values())
+    return best + [
+        _number(measured, key, name + ("" if key.startswith("understanding/") else fixed))
+        for key, name in HEADLINE.items()
+    ]
 
 
-def _number(run: Run, key: str, name: str) -> Number:
-    versions = list(run.evaluations.values())
+def _number(versions: Sequence[Found], key: str, name: str) -> Number:
     first, last = versions[0], versions[-1]
     curve = charts.spark([each["values"][key] for each in versions])
     now = f"{last['values'][key]:.1f}"
     if len(versions) == 1:
         return Number(name, now, f"weights v{last['version']}, nothing to compare yet", "", "", "",
                       curve)  # fmt: skip
-    change, half = gain(first["outcomes"][key], last["outcomes"][key])
+    change, half = gains.change(first, last, key)
     return Number(
         name=name,
         now=now,
         was=f"{first['values'][key]:.1f}\u00a0%",
-        change=f"{100 * change:+.1f}",
-        within=f" ± {100 * half:.1f}",
+        change=f"{change:+.1f}",
+        within=f" ± {half:.1f}",
         way="level" if abs(change) <= half else "up" if change > 0 else "down",
         spark=curve,
     )
@@ -99,9 +106,9 @@ def _number(run: Run, key: str, name: str) -> Number:
 def plots(measured: Measured, audited: Measured) -> list[Plot]:
     """The curves over weight versions and over rounds."""
     return [
-        _plot("Drawing", "The oracle's view of drawings of held-out prompts.", measured,
+        _plot("Drawing", "Held-out prompts at the fixed setting, by the oracle.", measured,
               {"all right": "drawing/all_right", "soft": "drawing/soft"}, "weight version"),
-        _plot("UniCycle", "Draw, then answer questions about one's own drawing.", measured,
+        _plot("UniCycle", "Draw at the fixed setting, then answer questions about it.", measured,
               {"hard": "unicycle/hard", "soft": "unicycle/soft"}, "weight version"),
         _plot("Understanding", "Reading the oracle's own scenes: is the old skill kept?", measured,
               {"captions": "understanding/captions", "questions": "understanding/questions"},

@@ -7,13 +7,14 @@ start, and it notices within seconds when its own has died.
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import logging
 import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,19 +47,22 @@ def settle() -> None:
 
 
 @contextmanager
-def connected() -> Iterator[None]:
-    """Holds the connection while the context lasts. Raises RayUnavailable if no Ray can be reached
-    or started, or if it ends meanwhile."""
+def connected(interrupt: Callable[[], None] | None = None) -> Iterator[None]:
+    """Holds the connection while the context lasts. `interrupt` cancels what waits for Ray in an
+    event loop that is not this program's; without it the main thread is interrupted. Raises
+    RayUnavailable if no Ray can be reached or started, or if it ends meanwhile."""
     import ray
 
-    watch, lost = _Watch(_join() if os.environ.get(ADDRESS) else _start()), False
-    # Clusters and containers end a command with SIGTERM: handle it like Ctrl-C. Ray's own handler
-    # would end the process with a dump of addresses.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    pids, lost = _join() if os.environ.get(ADDRESS) else _start(), False
+    watch = _Watch(pids, interrupt or _interrupt_main)
+    if interrupt is None:
+        # Clusters and containers end a command with SIGTERM: handle it like Ctrl-C. Ray's own
+        # handler would end the process with a dump of addresses.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with watch:
             yield
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt, asyncio.CancelledError) as error:
         lost = watch.struck or watch.one_is_gone()
         if not (lost or _ended(error)):
             raise
@@ -83,12 +87,12 @@ def head(driver: int) -> list[int]:
 
 
 class _Watch(threading.Thread):
-    """Interrupts the main thread, wherever it waits, when one of the processes `pids` of our own
-    Ray has ended. Ray alone would let the driver wait for a minute and then end it silently."""
+    """Calls `interrupt` when one of the processes `pids` of our own Ray has ended. Ray alone would
+    let the driver wait for a minute and then end it silently."""
 
-    def __init__(self, pids: list[int]) -> None:
+    def __init__(self, pids: list[int], interrupt: Callable[[], None]) -> None:
         super().__init__(daemon=True)
-        self._pids = pids
+        self._pids, self._interrupt = pids, interrupt
         self._over = threading.Event()
         self.struck = False
 
@@ -96,9 +100,7 @@ class _Watch(threading.Thread):
         while not self._over.wait(WATCH_S):
             if self.one_is_gone():
                 self.struck = True
-                # Not SIGINT: a shell makes its background jobs ignore that.
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
-                return
+                return self._interrupt()
 
     def one_is_gone(self) -> bool:
         return any(born(pid) is None for pid in self._pids)
@@ -109,6 +111,12 @@ class _Watch(threading.Thread):
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self.join()
+
+
+def _interrupt_main() -> None:
+    """Wherever the main thread waits."""
+    # Not SIGINT, which a shell has its background jobs ignore.
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
 
 def _abandon() -> None:

@@ -30,7 +30,8 @@ class Verdict(NamedTuple):
 
 
 NEVER_RIGHT = Verdict(0.0, False, 0.0)
-"""The verdict for a prompt that cannot be parsed."""
+"""The verdict for a prompt that cannot be parsed, and for a drawing of a size that the oracle cannot
+read."""
 
 
 class Suite(Protocol):
@@ -51,8 +52,8 @@ class Suite(Protocol):
         ...
 
     def verdict(self, pixels: np.ndarray, prompt: str) -> Verdict:
-        """Returns the oracle's verdict on `pixels` (uint8 [height, width, 3]). Raises ValueError
-        for a prompt that is not grammatical."""
+        """Returns the oracle's verdict on `pixels` (uint8 [height, width, 3]); NEVER_RIGHT for a
+        drawing that it cannot read. Raises ValueError for a prompt that is not grammatical."""
         ...
 
     def questions(self, prompt: str) -> Sequence[Question]:

@@ -1,6 +1,7 @@
 """The empty suite, for runs whose drawings nothing here can measure.
 
-Invariant: it has no category, so that a measurement with it reports nothing instead of zeros.
+Invariant: it has no category, so that a measurement with it leaves out what only an oracle knows,
+instead of reporting zeros.
 """
 
 from __future__ import annotations

@@ -9,15 +9,17 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from evaluation.suites import Verdict
+from evaluation.suites import NEVER_RIGHT, Verdict
 from policies.interface import Picture
 from policies.seeds import generator
 from policies.tiny.world import oracle
 from policies.tiny.world.language import CATEGORIES, is_held_out, parse, sample_prompt
 from policies.tiny.world.questions import Question, questions
 from policies.tiny.world.render import render, sample_scene
-from policies.tiny.world.scene import Prompt
+from policies.tiny.world.scene import SIDE, Prompt
 
+DRAWING = (SIDE, SIDE, 3)
+"""The shape of what the oracle reads; a model of another family may draw larger."""
 EXHAUSTED = 300
 """After so many held-out draws without a new prompt, a category starts to repeat itself."""
 
@@ -47,8 +49,11 @@ class TinyWorld:
         return is_held_out(prompt)
 
     def verdict(self, pixels: np.ndarray, prompt: str) -> Verdict:
+        asked = parse(prompt)
+        if pixels.shape != DRAWING:
+            return NEVER_RIGHT
         # The facts are read once for score, soft and all_right, because reading is slow.
-        facts = oracle.read_facts(pixels, parse(prompt))
+        facts = oracle.read_facts(pixels, asked)
         soft = sum(facts) / len(facts)
         return Verdict(10.0 if all(facts) else 6.0 * soft, all(facts), soft)
 

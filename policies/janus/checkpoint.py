@@ -21,33 +21,21 @@ from tokenizers import Tokenizer
 from transformers import JanusConfig, JanusForConditionalGeneration
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
-from policies.errors import describe, one_line, printable
+from policies.errors import describe, one_line
 from policies.interface import CheckpointError
-from policies.janus import original
+from policies.janus import extras, original
 from policies.janus.config import build, parse_config
-from policies.janus.processor import PREPROCESSOR, require_same
-from policies.janus.tensors import AGAIN, Source, assembled, check, opened
+from policies.janus.tensors import Source, assembled, check, opened
 from policies.janus.tokens import TOKENIZER, Special, parse
 
 CONFIG = "config.json"
-EXTRAS = (
-    TOKENIZER,
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    PREPROCESSOR,
-    "processor_config.json",
-    "generation_config.json",
-    "chat_template.json",
-    "chat_template.jinja",
-)
 SHARD = "5GB"
 
 
 @dataclass(frozen=True)
 class Loaded:
     """`net` is in eval mode and holds the image tokenizer (`net.model.vqmodel`) too; `extras` are
-    the small files as they were, by name."""
+    the small files as `save` writes them, by name."""
 
     net: JanusForConditionalGeneration
     tokenizer: Tokenizer
@@ -67,24 +55,23 @@ class Small:
 
 
 def read_small(folder: Path) -> Small:
-    """Raises CheckpointError."""
-    extras = _read_extras(folder)
+    """All of a checkpoint but its weights. Raises CheckpointError."""
+    found = extras.read(folder, CONFIG)
     config = _read_config(folder / CONFIG)
-    tokenizer, special = parse(folder / TOKENIZER, extras[TOKENIZER])
+    tokenizer, special = parse(folder / TOKENIZER, found[TOKENIZER])
     ours = config["model_type"] == "janus"
     if ours:
         described = parse_config(folder / CONFIG, config, special)
     else:
         described = original.parse_config(folder / CONFIG, config)
     built = build(described, special, tokens=max(tokenizer.get_vocab().values()) + 1)
-    if PREPROCESSOR in extras:
-        vision: Any = built.vision_config
-        require_same(folder / PREPROCESSOR, extras[PREPROCESSOR], vision.image_size)
-    return Small(built, ours, tokenizer, special, extras)
+    whole = extras.completed(folder, found, built, special, ours)
+    return Small(built, ours, tokenizer, special, whole)
 
 
 def load(folder: Path, dtype: torch.dtype = torch.float32) -> Loaded:
-    """The weights become `dtype`, whatever they were. Raises CheckpointError."""
+    """The checkpoint in `folder`, its weights in `dtype`, whatever they were. Raises
+    CheckpointError."""
     small = read_small(folder)
     with torch.device("meta"):  # shapes alone, until the files are seen to hold them
         net = JanusForConditionalGeneration(small.config)
@@ -99,50 +86,29 @@ def load(folder: Path, dtype: torch.dtype = torch.float32) -> Loaded:
 
 
 def save(folder: Path, loaded: Loaded) -> None:
-    """Writes transformers' layout; files that the folder has already are replaced. Raises
-    OSError."""
+    """Writes transformers' layout; of the files that the folder has already, those of a checkpoint
+    are replaced or removed. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
         save_torch_state_dict(loaded.net.state_dict(), folder, max_shard_size=SHARD)
     except SafetensorError as error:  # which tells the system's error in words alone
         number = re.search(r"os error (\d+)", str(error))
         raise OSError(int(number[1]) if number else 0, str(error), str(folder)) from error
-    for name, data in loaded.extras.items():
-        (folder / name).write_bytes(data)
+    for name in extras.NAMES:
+        if name in loaded.extras:
+            (folder / name).write_bytes(loaded.extras[name])
+        else:  # of another checkpoint
+            (folder / name).unlink(missing_ok=True)
     config = copy.deepcopy(loaded.net.config)
     config.dtype, config.architectures = loaded.net.dtype, [type(loaded.net).__name__]
     config.save_pretrained(folder)
 
 
-def _read_extras(folder: Path) -> dict[str, bytes]:
-    try:
-        there = {file.name for file in folder.iterdir()}
-    except (OSError, ValueError) as error:  # ValueError: a path that no system can have
-        reason = getattr(error, "strerror", None) or one_line(error)
-        raise CheckpointError(
-            f"The checkpoint folder {printable(str(folder))} cannot be read ({reason}); give the path "
-            "of a folder with a Janus checkpoint."
-        ) from error
-    for name in (CONFIG, TOKENIZER):
-        if name not in there:
-            raise CheckpointError(f"{folder / name} is missing; {AGAIN}.")
-    return {name: _read(folder / name) for name in EXTRAS if name in there}
-
-
-def _read(file: Path) -> bytes:
-    try:
-        if not file.is_file():  # a pipe would be waited for
-            raise CheckpointError(f"{file} is no file; {AGAIN}.")
-        return file.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{file} cannot be read ({error.strerror}); {AGAIN}.") from error
-
-
 def _read_config(file: Path) -> dict[str, Any]:
     try:
-        config = json.loads(_read(file))
+        config = json.loads(extras.read_file(file))
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{file} is not JSON ({one_line(error)}); {AGAIN}.") from error
+        raise CheckpointError(f"{file} is not JSON ({one_line(error)}); {extras.AGAIN}.") from error
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind not in ("janus", "multi_modality"):
         raise CheckpointError(
@@ -154,7 +120,8 @@ def _read_config(file: Path) -> dict[str, Any]:
 
 
 def _rebuild_buffers(net: JanusForConditionalGeneration) -> None:
-    """What is in no file, because it follows from the configuration."""
+    """Puts the buffers, which no file holds because they follow from the configuration, into a net
+    that was built without memory."""
     text: Any = net.config.text_config
     net.model.language_model.rotary_emb = LlamaRotaryEmbedding(text)
     embeddings = net.model.vision_model.embeddings

@@ -66,6 +66,11 @@ FIXED: dict[str, object] = {
     "text_config.attention_dropout": 0,
     "text_config.rope_type": "default",
     "text_config.rope_scaling": None,
+    "text_config.partial_rotary_factor": None,
+    "text_config.is_causal": True,
+    "text_config.sliding_window": None,
+    "text_config.attention_chunk_size": None,
+    "text_config.layer_types": None,
     "vision_config.hidden_act": "gelu",
     "vision_config.num_channels": 3,
     "vision_config.attention_bias": True,
@@ -94,8 +99,8 @@ _DERIVED: dict[str, Callable[[Mapping[str, int]], int]] = {
 
 @dataclass(frozen=True)
 class Described:
-    """The fields of a `file` under transformers' names, as section.field; `names` has what the
-    file calls those that it calls otherwise."""
+    """What a config.json, `file`, states: `fields` by transformers' names, as section.field;
+    `names` maps such a name to the file's own where that is another."""
 
     file: Path
     fields: Mapping[str, Any]
@@ -107,7 +112,7 @@ class Described:
 
 
 def parse_config(file: Path, config: Mapping[str, Any], special: Special) -> Described:
-    """Of a config.json in transformers' layout. Raises CheckpointError."""
+    """What a config.json in transformers' layout states. Raises CheckpointError."""
     fields: dict[str, Any] = {}
     for section in CLASSES:
         if not isinstance(given := config.get(section), dict):
@@ -122,7 +127,8 @@ def parse_config(file: Path, config: Mapping[str, Any], special: Special) -> Des
 
 
 def _rope(file: Path, parameters: object) -> dict[str, Any]:
-    """Where transformers keeps them since its version 5."""
+    """The fields of rope_parameters, where transformers keeps them since its version 5, by the
+    names that they had before. Raises CheckpointError."""
     if not isinstance(parameters, dict) or parameters.keys() - {"rope_theta", "rope_type"}:
         raise CheckpointError(
             f"{file} has text_config.rope_parameters={describe(parameters)}, but only rope_theta and "
@@ -132,7 +138,8 @@ def _rope(file: Path, parameters: object) -> dict[str, Any]:
 
 
 def build(described: Described, special: Special, tokens: int) -> JanusConfig:
-    """For a tokenizer of so many `tokens`, whose ids it takes. Raises CheckpointError."""
+    """The configuration that `described` stands for, with the ids of a tokenizer that has `tokens`
+    tokens. Raises CheckpointError."""
     values = _checked(described)
     _require_fit(described, values)
     if (rows := values["text_config.vocab_size"]) < tokens:
@@ -160,7 +167,8 @@ def build(described: Described, special: Special, tokens: int) -> JanusConfig:
 
 
 def _checked(described: Described) -> dict[str, Any]:
-    """By field, the value stated, or else the one that transformers takes."""
+    """The value of every field that is read, by its name: the one stated, or else transformers'
+    default. Raises CheckpointError."""
     for field, wanted in FIXED.items():
         if (value := described.fields.get(field, wanted)) != wanted:
             raise described.wrong(field, value, f"Janus has {wanted!r}")

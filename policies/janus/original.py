@@ -52,7 +52,7 @@ FIXED: dict[str, object] = {
     "gen_aligner_config.params.projector_type": "mlp_gelu",
     "gen_head_config.cls": "vision_head",
 }
-# Sizes that are told twice.
+# Sizes that are stated twice.
 SAME = {
     "aligner_config.params.input_dim": "vision_config.params.width",
     "gen_aligner_config.params.input_dim": "gen_vision_config.params.n_embed",
@@ -65,7 +65,8 @@ NAMES = {
         for name in (
             *(field.split(".")[1] for field in SIZES if field.startswith("text_config.")),
             *("model_type", "rms_norm_eps", "rope_theta", "rope_scaling", "hidden_act"),
-            *("attention_bias", "mlp_bias", "attention_dropout"),
+            *("attention_bias", "mlp_bias", "attention_dropout", "partial_rotary_factor"),
+            *("is_causal", "sliding_window", "attention_chunk_size", "layer_types"),
         )
     },
     "vision_config.image_size": "vision_config.params.image_size",
@@ -129,7 +130,7 @@ _THIRDS = {"q_proj": 0, "k_proj": 1, "v_proj": 2}
 
 
 def parse_config(file: Path, config: Mapping[str, Any]) -> Described:
-    """Raises CheckpointError."""
+    """What a config.json in DeepSeek's layout states. Raises CheckpointError."""
     for field, wanted in FIXED.items():
         if (value := _at(config, field)) != wanted:
             raise CheckpointError(
@@ -159,7 +160,8 @@ def _at(config: Any, path: str) -> Any:
 
 
 def sources(blank: Mapping[str, torch.Tensor]) -> dict[str, Source]:
-    """By transformers' name; `blank` has its shapes."""
+    """Where each tensor of transformers' net comes from, by its name there; `blank` is the state
+    dict of that net, for its shapes."""
     return {name: _source(name, tuple(tensor.shape)) for name, tensor in blank.items()}
 
 

@@ -18,15 +18,16 @@ from torch import Tensor
 from policies.interface import Picture
 
 AT_ONCE = 16
-"""Pictures that pass through an encoder or decoder together: at 384 x 384 pixels some GiB."""
+"""How many pictures pass through an encoder or decoder together: at 384 x 384 pixels these need
+some GiB."""
 LEAST = 14
 """A side is never made shorter than this (the reference's min_size)."""
 GREY = (127, 127, 127)
 
 
 def pixels_of(pictures: Sequence[Picture], size: int) -> Tensor:
-    """float32 [pictures, 3, size, size] from -1 to 1. The longer side becomes `size`, and the rest
-    is grey, as in the reference's image processor. Raises ValueError."""
+    """The pictures as float32 [pictures, 3, size, size] from -1 to 1. The longer side becomes
+    `size`, and the rest is grey, as in the reference's image processor. Raises ValueError."""
     squares = np.stack([_square(picture, size) for picture in pictures])
     # The reference's order of operations: rescale, then normalise by 0.5 and 0.5.
     scaled = torch.from_numpy(squares).permute(0, 3, 1, 2).float() / 255

@@ -1,48 +1,60 @@
-"""Whether a checkpoint wants its pictures prepared as `policies.janus.pictures` does.
+"""How a checkpoint's pictures are prepared, in the words of a preprocessor_config.json.
 
 Invariant: what would be looked at in another way than the model learned to is refused by its field.
 """
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from policies.errors import describe, one_line
+from PIL import Image
+
+from policies.errors import describe
 from policies.interface import CheckpointError
 from policies.janus.pictures import GREY, LEAST
 
 PREPROCESSOR = "preprocessor_config.json"
 _AGAIN = "copy it again from the checkpoint that these weights belong to"
+_STEPS = ("do_resize", "do_rescale", "do_normalize", "do_pad")
 
 
-def require_same(file: Path, data: bytes, side: int) -> None:
-    """`data` is what `file`, a preprocessor_config.json, holds; a field that it leaves out is taken
-    as Janus-Pro has it. Raises CheckpointError."""
-    try:
-        stated: dict[str, Any] = dict(json.loads(data))
-    except (ValueError, RecursionError, TypeError) as error:
-        raise CheckpointError(f"{file} is not JSON ({one_line(error)}); {_AGAIN}.") from error
-    square = {"height": side, "width": side}
+def prepared(side: int) -> dict[str, Any]:
+    """The fields by which transformers' JanusImageProcessor does what `policies.janus.pictures`
+    does, for pictures of `side` x `side` pixels."""
+    return {
+        "image_processor_type": "JanusImageProcessor",
+        **dict.fromkeys(_STEPS, True),
+        "image_mean": [0.5] * 3,
+        "image_std": [0.5] * 3,
+        "min_size": LEAST,
+        "resample": int(Image.Resampling.BICUBIC),
+        "rescale_factor": 1 / 255,
+        "size": {"height": side, "width": side},
+    }
+
+
+def require_same(file: Path, stated: Mapping[str, Any], side: int, within: str = "") -> None:
+    """`stated` are the fields in `file`, or in the object that `within` names there with a dot; a
+    field that is left out is taken as Janus-Pro has it. Raises CheckpointError."""
+    ours = prepared(side)
     wanted: dict[str, tuple[object, ...]] = {
-        "image_mean": ([0.5] * 3,),
-        "image_std": ([0.5] * 3,),
-        "min_size": (LEAST,),
+        **{field: (ours[field],) for field in ("image_mean", "image_std", "min_size", "resample")},
+        **dict.fromkeys(_STEPS, (True, None)),
         "image_size": (side,),
-        "size": (side, square),
+        "size": (side, ours["size"]),
         "background_color": (list(GREY), None),
-        **{f"do_{step}": (True, None) for step in ("resize", "rescale", "normalize", "pad")},
     }
     for field, allowed in wanted.items():
         if field in stated and stated[field] not in allowed:
             raise CheckpointError(
-                f"{file} has {field}={describe(stated[field])}, but this model's pictures are prepared "
-                f"with {describe(allowed[0])}; {_AGAIN}."
+                f"{file} has {within}{field}={describe(stated[field])}, but this model's pictures are "
+                f"prepared with {describe(allowed[0])}; {_AGAIN}."
             )
-    scale = stated.get("rescale_factor", 1 / 255)
+    scale = stated.get("rescale_factor", ours["rescale_factor"])
     if not isinstance(scale, float) or abs(scale * 255 - 1) > 1e-6:
         raise CheckpointError(
-            f"{file} has rescale_factor={describe(scale)}, but this model's pictures are prepared with "
-            f"1 / 255; {_AGAIN}."
+            f"{file} has {within}rescale_factor={describe(scale)}, but this model's pictures are "
+            f"prepared with 1 / 255; {_AGAIN}."
         )

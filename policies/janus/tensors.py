@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from policies.errors import describe, one_line, printable
 from policies.interface import CheckpointError
-from policies.named_tensors import require_names
+from policies.named_tensors import require_finite, require_names
 
 AGAIN = "copy it again from a complete checkpoint"
 # As transformers looks for them: the first that there is holds the weights.
@@ -41,14 +41,14 @@ class Source:
 
 @dataclass(frozen=True)
 class Stored:
-    """What there is, by name, each with its file; `where` is the file that names them all."""
+    """The tensors of a folder by name, each with its file; `where` is the file that lists them."""
 
     where: Path
     tensors: dict[str, tuple[Path, torch.Tensor]]
 
 
 def opened(folder: Path) -> Stored:
-    """Raises CheckpointError."""
+    """The tensors of `folder`, mapped from its files but not read. Raises CheckpointError."""
     where = next((folder / name for name in NAMES if (folder / name).exists()), None)
     if where is None:
         raise CheckpointError(
@@ -123,7 +123,8 @@ def _pickled(file: Path) -> dict[str, torch.Tensor]:
 
 
 def _plain(name: object, tensor: object, size: int) -> bool:
-    """A pickle can also name tensors without memory, or larger than their memory."""
+    """Whether a pickled item of a file of `size` bytes is a named tensor: a pickle can also hold
+    tensors without memory, or larger than their memory."""
     return (
         isinstance(name, str)
         and isinstance(tensor, torch.Tensor)
@@ -157,13 +158,15 @@ def assembled(
     blank: Mapping[str, torch.Tensor],
     dtype: torch.dtype,
 ) -> dict[str, torch.Tensor]:
-    """Copies in `dtype`, by the name and in the shape that they have in `blank`."""
+    """Copies of the stored tensors in `dtype`, with the names and shapes of `blank`. Raises
+    CheckpointError where one has values that are not finite."""
     made = {}
     for name, source in sources.items():
-        tensor = stored.tensors[source.name][1]
+        file, tensor = stored.tensors[source.name]
         if source.third is not None:
             tensor = tensor.chunk(3)[source.third]
         made[name] = torch.empty(blank[name].shape, dtype=dtype).copy_(
             tensor.reshape(blank[name].shape)
         )
+        require_finite(file, source.name, made[name], AGAIN)
     return made

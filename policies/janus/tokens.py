@@ -43,7 +43,8 @@ class Special:
 
 
 def parse(file: Path, data: bytes) -> tuple[Tokenizer, Special]:
-    """`data` is what `file`, a tokenizer.json, holds. Raises CheckpointError."""
+    """The tokenizer that `file`, a tokenizer.json with the bytes `data`, describes, and the ids of
+    its tokens of structure. Raises CheckpointError."""
     try:
         tokenizer = Tokenizer.from_buffer(data)
     except Exception as error:  # the tokenizers library raises bare Exception
@@ -55,6 +56,13 @@ def parse(file: Path, data: bytes) -> tuple[Tokenizer, Special]:
     for field, name in REQUIRED.items():
         if ids[field] is None:
             raise CheckpointError(f"{file} has no token {name}, which Janus needs; {_AGAIN}.")
+    if chance := getattr(tokenizer.model, "dropout", None):
+        raise CheckpointError(
+            f"{file} has model.dropout={chance}, which spells a text at random; {_AGAIN}."
+        )
+    # What a file says of batches is for whoever makes them: here a text is read whole, and alone.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
     _hide_marks(tokenizer)
     _spell_letters(tokenizer)
     _require_text(file, tokenizer)
@@ -62,8 +70,9 @@ def parse(file: Path, data: bytes) -> tuple[Tokenizer, Special]:
 
 
 def _hide_marks(tokenizer: Tokenizer) -> None:
-    """Only special tokens can be kept from being found in a text. Single letters are no marks: as
-    special tokens they would be dropped from what the model writes."""
+    """Makes every mark special, because only special tokens can be kept from being found in a text.
+    Single letters are no marks: as special tokens they would be dropped from what the model
+    writes."""
     added = tokenizer.get_added_tokens_decoder().values()
     marks = [token.content for token in added if len(token.content) > 1]
     tokenizer.add_special_tokens([AddedToken(mark, special=True) for mark in marks])
@@ -71,8 +80,9 @@ def _hide_marks(tokenizer: Tokenizer) -> None:
 
 
 def _spell_letters(tokenizer: Tokenizer) -> None:
-    """DeepSeek's tokenizer has tokens such as ö, added because their bytes occur in no other; the
-    library would decode them as that one byte, which is no text."""
+    """Makes added tokens of one letter decode as that letter. DeepSeek's tokenizer has such tokens,
+    as ö, because their bytes occur in no other; the library would decode them as that one byte,
+    which is no text."""
     added = tokenizer.get_added_tokens_decoder().values()
     letters = [token.content for token in added if len(token.content) == 1]
     if not letters or not isinstance(tokenizer.decoder, decoders.ByteLevel):
@@ -87,6 +97,7 @@ def _spell_letters(tokenizer: Tokenizer) -> None:
 
 
 def _require_text(file: Path, tokenizer: Tokenizer) -> None:
+    """Raises CheckpointError where a mark, spelt out in a text, is read as the mark."""
     for name in (REQUIRED | OPTIONAL).values():
         try:
             ids = tokenizer.encode(name, add_special_tokens=False).ids

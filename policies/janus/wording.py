@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from policies.interface import Context, Picture, PromptError
+from policies.checks import require_text
+from policies.interface import Context, Picture
 from policies.janus.tokens import Special
 from policies.sampling import Ids
 
@@ -38,6 +39,7 @@ class Wording:
         if not drawing:
             parts.append(SYSTEM)
         parts += ["<|User|>" if special.user is None else special.user, ":"]
+        require_text(*(segment for segment in context if isinstance(segment, str)))
         said = [s if isinstance(s, Picture) else s.strip() for s in context]
         said = [segment for segment in said if segment != ""]
         for number, segment in enumerate(said):
@@ -55,6 +57,7 @@ class Wording:
         return self._ids(parts)
 
     def answer(self, text: str) -> Ids:
+        require_text(text)
         return (*self._ids([" " + text]), self.special.eos)
 
     def unconditional(self, question: Ids) -> Ids:
@@ -73,18 +76,7 @@ class Wording:
         for is_text, run in groupby(parts, lambda part: isinstance(part, str)):
             if is_text:
                 text = "".join(map(str, run))
-                _require_text(text)
                 ids += self.tokenizer.encode(text, add_special_tokens=False).ids
             else:
                 ids += map(int, run)
         return tuple(ids)
-
-
-def _require_text(text: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise PromptError(
-            f"The text {text[:60]!r} has half of a surrogate pair at place {error.start}, which no "
-            "tokenizer reads: leave it out."
-        ) from None

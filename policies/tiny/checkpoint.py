@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 
 from policies.errors import describe, one_line, printable
 from policies.interface import CheckpointError
-from policies.named_tensors import require_tensors
+from policies.named_tensors import require_finite, require_tensors
 from policies.tiny.text import BOS, EOS, PAD, TOKENIZER_FILE, Text
 from policies.tiny.transformer import (
     Transformer,
@@ -232,4 +232,6 @@ def _read_tensors(file: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str
         ) from error
     described = {name: (tuple(t.shape), t.dtype) for name, t in tensors.items()}
     require_tensors(str(file), described, {name: (s, torch.float32) for name, s in shapes.items()})
+    for name, tensor in tensors.items():
+        require_finite(file, name, tensor, _AGAIN)
     return tensors

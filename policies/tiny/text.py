@@ -17,7 +17,8 @@ from typing import Self
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
-from policies.errors import one_line
+from policies.checks import require_text
+from policies.errors import describe, one_line
 from policies.interface import CheckpointError, PromptError
 
 PAD, BOS, SEP, IMAGE, END_IMAGE, EOS = range(6)
@@ -117,6 +118,7 @@ class Text:
 
     def encode(self, text: str) -> list[int]:
         """Returns the token ids. Raises PromptError for a word that is not in the vocabulary."""
+        require_text(text)
         found = self._match.findall(text)
         try:
             return [self.words[token] for token in found]
@@ -133,5 +135,5 @@ class Text:
         near = difflib.get_close_matches(word.lower(), known, n=3, cutoff=0.5)
         hint = f"the nearest known words are {', '.join(near)}" if near else "use known words"
         return PromptError(
-            f"The model does not know {word!r} (word {place + 1} of {text!r}); {hint}."
+            f"The model does not know {describe(word)} (word {place + 1} of {describe(text)}); {hint}."
         )

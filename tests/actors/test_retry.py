@@ -11,8 +11,7 @@ import pytest
 from tenacity import AsyncRetrying, Retrying
 
 from actors import retry
-from actors.pool.faults import InputsLost
-from actors.retry import Signal, WaitTimeout, made_again, patiently, retrying, within
+from actors.retry import InputsLost, Signal, WaitTimeout, made_again, patiently, retrying, within
 from cluster.refusals import sentences
 
 

@@ -51,6 +51,21 @@ def test_help_lists_the_commands() -> None:
         assert re.search(rf"^ +{command}\b", done.stdout, re.MULTILINE)
 
 
+def test_the_version_names_what_a_bug_report_needs() -> None:
+    done = unicorn("--version")
+    assert done.returncode == 0 and done.stdout.count("\n") == 1
+    for name in ("unicorn-ray", "Python", "torch", "ray", "pyarrow", "transformers"):
+        assert re.search(rf"\b{name} (\d+\.\d+|not installed)", done.stdout), name
+    if (ROOT / ".git").exists():
+        assert re.search(r"\(commit [0-9a-f]{7,}\+?\)", done.stdout)
+
+
+def test_nothing_heavy_is_imported_to_say_the_version() -> None:
+    program = "import sys; from cluster import version; version.describe(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert {"torch", "ray", "pyarrow", "transformers"}.isdisjoint(done.stdout.split())
+
+
 def test_the_module_is_the_same_program() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "cluster", "--help"], cwd=ROOT, capture_output=True, text=True
@@ -180,9 +195,10 @@ def test_rays_environment_is_settled_before_anything_imports_it(
     (tmp_path / "run/config.yaml").write_text("name: run\n")
     program = (
         "import sys; sys.path.insert(0, sys.argv.pop(1))\n"
-        "from cluster import cli, own_ray\n"
+        "from cluster import cli\n"
+        "from cluster.session import ray_session\n"
         "def settle(): sys.exit(7 if 'ray' in sys.modules else 5)\n"
-        "own_ray.settle = settle\n"
+        "ray_session.settle = settle\n"
         "cli.main(sys.argv[1:])"
     )
     command = [sys.executable, "-c", program, str(ROOT), *words]

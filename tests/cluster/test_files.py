@@ -12,6 +12,7 @@ import pytest
 import ray
 import yaml
 
+from actors.storage.paths import run_folder
 from cluster.recipes import recipe
 
 ROOT = Path(__file__).parents[2]
@@ -35,8 +36,9 @@ def job_recipe() -> Any:
     *line, option, address = job["entrypoint"].split()
     program, command, path, *settings = line
     assert (program, command, option) == ("unicorn-ray", "run", "--gallery")
-    assert job["metadata"]["gallery"] == f"http://{address}/"
-    return recipe.load(ROOT / Path(path).relative_to("/opt/unicorn-ray"), settings)
+    config = recipe.load(ROOT / Path(path).relative_to("/opt/unicorn-ray"), settings)
+    assert job["metadata"]["gallery"] == f"http://{address}/?run={run_folder(config)}"
+    return config
 
 
 def strict(schema: Any) -> Any:

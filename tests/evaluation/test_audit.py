@@ -63,6 +63,13 @@ def test_every_number_of_the_audit():
     assert -1 <= values["audit/correlation"] <= 1
 
 
+def test_a_drawing_that_the_oracle_cannot_read_counts_as_wrong():
+    large = np.full((96, 96, 3), 255, np.uint8)
+    values = audit_groups([group(0, (large, 9.0), (RIGHT, 8.0))], SUITE, 7.0).values()
+    assert values["audit/right"] == pytest.approx(50)
+    assert values["audit/precision"] == 0
+
+
 def test_what_has_no_case_is_left_out():
     assert audit_groups([], SUITE, 7.0).values() == {}
     alike = audit_groups([group(0, (RIGHT, 9.0), (RIGHT, 9.0))], SUITE, 7.0).values()
@@ -80,6 +87,19 @@ def test_tallies_add_up_in_any_order():
 def test_a_reason_is_counted_without_its_own_number():
     assert reason_kind("best score 4.5 is under 7") == "best score is under 7"
     assert reason_kind("no judgement could be parsed") == "no judgement could be parsed"
+
+
+def test_without_an_oracle_the_judges_counts_and_the_variety_are_kept(ray_cluster, tmp_path: Path):
+    for index, each in enumerate(GROUPS):
+        write_segment(tmp_path / "run" / "replay", 1, index, [each])
+    values = asyncio.run(audit(1, Settings("run", str(tmp_path)), load_suite("none")))
+    with_oracle = audit_groups(GROUPS, SUITE, 7.0).values()
+    for name in ("accepted", "unparsable", "rejected/best score is under 7"):
+        assert values.pop(f"audit/{name}") == pytest.approx(with_oracle[f"audit/{name}"])
+    assert {name.split("/")[0] for name in values} == {"diversity"}
+    assert values["diversity/unique"] == pytest.approx(2 / 5)
+    assert "diversity/held_out" not in values
+    assert read_metrics(tmp_path / "run")[0]["audit/accepted"] == pytest.approx(60)
 
 
 def test_a_round_is_audited_once_and_kept(ray_cluster, tmp_path: Path):

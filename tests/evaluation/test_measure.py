@@ -4,87 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-import ray
 
-from actors.config import ActorsConfig
-from actors.pool.leases import Receipt
 from actors.pool.pool import Pool
-from actors.replay.records import Task
-from actors.roles.requests import Request
-from evaluation.config import EvaluationConfig
-from evaluation.measure import MeasureError, measure, read_measured
+from evaluation.kept import MeasureError, read_all
+from evaluation.measure import measure
 from evaluation.metrics import read_metrics
-from evaluation.suites import load_suite
 from policies.config import changed
-from policies.interface import Picture, PictureSampling
-from policies.seeds import derive, generator
-from policies.tiny.world.language import corrupt, parse
-from policies.tiny.world.render import render, sample_scene
-
-SUITE = load_suite("tiny_world")
-EVALUATION = EvaluationConfig(prompts=25, scenes=7, prompts_per_task=10)
-
-
-@dataclass(frozen=True)
-class Settings:
-    name: str
-    folder: str
-    seed: int = 5
-    actors: ActorsConfig = field(default_factory=ActorsConfig)
-    evaluation: EvaluationConfig = EVALUATION
-
-
-@ray.remote(num_cpus=0)
-class Rules:
-    """Version 1 draws what it is asked for, version 0 draws it with one thing wrong. Of scenes it
-    knows every caption and answer; of its own drawings it only ever says "red"."""
-
-    def __init__(self, scenes: list[tuple[Picture, str]]) -> None:
-        self.known = {picture.pixels.tobytes(): prompt for picture, prompt in scenes}
-
-    def ready(self) -> bool:
-        return True
-
-    @ray.method(num_returns=2)
-    def perform(self, request: Request[Any], *inputs: Any) -> tuple[Receipt, Any]:
-        return Receipt(request.task, 0.0), request.do(self, 5, *inputs).payload
-
-    def draw_each(
-        self, task: Task, seed: int, prompts: list[str], how: PictureSampling
-    ) -> list[Picture]:
-        return [self.draw(task, i, prompt) for i, prompt in enumerate(prompts)]
-
-    def draw(self, task: Task, place: int, text: str) -> Picture:
-        rng = generator(5, task.round, task.role, task.index, place)
-        prompt = parse(text)
-        shown = prompt if task.version else corrupt(prompt, rng)[0]
-        return Picture(render(sample_scene(shown, rng)))
-
-    def caption(self, task: Task, seed: int, pictures: list[Picture]) -> list[str]:
-        return [self.known[picture.pixels.tobytes()] for picture in pictures]
-
-    def answer(self, task: Task, seed: int, asked: list[tuple[Picture, str]]) -> list[str]:
-        return [
-            self.said(self.known.get(picture.pixels.tobytes()), text) for picture, text in asked
-        ]
-
-    def score(
-        self, task: Task, seed: int, shown: list[tuple[str, str, Picture]]
-    ) -> list[float | None]:
-        """Version 1 gives two points more for what is right, and none for the first."""
-        right = [SUITE.verdict(picture.pixels, prompt).right for _, prompt, picture in shown]
-        scores = [6.0 + 2 * task.version if each else 1.0 for each in right]
-        return [None, *scores[1:]]
-
-    def said(self, prompt: str | None, text: str) -> str:
-        if prompt is None:
-            return "red"
-        return next(q.answer for q in SUITE.questions(prompt) if q.text == text)
+from policies.seeds import derive
+from tests.evaluation.rules import EVALUATION, SUITE, Rules, Settings, pools
 
 
 @pytest.fixture(scope="module")
@@ -98,18 +29,12 @@ def measured(ray_cluster, tmp_path_factory) -> tuple[Settings, dict[int, dict[st
 async def _measure(
     settings: Settings, versions: tuple[int, ...]
 ) -> tuple[dict[int, dict[str, float]], int]:
-    scenes = SUITE.scenes(settings.evaluation.scenes, settings.evaluation.seed)
-    pools = [Pool(name, lambda _: Rules.remote(scenes), 1, {"CPU": 0}, settings.actors)
-             for name in ("solver", "judge")]  # fmt: skip
-    await asyncio.gather(*(pool.start() for pool in pools))
     found = {}
-    for version in versions:
-        values = await measure(version, settings, SUITE, *pools)
-        assert found.setdefault(version, values) == values
-    done = sum(pool.stats().done for pool in pools)
-    for pool in pools:
-        pool.stop()
-    return found, done
+    async with pools(settings) as both:
+        for version in versions:
+            values = await measure(version, settings, SUITE, *both)
+            assert found.setdefault(version, values) == values
+        return found, sum(pool.stats().done for pool in both)
 
 
 def test_right_drawings_score_higher_than_wrong_ones(measured):
@@ -128,7 +53,7 @@ def test_understanding_is_of_scenes_and_unicycle_of_own_drawings(measured):
 
 def test_the_judge_is_compared_with_the_base_and_with_unicycle(measured):
     settings, values, _ = measured
-    kept = read_measured(Path(settings.folder) / settings.name)
+    kept = read_all(Path(settings.folder) / settings.name)
     both = list(zip(kept[0]["judged"], kept[1]["judged"], strict=True))
     assert both[0] == (None, None) and len(both) == EVALUATION.scenes
     assert values[1]["judge/drift"] == sum(b - a for a, b in both[1:]) / (len(both) - 1) > 0
@@ -146,13 +71,13 @@ def test_a_measured_version_is_read_back(measured):
     drawn, seen, fixed = 3, 1, 1
     assert done == 2 * (3 * drawn + 2 * seen + fixed)
     folder = Path(settings.folder) / settings.name
-    assert {v: each["values"] for v, each in read_measured(folder).items()} == values
+    assert {v: each["values"] for v, each in read_all(folder).items()} == values
     assert [row["version"] for row in read_metrics(folder)] == [0, 1]
 
 
 def test_samples_are_paired_and_say_how_to_draw_them_again(measured):
     settings, _, _ = measured
-    kept = read_measured(Path(settings.folder) / settings.name)
+    kept = read_all(Path(settings.folder) / settings.name)
     base, last = kept[0]["samples"], kept[1]["samples"]
     assert [s["index"] for s in base] == list(range(20))
     assert [(s["prompt"], s["seed"]) for s in base] == [(s["prompt"], s["seed"]) for s in last]

@@ -11,10 +11,9 @@ import pytest
 
 from actors.pool.pool import Pool
 from evaluation import unicycle
-from evaluation.audit import audit
 from evaluation.config import EvaluationConfig
 from evaluation.measure import measure
-from evaluation.suites import load_suite
+from evaluation.suites import NEVER_RIGHT, load_suite
 from policies.config import ConfigError
 from policies.interface import Picture
 from policies.seeds import generator
@@ -30,7 +29,6 @@ def test_no_suite_measures_nothing_and_keeps_nothing(tmp_path):
     config = RunConfig(folder=str(tmp_path), evaluation=EvaluationConfig(suite="none"))
     suite, pool = load_suite(config.evaluation.suite), cast("Pool", None)
     assert asyncio.run(measure(0, config, suite, pool, pool)) == {}
-    assert asyncio.run(audit(1, config, suite)) == {}
     assert suite.prompts(500, 0) == [] and not list(tmp_path.iterdir())
 
 
@@ -101,3 +99,10 @@ def test_what_the_world_cannot_read_is_not_grammatical():
     assert SUITE.grammatical("three red circles")
     assert not SUITE.grammatical("three red circle")
     assert not SUITE.grammatical("an astronaut")
+
+
+@pytest.mark.parametrize("shape", [(96, 96, 3), (48, 64, 3), (1, 1, 3)])
+def test_a_drawing_of_another_size_is_never_right(shape):
+    pixels = np.full(shape, 255, np.uint8)
+    assert SUITE.verdict(pixels, "three red circles") == NEVER_RIGHT
+    assert not SUITE.caption_right(Picture(pixels), "three red circles")

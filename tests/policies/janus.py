@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import JanusConfig, JanusForConditionalGeneration
 
 from policies.interface import CheckpointError
@@ -23,6 +23,7 @@ GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "janus_tiny"
 SIZE, VOCABULARY = 32, 320
 PREPROCESSOR = {
     "do_normalize": True,
+    "do_pad": True,
     "do_rescale": True,
     "do_resize": True,
     "image_mean": [0.5, 0.5, 0.5],
@@ -37,13 +38,17 @@ PREPROCESSOR = {
 
 
 def tokenizer() -> Tokenizer:
-    """All 256 bytes, then the names that the real one has for structure."""
+    """All 256 bytes, then the names that the real one has for structure; a text begins with one."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     made = Tokenizer(models.BPE({letter: i for i, letter in enumerate(alphabet)}, []))
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     made.decoder = decoders.ByteLevel()
     made.add_special_tokens([AddedToken(name, special=True) for name in REQUIRED.values()])
     made.add_tokens([AddedToken(name, normalized=False) for name in OPTIONAL.values()])
+    bos = REQUIRED["bos"]
+    made.post_processor = processors.TemplateProcessing(
+        single=f"{bos} $A", pair=f"{bos} $A $B", special_tokens=[(bos, made.token_to_id(bos))]
+    )
     return made
 
 

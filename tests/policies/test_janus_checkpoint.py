@@ -157,6 +157,23 @@ def test_tokens_of_single_letters_are_letters(folder: Path) -> None:
     assert read.decode(ids) == "schön"
 
 
+@pytest.mark.parametrize(
+    ("field", "settings"),
+    [
+        ("truncation", {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}),
+        ("padding", {"strategy": {"Fixed": 20}, "direction": "Left", "pad_to_multiple_of": None,
+                     "pad_id": 0, "pad_type_id": 0, "pad_token": "!"}),
+    ],
+)  # fmt: skip
+def test_no_text_is_cut_or_padded(folder: Path, field: str, settings: dict[str, object]) -> None:
+    plain = load(folder).tokenizer.encode("a red circle").ids
+    described = json.loads((folder / TOKENIZER).read_text())
+    (folder / TOKENIZER).write_text(json.dumps(described | {field: settings}))
+    assert load(folder).tokenizer.encode("a red circle").ids == plain
+    theirs = AutoTokenizer.from_pretrained(folder)
+    assert theirs("a red circle").input_ids == plain
+
+
 def test_speakers_may_be_missing(folder: Path) -> None:
     described = json.loads((folder / TOKENIZER).read_text())
     kept = [token for token in described["added_tokens"] if token["content"] in REQUIRED.values()]

@@ -190,6 +190,8 @@ REFUSED: tuple[tuple[tuple[str, object], str], ...] = (
     (("gen_vision_config.params.ch_mult", [1, 1, 1]), "ch_mult=[1, 1, 1], but as many levels"),
     (("language_config.hidden_size", 65), "language_config.hidden_size=65, but it must be a multiple"),
     (("language_config.vocab_size", 64), "language_config.vocab_size=64, but tokenizer.json has"),
+    (("language_config.is_causal", False), "language_config.is_causal=False, but Janus has True"),
+    (("language_config.sliding_window", 64), "language_config.sliding_window=64, but Janus has None"),
     (("language_config.rope_scaling", {"type": "linear"}), "language_config.rope_scaling="),
     (("language_config.intermediate_size", 100), "config.json asks for (100, 64)"),
 )  # fmt: skip
@@ -208,6 +210,14 @@ def test_other_tensors_are_refused_by_their_own_names(tmp_path: Path) -> None:
     for changes, message in (
         ({qkv: torch.ones(95, 32)}, f"pytorch_model.bin has {qkv} of shape (95, 32)"),
         ({"gen_embed.weight": torch.ones(64, 8).int()}, "dtype torch.int32, but config.json asks"),
+        (
+            {"gen_embed.weight": torch.full((64, 8), float("nan"))},
+            "has gen_embed.weight with NaN or",
+        ),
+        (
+            {qkv: torch.full((96, 32), -float("inf"), dtype=torch.bfloat16)},
+            f"bin has {qkv} with NaN",
+        ),
         ({"gen_head.bias": torch.ones(3)}, "has an unknown tensor gen_head.bias;"),
         ({"vision_model.vision_tower.pos_embed": None}, "something else than named tensors"),
         ({3: torch.ones(3)}, "something else than named tensors"),
@@ -220,6 +230,16 @@ def test_other_tensors_are_refused_by_their_own_names(tmp_path: Path) -> None:
     del whole["gen_embed.weight"]
     torch.save(whole, folder / "pytorch_model.bin")
     refused(folder, "pytorch_model.bin lacks tensor gen_embed.weight; use the weights")
+
+
+def test_a_shard_with_a_value_that_is_no_number_is_named(tmp_path: Path) -> None:
+    folder = original(tmp_path, as_shards)
+    shard = folder / "pytorch_model-00002-of-00002.bin"
+    held = torch.load(shard, weights_only=True)
+    name = sorted(held)[0]
+    held[name].view(-1)[0] = float("nan")
+    torch.save(held, shard)
+    refused(folder, f"{shard.name} has {name} with NaN or infinite values")
 
 
 def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:

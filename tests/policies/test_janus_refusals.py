@@ -69,6 +69,12 @@ def _without(mark: str) -> Damage:
     return change
 
 
+def _dropout(folder: Path) -> None:
+    described = json.loads((folder / TOKENIZER).read_text())
+    described["model"]["dropout"] = 0.5
+    (folder / TOKENIZER).write_text(json.dumps(described))
+
+
 def _tensors(change: Callable[[dict[str, torch.Tensor]], object]) -> Damage:
     def apply(folder: Path) -> None:
         tensors = load_file(folder / MODEL)
@@ -128,6 +134,13 @@ REFUSED: dict[str, tuple[Damage, str]] = {
     "no levels": (_config("vq_config.channel_multiplier", 3), "must be a list of whole numbers"),
     "pixels": (_config("vq_config.out_channels", 4), "vq_config.out_channels=4, but Janus has 3"),
     "normed": (_config("vision_config.use_qk_norm", True), "use_qk_norm=True, but Janus has False"),
+    "both ways": (_config("text_config.is_causal", False), "is_causal=False, but Janus has True"),
+    "neither way": (_config("text_config.is_causal", None), "is_causal=None, but Janus has True"),
+    "window": (_config("text_config.sliding_window", 8), "sliding_window=8, but Janus has None"),
+    "chunks": (_config("text_config.attention_chunk_size", 8), "attention_chunk_size=8, but"),
+    "layers": (_config("text_config.layer_types", ["sliding_attention"] * 2), "layer_types=['slid"),
+    "part of rope": (_config("text_config.partial_rotary_factor", 0.5), "factor=0.5, but Janus"),
+    "at random": (_dropout, "tokenizer.json has model.dropout=0.5, which spells a text at random"),
     "bad tokenizer": (_write(TOKENIZER, b"{}"), "tokenizer.json is not a tokenizer"),
     **{f"no {mark}": (_without(mark), f"has no token {mark}") for mark in REQUIRED.values()},
     "long header": (_write(MODEL, (10**18).to_bytes(8, "little") + b"{}"), "truncated or damaged"),
@@ -140,6 +153,13 @@ REFUSED: dict[str, tuple[Damage, str]] = {
     "shape": (_tensors(lambda t: t.update({NORM: torch.ones(3)})), f"has {NORM} of shape (3,)"),
     "dtype": (_tensors(lambda t: t.update({NORM: torch.ones(64).double()})), "dtype torch.float64"),
     "code dtype": (_tensors(lambda t: t.update({NORM: torch.ones(64).int()})), "dtype torch.int32"),
+    "NaN": (_tensors(lambda t: t[NORM].__setitem__(3, float("nan"))),
+            f"model.safetensors has {NORM} with NaN or infinite values in torch.float32; copy"),
+    "infinite": (_tensors(lambda t: t[NORM].__setitem__(3, float("-inf"))), f"has {NORM} with NaN"),
+    "infinite bfloat16": (_tensors(lambda t: t.update({NORM: torch.full((64,), float("inf")).bfloat16()})),
+                          f"has {NORM} with NaN or infinite values"),
+    "infinite codebook": (_tensors(lambda t: t["model.vqmodel.quantize.embedding.weight"].fill_(float("inf"))),
+                          "has model.vqmodel.quantize.embedding.weight with NaN"),
     "hub names": (
         _tensors(lambda t: t.update({"language_model.norm.weight": t.pop(NORM)})),
         f"lacks tensor {NORM}",
@@ -220,6 +240,8 @@ def test_shards_that_cannot_be_are_refused_by_name(
         ({"background_color": [0, 0, 0]}, "background_color=[0, 0, 0]"),
         ({"rescale_factor": 1.0}, "rescale_factor=1.0"),
         ({"rescale_factor": "1/255"}, "rescale_factor='1/255'"),
+        ({"resample": 2}, "resample=2, but this model's pictures are prepared with 3"),
+        ({"resample": None}, "resample=None"),
     ],
 )
 def test_pictures_that_are_to_be_prepared_otherwise_are_refused(
@@ -231,8 +253,26 @@ def test_pictures_that_are_to_be_prepared_otherwise_are_refused(
     refused(folder, message)
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", "7"])
-def test_a_damaged_preprocessor_config_is_refused(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        ({"image_processor": {"resample": 2}}, "has image_processor.resample=2, but this model's"),
+        ({"image_processor": {"image_mean": [0.4] * 3}}, "image_processor.image_mean=[0.4, 0.4"),
+        ({"image_processor": []}, "has image_processor=[], which is no object"),
+        ({"num_image_tokens": 576}, "num_image_tokens=576, but config.json has 16"),
+    ],
+)
+def test_a_processor_config_of_other_pictures_is_refused(
+    tmp_path: Path, stated: dict[str, Any], message: str
+) -> None:
     folder = tiny_folder(tmp_path / "janus")
-    (folder / "preprocessor_config.json").write_text(text)
-    refused(folder, "preprocessor_config.json")
+    (folder / "processor_config.json").write_text(json.dumps(stated))
+    refused(folder, message)
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "7"])
+@pytest.mark.parametrize("name", ["preprocessor", "processor", "generation", "tokenizer"])
+def test_a_damaged_small_file_is_refused(tmp_path: Path, name: str, text: str) -> None:
+    folder = tiny_folder(tmp_path / "janus")
+    (folder / f"{name}_config.json").write_text(text)
+    refused(folder, f"{name}_config.json is not JSON")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from PIL import Image
 from policies import pictures
 from policies.pictures import PictureError
 from policies.seeds import generator
+from tests.mutations import BYTE_CHANGES, mutants, verdict
 
 FORMATS = {"CMYK": "jpg", "1": "png", "L": "png", "LA": "png", "P": "png", "RGB": "png",
            "RGBA": "png", "YCbCr": "jpg"}  # fmt: skip
@@ -68,3 +71,51 @@ def test_a_picture_of_a_billion_pixels_is_refused(tmp_path: Path) -> None:
     Image.new("1", (40000, 30000)).save(tmp_path / "bomb.png")
     with pytest.raises(PictureError, match=r"bomb\.png is too large"):
         pictures.read(tmp_path / "bomb.png")
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    for path in (tmp_path / "pipe.png", tmp_path):
+        with pytest.raises(PictureError, match=r"is no file: give the path of a picture"):
+            pictures.read(path)
+
+
+# By format: what its writer needs to know, and the modes that it takes. The rest of what Pillow
+# writes has no raster that it reads again without another program.
+WRITTEN: tuple[tuple[str, dict[str, str], str], ...] = (
+    *(("DDS", {"pixel_format": kind}, "RGBA") for kind in ("DXT1", "DXT3", "DXT5", "BC3")),
+    ("DDS", {}, "RGBA"), ("DDS", {"pixel_format": "BC5"}, "RGB"),
+    ("BLP", {}, "P"), ("BLP", {"blp_version": "BLP1"}, "P"), ("SPIDER", {}, "L"),
+    *((kind, {}, mode) for kind in ("PNG", "TIFF", "WEBP") for mode in ("RGB", "RGBA", "L")),
+    *((kind, {}, "RGB") for kind in ("AVIF", "BMP", "DIB", "JPEG", "JPEG2000", "MPO", "PCX")),
+    *((kind, {}, "RGB") for kind in ("ICO", "PPM", "QOI", "SGI", "TGA")),
+    *((kind, {}, "P") for kind in ("GIF", "PNG")), ("MSP", {}, "1"), ("XBM", {}, "1"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "options", "mode"), WRITTEN)
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")
+def test_damaged_files_of_every_format_are_read_or_refused(
+    tmp_path: Path, kind: str, options: dict[str, str], mode: str
+) -> None:
+    whole = io.BytesIO()
+    drawn(mode, (32, 24)).save(whole, kind, **options)
+    file = tmp_path / "picture"
+    for name, _, data in mutants(66, 60, (whole.getvalue(),), BYTE_CHANGES):
+        file.write_bytes(data)
+        found = verdict(name, lambda: pictures.read(file), file)
+        assert found is None or 0 not in found.pixels.shape, name
+
+
+@pytest.mark.parametrize(("kind", "options", "mode"), WRITTEN[:9])
+def test_every_byte_of_a_header_can_be_anything(
+    tmp_path: Path, kind: str, options: dict[str, str], mode: str
+) -> None:
+    whole = io.BytesIO()
+    drawn(mode, (4, 4)).save(whole, kind, **options)
+    file, data = tmp_path / "picture", whole.getvalue()
+    for place in range(min(160, len(data))):
+        for value in (0, 1, 127, 255):
+            file.write_bytes(data[:place] + bytes([value]) + data[place + 1 :])
+            found = verdict(f"{value} at {place}", lambda: pictures.read(file), file)
+            assert found is None or 0 not in found.pixels.shape

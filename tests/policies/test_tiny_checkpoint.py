@@ -132,6 +132,16 @@ DAMAGE = {
     "flipped sum": (_flip("SHA256SUMS"), "is damaged (its checksum"),
 }
 SEALED = {
+    "NaN weight": (
+        _tensors(
+            "model.safetensors", lambda t: t["lm_head.weight"].view(-1)[:1].fill_(float("nan"))
+        ),
+        "model.safetensors has lm_head.weight with NaN or infinite values",
+    ),
+    "infinite weight": (
+        _tensors("vision.safetensors", lambda t: next(iter(t.values())).fill_(float("inf"))),
+        "with NaN or infinite values in torch.float32",
+    ),
     "bad config": (_write("config.json", b"{"), "config.json is not JSON"),
     "deep config": (_write("config.json", b"[" * 100_000), "config.json is not JSON"),
     "long number": (_write("config.json", b"9" * 5000), "config.json is not JSON"),

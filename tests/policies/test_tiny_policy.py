@@ -57,6 +57,31 @@ def test_unknown_word_is_named_with_its_neighbours(policy: TinyPolicy) -> None:
         policy.draw([("a red Cirlce",)], [PictureSampling()], [0])
 
 
+def test_half_a_surrogate_pair_is_refused_by_its_place_in_the_text(policy: TinyPolicy) -> None:
+    said = r"'a red \\ud800' has half of a surrogate pair at place 7 of its 7 characters"
+    with pytest.raises(PromptError, match=said) as caught:
+        policy.draw([("red",), ("a red \ud800",)], [PictureSampling()] * 2, [0, 1])
+    assert str(caught.value).isprintable()
+
+
+def test_what_is_said_of_an_unknown_word_is_short_and_printable(policy: TinyPolicy) -> None:
+    for word in ("x" * 100_000, "\x1b[2J", "\u202e"):
+        with pytest.raises(PromptError, match="does not know") as caught:
+            policy.write([(f"red {word}",)], [TextSampling()], [0])
+        assert str(caught.value).isprintable() and len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.bool_])
+def test_codes_that_are_no_whole_numbers_are_refused(
+    policy: TinyPolicy, dtype: type[np.generic]
+) -> None:
+    seen = picture(0)
+    assert seen.codes is not None
+    target = Picture(seen.pixels, (seen.codes % 2).astype(dtype))
+    with pytest.raises(ValueError, match=r"Picture.codes of dtype \w+ are no whole numbers"):
+        policy.loss([Example(("red",), target, "generation")])
+
+
 @pytest.mark.parametrize("word", ["<image>", "<img_3>", "</s>"])
 def test_structure_cannot_be_typed(policy: TinyPolicy, word: str) -> None:
     with pytest.raises(PromptError):

@@ -34,6 +34,9 @@ def evaluated(
             raise fails[version]
         return {"drawing/soft": 50.0 + version}
 
+    async def measure_best(version: int, *others: Any) -> dict[str, float]:
+        return {"best/soft": 60.0 + version}
+
     async def audit(round_: int, *others: Any) -> dict[str, float]:
         return {"audit/right": 40.0 + round_}
 
@@ -46,6 +49,7 @@ def evaluated(
             raise error
 
     monkeypatch.setattr(selfplay, "measure", measure)
+    monkeypatch.setattr(selfplay, "measure_best", measure_best)
     monkeypatch.setattr(selfplay, "audit", audit)
     out = io.StringIO()
     progress = Progress(out, lambda: 0.0)
@@ -69,6 +73,8 @@ def test_a_run_goes_on_without_the_scores_of_a_version(
     for other in set(range(ROUNDS + 1)) - {version}:
         assert f"{50 + other}.00" in said
     assert ("scores of weights v0" in said) == (version != 0)
+    told = [f"{60 + end}.00" for end in (0, ROUNDS) if end != version]
+    assert [each for each in ("60.00", "61.00", "62.00", "63.00") if each in said] == told
 
 
 def test_too_many_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from tests.cluster.gallery.gallery_samples import (
     run_folder,
     serving,
 )
+from trainer.config import RunConfig
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +96,7 @@ def test_texts_that_mean_harm_are_told_as_they_are(tmp_path: Path) -> None:
         assert sorted(name for name, _ in categories) == sorted(text[:300] for text in HOSTILE)
 
 
+DASHBOARD = "http://head:8265"
 TOKEN = "pä$$ word/with+everything="
 
 
@@ -132,20 +134,31 @@ def test_whoever_opens_it_to_others_is_told() -> None:
 
 
 def test_the_link_of_a_job_is_known_before_or_there_is_none() -> None:
-    dashboard = "http://head:8265"
-    for host, link in (
-        ("127.0.0.1", "http://127.0.0.1:80/"),
-        ("0.0.0.0", "http://head:80/"),
-        ("::", "http://head:80/"),
-    ):
-        assert commands._link(GalleryAddress(host, 80, "digest"), dashboard) == link
-    assert (
-        commands._link(GalleryAddress("0.0.0.0", 0), dashboard)
-        == commands._link(None, dashboard)
-        == ""
-    )
+    config = RunConfig(folder="/shared/my runs", name="tiny")
+    for host, at in (("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "head"), ("::", "head")):
+        link = commands._link(GalleryAddress(host, 80, "digest"), DASHBOARD, config)
+        assert link == f"http://{at}:80/?run=/shared/my%20runs/tiny"
+    for address in (GalleryAddress("0.0.0.0", 0), None):
+        assert commands._link(address, DASHBOARD, config) == ""
     with pytest.raises(GalleryError, match="port is 65536: it must be from 0"):
         GalleryAddress.of("127.0.0.1", 65536, "")
+
+
+@pytest.mark.parametrize("token", ["", TOKEN])
+def test_the_link_of_another_run_on_the_same_port_is_refused(tmp_path: Path, token: str) -> None:
+    folder, config = run_folder(tmp_path)
+    with serving(folder, token) as client:
+        cookie = {"Cookie": client.get(f"/?token={quote(token, safe='')}")[1].get("Set-Cookie", "")}
+        for own in (config, replace(config, folder=f"{tmp_path}/elsewhere")):
+            link = commands._link(client.address, DASHBOARD, own)
+            path = link.removeprefix(f"http://127.0.0.1:{client.address.port}")
+            status, _, body = client.get(path, **cookie)
+            assert status == (200 if own == config else 404)
+            if token:
+                assert client.get(path)[0] == 401
+                opened = client.get(f"{path}&token={quote(token, safe='')}")
+                assert (opened[0], opened[1]["Location"]) == (303, path)
+        assert f"the gallery of the run {folder}, not of {tmp_path}/elsewhere/" in body.decode()
 
 
 def test_a_damaged_file_is_named_and_nothing_of_it_shown(tmp_path: Path) -> None:

@@ -189,6 +189,14 @@ def test_a_run_that_nothing_measures_can_be_looked_at(tmp_path: Path) -> None:
         assert [d["oracle"] for d in client.ask("/api/groups/1/0")["drawings"]] == [None] * 8
 
 
+def test_a_drawing_that_the_oracle_cannot_read_is_shown_as_not_right(tmp_path: Path) -> None:
+    folder, _ = run_folder(tmp_path)
+    add(folder, 1, 0, plain_group(1, 0, "a red circle", side=96))
+    with serving(folder) as client:
+        drawings = client.ask("/api/groups/1/0")["drawings"]
+        assert [(d["oracle"], d["right"]) for d in drawings] == [(0.0, False)] * 8
+
+
 def test_of_all_pixels_a_bounded_part_is_kept(tmp_path: Path) -> None:
     for slice_ in range(5):
         write_segment(tmp_path / "replay", 1, slice_, [plain_group(1, slice_)])

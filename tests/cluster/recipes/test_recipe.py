@@ -70,6 +70,13 @@ def test_an_override_of_one_entry_keeps_the_others(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_a_chance_for_all_conditions_is_that_of_the_text(tmp_path: Path) -> None:
+    for text in ("condition_dropout: 0.1", "condition_dropout: {text: 0.1}"):
+        path = write(tmp_path, f"reconstruction: {{{text}}}\n")
+        dropout = recipe.load(path).reconstruction.condition_dropout
+        assert dict(dropout) == {"text": 0.1, "latents": 0.0, "features": 0.0}
+
+
 def test_the_last_override_and_the_child_recipe_win(tmp_path: Path) -> None:
     write(tmp_path, "rounds: 3\nseed: 1\ntrainer: {lr: 1e-3, epochs: 4}\n", "low.yaml")
     write(tmp_path, "base: low.yaml\nseed: 2\ntrainer: {lr: 1e-2}\n", "mid.yaml")
@@ -149,7 +156,10 @@ def test_an_impossible_value_is_refused_with_its_place(
         ("lag=true", "lag is True: it must be"),
         ("trainer.recompute=1", "trainer.recompute is 1: it must be true or false"),
         ("trainer.loss_weights.caption=on", "trainer.loss_weights.caption is 'on': it must be a f"),
-        ("reconstruction.condition_dropout=0.1", "such as reconstruction.condition_dropout.text"),
+        (
+            "reconstruction.condition_dropout=1",
+            "reconstruction.condition_dropout.text is 1: it must",
+        ),
         ("evaluation.guidance=-1", "evaluation.guidance is -1: it must be 0 or more, or null"),
         ("policy.family=7", "policy.family is 7: it must be one of 'tiny', 'janus'"),
         ("policy={dtype: bfloat16}", "policy.dtype is 'bfloat16': it must be \"float32\" for"),

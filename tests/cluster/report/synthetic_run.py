@@ -7,6 +7,7 @@ truth and tells it with chance 0.9.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,10 @@ from actors.replay.records import JudgedGroup, Judgement, Rollout
 from actors.roles.judge import rejection_reason
 from cluster.recipes import recipe
 from evaluation import audit, grading
+from evaluation.best_setting import KIND
 from evaluation.config import EvaluationConfig
-from evaluation.measure import summary, version_file
+from evaluation.kept import version_file
+from evaluation.measure import summary
 from evaluation.metrics import append_metrics
 from evaluation.suites import load_suite
 from policies.interface import PATTERNS, Picture, PictureSampling, learned
@@ -64,7 +67,28 @@ def drawing(text: str, skill: float, *key: int | str) -> Picture:
 
 
 def add_version(folder: Path, config: RunConfig, version: int) -> None:
-    skill, settings = 0.35 + 0.12 * version, config.evaluation
+    settings = config.evaluation
+    drawn = _drawn(config, 0.35 + 0.12 * version, version)
+    seen = [grading.Seen(i % 10 < 9, (1.0, float(i % 4 > 0))) for i in range(settings.scenes)]
+    found = {"version": version, "settings": {}, **summary(drawn, seen)}
+    _keep(version_file(folder, version), found)
+    append_metrics(folder, {"kind": "evaluation", "version": version, **found["values"]}, 1.0)
+
+
+def add_best(folder: Path, config: RunConfig, version: int) -> None:
+    """At its best setting, which is greedy for the base and another for the later ones."""
+    tried = [{"temperature": t, "guidance": 1.0, "right": r}
+             for t, r in zip((1.0, 0.5, 0.0), (3, 9 + version, 10), strict=True)]  # fmt: skip
+    found = {
+        "version": version, "settings": {},
+        **summary(_drawn(config, 0.6 + 0.05 * version, version), []),
+        "prompts": 20, "tried": tried, "best": tried[1 if version else 2],
+    }  # fmt: skip
+    _keep(version_file(folder, version, KIND), found)
+
+
+def _drawn(config: RunConfig, skill: float, version: int) -> list[grading.Drawn]:
+    settings = config.evaluation
     items = [
         grading.Item(i, prompt, category, derive(config.seed, 0, "evaluator", 0, i), i < 20)
         for i, (prompt, category) in enumerate(SUITE.prompts(settings.prompts, settings.seed))
@@ -72,13 +96,12 @@ def add_version(folder: Path, config: RunConfig, version: int) -> None:
     pictures = [drawing(item.prompt, skill, "test", item.index) for item in items]
     right = [a.answer for item in items for a in SUITE.questions(item.prompt)]
     said = [a if i % 7 > 2 - version else "no" for i, a in enumerate(right)]
-    drawn = grading.grade_drawings(SUITE, items, pictures, said)
-    seen = [grading.Seen(i % 10 < 9, (1.0, float(i % 4 > 0))) for i in range(settings.scenes)]
-    found = {"version": version, "settings": {}, **summary(drawn, seen)}
-    file = version_file(folder, version)
+    return grading.grade_drawings(SUITE, items, pictures, said)
+
+
+def _keep(file: Path, found: Mapping[str, object]) -> None:
     file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps(found))
-    append_metrics(folder, {"kind": "evaluation", "version": version, **found["values"]}, 1.0)
 
 
 def add_round(folder: Path, config: RunConfig, round_: int) -> None:

@@ -21,7 +21,7 @@ from cluster.report import charts
 from cluster.report import page as report
 from cluster.report.data import read_run, spread
 from cluster.report.groups import card
-from evaluation.measure import version_file
+from evaluation.kept import version_file
 from evaluation.metrics import append_metrics
 from policies.config import ConfigError, changed
 from policies.interface import PATTERNS
@@ -112,6 +112,46 @@ def test_the_headline_goes_from_base_to_last(page, folder):
     assert f"it is {values[1]:.1f} %" in page.text
 
 
+def test_a_gain_at_a_fixed_temperature_is_named_as_such(page):
+    assert re.search(
+        r"it is [\d.]+ %: [+-][\d.]+ ± [\d.]+ points, all at temperature 1\.", page.text
+    )
+    assert "At which setting?" not in page.text
+
+
+def test_the_gain_between_best_settings_comes_first_and_sharpening_is_told(tmp_path: Path) -> None:
+    config = synthetic.small_config(tmp_path, rounds=2)
+    folder = synthetic.build(config, measured=2, closed=2)
+    for version in (0, 2):
+        synthetic.add_best(folder, config, version)
+    run, text = read_run(folder), Page(report.write(folder).read_text()).text
+    best, fixed = ([each[v]["values"]["drawing/all_right"] for v in (0, 2)]
+                   for each in (run.best, run.evaluations))  # fmt: skip
+    assert 0 < best[1] - best[0] < (fixed[1] - fixed[0]) / 2
+    first = text.index(f"The base model drew {best[0]:.1f} % of the held-out prompts all right")
+    then = text.index(f"it is {best[1]:.1f} %: {best[1] - best[0]:+.1f} ±")
+    last = text.index(
+        f"At the fixed temperature 1 it goes from {fixed[0]:.1f} % to {fixed[1]:.1f} %"
+    )
+    assert first < then < last
+    assert "most of that gain is sharpening" in text
+    assert "drawings all right, best setting" in text
+    assert "drawings all right, temperature 1" in text
+    assert "temperature v0 v2 1 15.0 % (5 to 36) 15.0 % (5 to 36)" in text
+    assert "0 50.0 % (30 to 70) ✓ 50.0 % (30 to 70)" in text
+
+
+@pytest.mark.parametrize("measured_best", [[0], [1], [0, 1]])
+def test_until_both_ends_are_measured_at_their_best_the_fixed_one_is_told(
+    tmp_path: Path, measured_best: list[int]
+) -> None:
+    config = synthetic.small_config(tmp_path, rounds=2)
+    folder = synthetic.build(config, measured=2, closed=0)
+    for version in measured_best:
+        synthetic.add_best(folder, config, version)
+    assert "all at temperature 1." in Page(report.write(folder).read_text()).text
+
+
 def test_every_category_is_shown_before_and_after(page):
     for category in synthetic.CATEGORIES:
         assert category in page.text
@@ -181,9 +221,20 @@ def test_a_run_without_a_suite_shows_its_rounds_and_no_oracle(tmp_path):
     for index, each in enumerate(synthetic.groups(config, 1)):
         ReplayBuffer(folder / "replay").append(1, index, [each])
     page = Page(report.write(folder).read_text())
-    assert "nothing of it is measured" in page.text
+    assert "what it draws is not measured" in page.text
     assert "drawing winner" in (folder / "report.html").read_text()
     assert not re.search(r"oracle \d", page.text)
+
+
+def test_a_drawing_that_the_oracle_cannot_read_is_shown_as_not_right(tmp_path: Path) -> None:
+    config = synthetic.small_config(tmp_path)
+    folder = recipe.claim_folder(config)
+    large = replace(synthetic.group(config, 1, 0), reason="")
+    pixels = np.zeros((96, 64, 3), np.uint8)
+    rollouts = tuple(replace(r, picture=replace(r.picture, pixels=pixels)) for r in large.rollouts)
+    ReplayBuffer(folder / "replay").append(1, 0, [replace(large, rollouts=rollouts)])
+    report.write(folder)
+    assert "oracle 0" in (folder / "report.html").read_text()
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):

@@ -97,7 +97,7 @@ def test_a_job_that_is_stopped_and_submitted_again_ends_as_if_undisturbed(
     assert told["metadata"] == {
         "run": "job",
         "folder": str(tmp_path),
-        "gallery": f"http://{place}/",
+        "gallery": f"http://{place}/?run={tmp_path}/job",
     }
     assert "opensesame" not in str(told)
     stopped = unicorn(head.env, "stop", name)

@@ -19,7 +19,7 @@ from trainer.journal import JOURNAL
 ROOT = Path(__file__).parents[3]
 WAITS = """
 import sys, threading, time
-from cluster import cli, commands
+from cluster import cli
 from cluster.session import ray_session
 ray_session.settle()
 
@@ -31,7 +31,7 @@ def wait(args):
         print("waiting", flush=True)
         time.sleep(600)
 
-commands.report = wait
+cli.COMMANDS["report"] = (cli._takes_folder, wait, "")
 sys.exit(cli.main(["report", "x"]))
 """
 SOON_S = 60.0
