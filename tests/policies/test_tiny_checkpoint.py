@@ -15,6 +15,7 @@ from policies.interface import (
     CheckpointError,
     Context,
     PictureSampling,
+    TextSampling,
 )
 from policies.seeds import generator
 from policies.tiny.checkpoint import seal
@@ -54,7 +55,8 @@ def test_saved_and_loaded_policy_is_the_same(policy: TinyPolicy, folder: Path) -
     ):
         one, two = own.segment, other.segment
         assert np.array_equal(one.pixels, two.pixels)
-    assert policy.write(contexts, how, seeds) == loaded.write(contexts, how, seeds)
+    texts = [TextSampling()] * 4
+    assert policy.write(contexts, texts, seeds) == loaded.write(contexts, texts, seeds)
 
 
 def test_import_needs_no_transformers() -> None:
