@@ -32,7 +32,8 @@ from evaluation.suites import Suite, load_suite
 from trainer.config import RunConfig
 from trainer.reporting import Progress, Reporter
 from trainer.stores import Stores
-from trainer.train_loop import LearnRound, make_trainer, stop_training
+from trainer.train_loop import make_trainer, stop_training
+from trainer.training import LearnRound
 from trainer.watch import WATCH_S, watch
 
 

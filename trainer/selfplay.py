@@ -24,7 +24,7 @@ from trainer.config import RunConfig
 from trainer.proposals import propose
 from trainer.reporting import Progress
 from trainer.run_actors import RunActors
-from trainer.train_loop import Training
+from trainer.training import Training
 
 
 def run(config: RunConfig, progress: Progress) -> None:

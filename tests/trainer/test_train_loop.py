@@ -33,7 +33,8 @@ from trainer.config import RunConfig
 from trainer.journal import JOURNAL
 from trainer.learner import Learner, TrainingDiverged
 from trainer.selfplay import learn_round
-from trainer.train_loop import CHECKPOINTS, Training, make_trainer, stop_training
+from trainer.train_loop import make_trainer, stop_training
+from trainer.training import CHECKPOINTS, Training
 from trainer.training_io import StopRequested
 
 CONFIG = RunConfig(
