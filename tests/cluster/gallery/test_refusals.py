@@ -11,7 +11,7 @@ import pytest
 from cluster import commands
 from cluster.gallery.address import GalleryAddress, GalleryError
 from cluster.gallery.views import Gallery
-from policies.config import ConfigError
+from policies.config import ConfigError, changed
 from tests.cluster.gallery.gallery_samples import (
     HOSTILE,
     Client,
@@ -149,7 +149,7 @@ def test_the_link_of_another_run_on_the_same_port_is_refused(tmp_path: Path, tok
     folder, config = run_folder(tmp_path)
     with serving(folder, token) as client:
         cookie = {"Cookie": client.get(f"/?token={quote(token, safe='')}")[1].get("Set-Cookie", "")}
-        for own in (config, replace(config, folder=f"{tmp_path}/elsewhere")):
+        for own in (config, changed(config, folder=f"{tmp_path}/elsewhere")):
             link = commands._link(client.address, DASHBOARD, own)
             path = link.removeprefix(f"http://127.0.0.1:{client.address.port}")
             status, _, body = client.get(path, **cookie)
