@@ -41,7 +41,6 @@ class Footprint:
     workspace_bytes: int
     adapter: int = 0
     devices: tuple[str, ...] = ("cpu", "cuda")
-    dtypes: tuple[str, ...] = tuple(ELEMENT_BYTES)
 
 
 def stored_drawing(side: int, codes: int) -> int:

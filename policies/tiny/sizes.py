@@ -42,7 +42,6 @@ def footprint(folder: Path, dtype: str) -> Footprint:
         drawing_bytes=stored_drawing(vision.size, vision.tokens),
         workspace_bytes=WORKSPACE_BYTES,
         devices=("cpu",),
-        dtypes=("float32",),
     )
 
 

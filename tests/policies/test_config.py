@@ -15,8 +15,15 @@ from actors.config import JudgeConfig, ProposerConfig, SolverConfig
 from evaluation.config import EvaluationConfig
 from policies.config import JanusPolicyConfig, TinyPolicyConfig, changed
 from policies.errors import ConfigError
-from policies.interface import PATTERNS
-from trainer.config import PatternWeights, ReconstructionConfig, RunConfig, TrainerConfig
+from policies.interface import CONDITIONS, LOSS_KINDS, PATTERNS
+from trainer.config import (
+    ConditionDropout,
+    KindWeights,
+    PatternWeights,
+    ReconstructionConfig,
+    RunConfig,
+    TrainerConfig,
+)
 
 WHOLE = changed(
     RunConfig(),
@@ -85,8 +92,10 @@ def test_numbers_are_looked_up_by_name() -> None:
     assert weights["caption"] == 0.1
 
 
-def test_every_pattern_has_a_share_and_a_weight() -> None:
+def test_every_pattern_and_kind_has_a_weight_and_every_condition_a_chance() -> None:
     assert tuple(PatternWeights.model_fields) == PATTERNS
+    assert tuple(KindWeights.model_fields) == LOSS_KINDS
+    assert tuple(ConditionDropout.model_fields) == CONDITIONS
     assert tuple(ReconstructionConfig.model_fields)[: len(PATTERNS)] == PATTERNS
 
 
