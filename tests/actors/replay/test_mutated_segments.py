@@ -106,12 +106,15 @@ def told(groups: Sequence[JudgedGroup]) -> str:
     """The same of groups."""
     rows = []
     for group in groups:
-        rollouts = [{**vars(r), **vars(r.judgement)} for r in group.rollouts]
-        for rollout in rollouts:
-            del rollout["judgement"]
-            picture = rollout["picture"]
-            rollout["codes"] = None if picture.codes is None else picture.codes.tolist()
-            rollout["picture"] = picture.pixels.tolist()
+        rollouts = []
+        for rollout in group.rollouts:
+            picture = rollout.shown
+            rollouts.append({
+                "seed": rollout.seed, "temperature": rollout.temperature,
+                "guidance": rollout.guidance, **vars(rollout.judgement),
+                "codes": None if picture.codes is None else picture.codes.tolist(),
+                "picture": picture.pixels.tolist(),
+            })  # fmt: skip
         rows.append({**vars(group), "rollouts": rollouts})
     return json.dumps(rows, sort_keys=True)
 

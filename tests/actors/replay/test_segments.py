@@ -27,6 +27,7 @@ from actors.replay.segments import (
     segment_path,
     write_segment,
 )
+from policies.errors import ConfigError
 from policies.interface import Output, Part, Picture, PictureSampling, learned
 
 TEXT = st.text(max_size=30)
@@ -309,5 +310,5 @@ def test_the_log_digest_follows_the_content_and_the_place(tmp_path: Path) -> Non
 
 
 def test_an_address_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="ftp://bucket/run"):
+    with pytest.raises(ConfigError, match="ftp://bucket/run"):
         write_segment("ftp://bucket/run", 1, 0, [])
