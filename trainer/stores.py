@@ -96,7 +96,11 @@ class Stores:
             AsyncRetrying, ReplayUnwritable, WATCH_S, lambda: self._config.pause_deadline,
             lambda error: self._on_pause(message_of(error)),
         )  # fmt: skip
-        await asking(lambda: self._within(ask(), what))
+
+        async def answer() -> None:  # tenacity does not await what a lambda gives
+            await self._within(ask(), what)
+
+        await asking(answer)
         self._on_pause("")
 
     async def _within(self, answer: Any, what: str) -> Any:

@@ -12,9 +12,10 @@ import pytest
 import ray
 
 from actors.config import ActorsConfig
+from actors.replay.buffer import ReplayUnwritable
 from actors.weights.version_folder import VersionDamaged, VersionFolder
 from policies.config import TinyPolicyConfig
-from trainer import run_actors
+from trainer import run_actors, stores
 from trainer.stores import Stores
 
 PATIENCE = 240.0
@@ -41,6 +42,26 @@ def test_a_version_that_was_deleted_is_named_once_training_is_over(tmp_path: Pat
 
     with pytest.raises(VersionDamaged, match=r"run/versions/00001 is missing .*restore it"):
         asyncio.run(story())
+
+
+def test_a_slice_is_stored_before_it_counts_however_often_the_log_is_full(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stores, "WATCH_S", 0.01)
+    asked: list[Any] = []
+    said: list[str] = []
+
+    async def append(*slice_: Any) -> None:
+        asked.append(slice_)
+        if len(asked) < 3:
+            raise ReplayUnwritable("no room")
+
+    replay: Any = SimpleNamespace(append=SimpleNamespace(remote=append))
+    nothing: Any = None
+    own = Stores(replay, nothing, nothing, ActorsConfig(), said.append)
+    asyncio.run(own.store_slice(1, 4, ["a group"]))
+    assert asked == [(1, 4, ["a group"])] * 3
+    assert said == ["no room", "no room", ""]
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
