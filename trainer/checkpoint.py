@@ -8,8 +8,10 @@ versions that a resumed run may need again.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -152,10 +154,21 @@ def _dcp_errors(fault: str, fix: str) -> Iterator[None]:
             yield
     except CheckpointException as error:
         for cause, _ in error.failures.values():
-            if isinstance(cause, OSError) and cause.errno in FULL:
-                raise cause from error
+            if (hindered := _no_room(cause)) is not None:
+                raise hindered from error
         causes = "; ".join(sorted({str(cause) for cause, _ in error.failures.values()}))
         raise CheckpointError(f"{fault} ({causes}): {fix}.") from error
+
+
+def _no_room(error: BaseException | None) -> OSError | None:
+    """Returns the error of a disk that takes no writes, if that is what `error` comes of. Where room
+    ends within a file, torch's writer of it raises one of its own over that of the disk, which is
+    lost on the way from another rank."""
+    if error is None or (isinstance(error, OSError) and error.errno in FULL):
+        return error
+    if isinstance(error, RuntimeError) and "unexpected pos" in str(error):
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return _no_room(error.__cause__ or error.__context__)
 
 
 def _begin(folder: StoragePath, aside: StoragePath, path: StoragePath) -> None:

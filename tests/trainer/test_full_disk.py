@@ -47,9 +47,9 @@ def fill(disk: Path, left: int = 0) -> Path:
     return ballast
 
 
-def while_full(disk: Path, work: Callable[[], object]) -> None:
-    """`work` waits as long as there is no room, and not longer."""
-    ballast = fill(disk)
+def while_full(disk: Path, work: Callable[[], object], left: int = 0) -> None:
+    """`work` waits as long as there is no room but for `left` bytes, and not longer."""
+    ballast = fill(disk, left)
     thread = threading.Thread(target=work)
     thread.start()
     time.sleep(0.5)
@@ -64,11 +64,15 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "PAUSE_S", 0.05)
 
 
+@pytest.mark.parametrize("left", [0, 16384, 65536])
 @pytest.mark.parametrize("small_disk", ["8m"], indirect=True)
-def test_a_checkpoint_waits_for_room(quick: None, small_disk: Path) -> None:
+def test_a_checkpoint_waits_for_room(quick: None, small_disk: Path, left: int) -> None:
+    """Also where room ends within a file: torch then raises an error that is not the disk's."""
     folder, learner = small_disk / "checkpoints", Learner(small_policy(), TRAINER)
     while_full(
-        small_disk, lambda: checkpoint.save(folder, learner, Cursor(1, 1, 1, 1, 0), {}, 2, PATIENCE)
+        small_disk,
+        lambda: checkpoint.save(folder, learner, Cursor(1, 1, 1, 1, 0), {}, 2, PATIENCE),
+        left,
     )
     found = checkpoint.latest(folder)
     assert found is not None and found.cursor.step == 1
