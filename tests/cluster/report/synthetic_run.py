@@ -81,7 +81,7 @@ def add_best(folder: Path, config: RunConfig, version: int) -> None:
              for t, r in zip((1.0, 0.5, 0.0), (3, 9 + version, 10), strict=True)]  # fmt: skip
     found = {
         "version": version, "settings": {},
-        **summary(_drawn(config, 0.6 + 0.05 * version, version), []),
+        **summary(_drawn(config, 0.62 + 0.02 * version, version), []),
         "prompts": 20, "tried": tried, "best": tried[1 if version else 2],
     }  # fmt: skip
     _keep(version_file(folder, version, KIND), found)
