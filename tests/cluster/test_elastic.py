@@ -18,6 +18,8 @@ from actors.weights.digests import weights_digest
 from policies.tiny.policy import TinyPolicy
 from tests.cluster.session.fake_cluster import FakeCluster, fake_cluster, wait_until
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 RECIPE = (
     "configs/smoke.yaml", "rounds=1", "proposer.prompts=160", "solver.replicas=1",

@@ -27,6 +27,7 @@ def test_a_checkpoint_is_measured_with_the_defaults(tmp_path: Path) -> None:
     ) == RunConfig()  # fmt: skip
 
 
+@pytest.mark.slow
 def test_of_a_run_the_newest_weights_are_measured_with_its_settings(tmp_path: Path) -> None:
     run = recipe.claim_folder(changed(RunConfig(), seed=5, folder=str(tmp_path)))
     assert evaluate.target(run, []).policy.path == "base"

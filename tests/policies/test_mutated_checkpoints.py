@@ -27,6 +27,8 @@ from tests.mutations import (
     verdict,
 )
 
+pytestmark = pytest.mark.slow
+
 Files = dict[str, bytes]
 
 

@@ -26,6 +26,8 @@ from tests.policies.janus import tiny_folder
 from tests.policies.test_janus_original import original
 from tests.policies.test_mutated_checkpoints import change_header
 
+pytestmark = pytest.mark.slow
+
 CONFIG, MODEL, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 INDEX, BIN = "model.safetensors.index.json", "pytorch_model.bin"
 

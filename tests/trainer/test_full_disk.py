@@ -201,6 +201,7 @@ async def no_groups(round_: int) -> dict[str, int]:
     return {"accepted": 0, "rejected": 0}
 
 
+@pytest.mark.slow
 def test_a_run_says_that_it_is_paused_and_goes_on_when_there_is_room(
     ray_cluster: str, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,6 +228,7 @@ def test_a_run_says_that_it_is_paused_and_goes_on_when_there_is_room(
     assert prompts(ReplayBuffer(small_disk / "replay")) == expected(range(2))
 
 
+@pytest.mark.slow
 def test_a_run_does_not_wait_for_room_for_ever(ray_cluster: str, small_disk: Path) -> None:
     actors = ActorsConfig(task_deadline=60, pause_deadline=0.1)
     own = replay_store(small_disk, actors, print)
@@ -237,6 +239,7 @@ def test_a_run_does_not_wait_for_room_for_ever(ray_cluster: str, small_disk: Pat
     ray.kill(own.replay)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("small_disk", ["4m"], indirect=True)
 def test_a_version_waits_for_room_and_the_others_are_given_out_meanwhile(
     ray_cluster: str, quick: None, small_disk: Path, tmp_path: Path

@@ -21,6 +21,8 @@ from policies.interface import PATTERNS, last_picture
 from policies.janus.policy import JanusPolicy
 from tests.policies.janus_taught import TEMPLATES, taught_folder
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PROMPTS = 4
 

@@ -28,6 +28,8 @@ from trainer import checkpoint
 from trainer.checkpoint import MANIFEST, Checkpoint, Cursor
 from trainer.learner import Learner
 
+pytestmark = pytest.mark.slow
+
 CURSOR = Cursor(2, 1, 3, 7, 1)
 SETTINGS = {"seed": 3, "trainer.betas": [0.9, 0.95], "publish": "ema", "x": {"y": 1e-15, "z": None}}
 

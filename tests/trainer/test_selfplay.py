@@ -86,6 +86,7 @@ def test_a_finished_run_that_is_run_again_changes_nothing(calm: tuple[Path, str]
     assert (log_digest(run / "replay"), final_weights(run), read_metrics(run)) == before
 
 
+@pytest.mark.slow
 def test_the_number_of_solvers_changes_neither_log_nor_weights(calm: tuple[Path, str]) -> None:
     """Three instead of two; test_elastic begins with one."""
     run, _ = calm
@@ -95,6 +96,7 @@ def test_the_number_of_solvers_changes_neither_log_nor_weights(calm: tuple[Path,
     assert final_weights(other) == final_weights(run)
 
 
+@pytest.mark.slow
 def test_a_run_in_a_bucket_that_was_cut_off_and_killed_ends_as_if_it_had_not_been(
     calm: tuple[Path, str], s3: Line
 ) -> None:

@@ -248,6 +248,7 @@ def test_ranks_wait_for_one_another_as_long_as_a_disk_may_be_full(ray_cluster, t
         assert seconds > pause or timedelta(seconds=seconds) > timedelta(days=1000)
 
 
+@pytest.mark.slow
 def test_on_ray_a_killed_worker_changes_no_bit_and_training_stops_when_asked(
     ray_cluster, published_without_ray, tmp_path
 ) -> None:

@@ -38,6 +38,7 @@ meter.set(catalog.VERSION, 8)  # nobody hears it, and nothing happens
 """
 
 
+@pytest.mark.slow
 def test_a_gauge_that_was_set_once_is_told_again() -> None:
     settings = {
         "RAY_metrics_report_interval_ms": "1000", "RAY_AUTH_MODE": "disabled",

@@ -138,6 +138,7 @@ def test_the_tasks_of_a_lost_replica_are_done_by_another(
     with_pool(1, lose, ActorsConfig(start_deadline=120.0, task_deadline=deadline))
 
 
+@pytest.mark.slow
 def test_a_replica_that_died_idle_is_replaced_and_its_next_task_done(ray_cluster: str) -> None:
     async def lose(pool: Pool, seen: list[str]) -> None:
         before = await pids(pool, 2)
@@ -149,6 +150,7 @@ def test_a_replica_that_died_idle_is_replaced_and_its_next_task_done(ray_cluster
     with_pool(2, lose)
 
 
+@pytest.mark.slow
 def test_the_task_of_a_replica_that_dies_while_it_drains_is_done_by_who_stays(
     ray_cluster: str, tmp_path: Path
 ) -> None:
@@ -206,6 +208,7 @@ def test_what_a_person_must_mend_is_not_tried_again(ray_cluster: str) -> None:
     with_pool(1, refuse)
 
 
+@pytest.mark.slow
 def test_a_pool_whose_last_replica_cannot_come_back_says_so(
     ray_cluster: str, tmp_path: Path
 ) -> None:

@@ -26,6 +26,8 @@ from actors.storage.paths import TORN
 from tests.actors.replay.replay_samples import slice_of
 from tests.actors.storage.unsafe_disk import Crash, Fault, UnsafeDisk
 
+pytestmark = pytest.mark.slow
+
 StoragePath = tuple[int, int]
 
 SIZES = {1: 3, 2: 1}  # slices of each round

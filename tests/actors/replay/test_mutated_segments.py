@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
 from PIL import Image
 
 from actors.replay.buffer import ReplayBuffer
@@ -26,6 +27,8 @@ from tests.mutations import (
     pick,
     verdict,
 )
+
+pytestmark = pytest.mark.slow
 
 GOOD = tuple(encode(1, index, slice_of(index)) for index in (0, 1))
 

@@ -45,6 +45,7 @@ def check(text: str) -> None:
         proposal.prompt.encode()
 
 
+@pytest.mark.slow
 @settings(max_examples=10_000)
 @given(st.sampled_from(GOOD), st.lists(MUTATION, min_size=1, max_size=4))
 def test_a_mutated_answer_is_a_valid_record_or_none(

@@ -11,6 +11,8 @@ import pytest
 from actors.roles.answers import parse_judgement, parse_proposal, parse_rating
 from tests.mutations import BYTE_CHANGES, Rng, bounded, change_json_text, mutants, pick
 
+pytestmark = pytest.mark.slow
+
 COUNT = 1500
 JUDGEMENTS = (
     b'{"analysis": "the circle is red", "score": 8}',

@@ -120,6 +120,7 @@ def test_four_replicas_map_one_copy(store: Any, start: Start) -> None:
     assert wait([replica.read.remote() for replica in replicas]) == [41.0] * 4
 
 
+@pytest.mark.slow
 def test_a_write_through_torch_is_noticed_at_the_next_version(store: Any, start: Start) -> None:
     publish(store, 0)
     publish(store, 1)

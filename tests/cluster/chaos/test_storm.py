@@ -81,6 +81,7 @@ def test_a_run_that_never_ends_well_is_named(tmp_path: Path) -> None:
     assert "nowhere" in (tmp_path / "bad-peace.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_storm_changes_nothing(tmp_path: Path) -> None:
     """Up to four kinds of victims in one small run; the program itself says what became of it."""
     command = [sys.executable, "-m", "cluster", "chaos", "configs/chaos.yaml", "--seed", "3"]

@@ -11,10 +11,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
 from actors.storage import events
 from cluster.gallery.address import GalleryAddress
 from cluster.gallery.host import beside
 from tests.cluster.gallery.gallery_samples import add, plain_group, run_folder
+
+pytestmark = pytest.mark.slow
 
 LONG_S = 180.0  # a limit for a hang, not for a busy machine
 

@@ -24,6 +24,8 @@ from policies.registry import checkpoint_folder, footprint
 from tests.mutations import BYTE_CHANGES, LINE_CHANGES, Rng, mutants, pick, verdict
 from trainer.config import RunConfig
 
+pytestmark = pytest.mark.slow
+
 LOADER: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 DEFAULTS = flat(RunConfig())
 

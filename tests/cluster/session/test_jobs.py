@@ -75,6 +75,7 @@ def outcome(run: Path) -> tuple[str, str]:
     return log_digest(run / "replay"), weights_digest(weights)
 
 
+@pytest.mark.slow
 def test_a_job_that_is_stopped_and_submitted_again_ends_as_if_undisturbed(
     head: Head, tmp_path: Path
 ) -> None:
@@ -120,6 +121,7 @@ def test_a_job_that_is_stopped_and_submitted_again_ends_as_if_undisturbed(
     assert not any(TOKEN in text for text in texts)
 
 
+@pytest.mark.slow
 def test_what_a_cluster_can_never_have_is_refused_before_there_is_a_job(
     head: Head, tmp_path: Path
 ) -> None:
@@ -132,6 +134,7 @@ def test_what_a_cluster_can_never_have_is_refused_before_there_is_a_job(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_who_has_no_token_or_a_wrong_one_is_told_so(head: Head, tmp_path: Path) -> None:
     run = ("submit", "configs/smoke.yaml", f"folder={tmp_path}")
     for wrong in ({"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_TOKEN": "f" * 64}):
@@ -139,6 +142,7 @@ def test_who_has_no_token_or_a_wrong_one_is_told_so(head: Head, tmp_path: Path) 
         assert f"the cluster at {head.url} wants its token: set RAY_AUTH_MODE=token" in said
 
 
+@pytest.mark.slow
 def test_the_plain_command_is_refused_a_folder_that_would_go_with_the_job(head: Head) -> None:
     ray = str(Path(sys.executable).with_name("ray"))
     done = subprocess.run(

@@ -49,6 +49,7 @@ def start(place: BucketPath) -> subprocess.Popen[str]:
     return driver
 
 
+@pytest.mark.slow
 def test_the_second_driver_is_refused_until_the_first_is_dead(
     place: BucketPath, quick: None
 ) -> None:
@@ -124,6 +125,7 @@ except RunBusy:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", ["nothing", "a free lease", "one of a dead driver"])
 def test_of_drivers_that_start_together_one_holds_the_lease(place: BucketPath, before: str) -> None:
     if before != "nothing":

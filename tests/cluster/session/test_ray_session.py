@@ -16,6 +16,8 @@ from actors.storage import events
 from cluster.session.ray_session import HEAD, head
 from trainer.journal import JOURNAL
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 WAITS = """
 import sys, threading, time

@@ -27,6 +27,8 @@ from tests.cluster.grafana.prometheus import (
     wait,
 )
 
+pytestmark = pytest.mark.slow
+
 DRAWN = "replay/round-*/slice-*.parquet"
 
 
