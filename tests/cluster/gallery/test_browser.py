@@ -21,9 +21,12 @@ from tests.cluster.gallery.gallery_samples import (
     serving,
 )
 
-pytestmark = pytest.mark.skipif(
-    browser.FOUND is None, reason=f"none of {', '.join(browser.NAMES)} is on PATH"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        browser.FOUND is None, reason=f"none of {', '.join(browser.NAMES)} is on PATH"
+    ),
+]
 
 CARDS = "document.querySelectorAll('.shot').length"
 PICTURES = """[...document.querySelectorAll('.shot .pic')].filter(p => p.complete && p.naturalWidth).length"""
