@@ -136,9 +136,10 @@ class PictureSampling:
     """How one drawing is sampled. A field at its default means what the family itself does.
 
     `temperature` 0 is greedy. `guidance` scales the text's influence and `image_guidance` that of
-    the context's pictures (1: unguided), over the part `interval` of the time from 0 to 1, with
-    norms restored as `renorm` says ("global", "channel", ...). `steps` and `shift` are those of
-    the solver of a flow (0: the family's own), `size` is height and width in pixels (0: its own).
+    the context's pictures (1: unguided; how, the family's reference says), over the part `interval`
+    of the time from 0, the picture, to 1, the noise, with norms restored as `renorm` says ("global",
+    "channel", ...). `steps` and `shift` are those of the solver of a flow (0: the family's own),
+    `size` is height and width in pixels (0: its own).
     """
 
     temperature: float = 1.0
