@@ -71,17 +71,6 @@ def test_what_is_said_of_an_unknown_word_is_short_and_printable(policy: TinyPoli
         assert str(caught.value).isprintable() and len(str(caught.value)) < 1000
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.bool_])
-def test_codes_that_are_no_whole_numbers_are_refused(
-    policy: TinyPolicy, dtype: type[np.generic]
-) -> None:
-    seen = picture(0)
-    assert seen.codes is not None
-    target = Picture(seen.pixels, (seen.codes % 2).astype(dtype))
-    with pytest.raises(ValueError, match=r"Picture.codes of dtype \w+ are no whole numbers"):
-        policy.loss([Example(("red",), target, "generation")])
-
-
 @pytest.mark.parametrize("word", ["<image>", "<img_3>", "</s>"])
 def test_structure_cannot_be_typed(policy: TinyPolicy, word: str) -> None:
     with pytest.raises(PromptError):
