@@ -29,10 +29,12 @@ def run(args: argparse.Namespace) -> None:
 
     config = recipe.load(args.recipe, args.overrides)
     if args.dry_run:
-        from cluster.sizing import dry_run
+        from cluster.sizing import dry_run, preflight
         from policies.registry import footprint
 
-        table = dry_run.table(config, footprint(config.policy), checks.machine())
+        size = footprint(config.policy)
+        preflight.check_family(config, size)
+        table = dry_run.table(config, size, checks.machine())
         print(f"{recipe.dump(config)}\n{table}")
         return
 

@@ -7,7 +7,7 @@ families.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 
 import numpy as np
@@ -67,6 +67,34 @@ def require_text(*texts: str) -> None:
                 f"The text {text[:60]!r} has half of a surrogate pair at place {error.start + 1} of "
                 f"its {len(text)} characters, which no tokenizer reads; leave it out."
             ) from None
+
+
+def require_pixels(pixels: np.ndarray) -> None:
+    """Raises ValueError for anything but uint8 [height, width, 3] that is not empty."""
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
+        raise ValueError(
+            f"Picture.pixels is {pixels.dtype} {pixels.shape}: it must be uint8 [height, width, 3]; "
+            "policies.pictures.read makes one of any image file"
+        )
+
+
+def require_latents(latents: Tensor, shape: Sequence[int | Collection[int]]) -> None:
+    """Raises ValueError for anything but finite floating-point numbers of this shape; a side may
+    be one of several."""
+    allowed = [{n} if isinstance(n, int) else set(n) for n in shape]
+    fits = len(allowed) == latents.ndim and all(
+        n in a for n, a in zip(latents.shape, allowed, strict=True)
+    )
+    if not fits or not latents.is_floating_point():
+        sides = " x ".join(" or ".join(map(str, sorted(each))) for each in allowed)
+        raise ValueError(
+            f"Picture.latents of dtype {latents.dtype} and shape {tuple(latents.shape)} are not "
+            f"{sides} real numbers; use latents that this policy sampled, or none."
+        )
+    if not latents.isfinite().all():
+        raise ValueError(
+            "Picture.latents are not all finite; use latents that this policy sampled, or none."
+        )
 
 
 def require_codes(codes: np.ndarray, tokens: int, kinds: int) -> None:

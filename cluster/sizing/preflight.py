@@ -37,7 +37,7 @@ def check(config: RunConfig, machine: Machine, free_bytes: float, checkpoint: Pa
     _check_names(config)
     _check_checkpoint(config, checkpoint)
     size = footprint(config.policy)
-    _check_family(config, size)
+    check_family(config, size)
     _check_nodes(needs(config), machine)
     require_room(f"run {config.name}", needs(config), machine)
     _check_disk(config, free_bytes, size)
@@ -47,10 +47,35 @@ def check_measuring(config: RunConfig, machine: Machine, checkpoint: Path) -> No
     """Raises ConfigError if a checkpoint cannot be measured here; nothing is trained."""
     _check_names(config)
     _check_checkpoint(config, checkpoint)
-    _check_family(config, footprint(config.policy))
+    check_family(config, footprint(config.policy))
     roles = measuring(config)
     _check_nodes(roles, machine)
     require_room("measuring", roles, machine)
+
+
+def check_family(config: RunConfig, size: Footprint) -> None:
+    """Raises ConfigError for options, conditions, adapters or GPUs that the family does not have."""
+    family, rank = config.policy.family, config.trainer.lora_rank
+    policy = policy_class(config.policy)
+    chances = dict(config.reconstruction.condition_dropout.items())
+    require_conditions(family, policy.conditions, chances)
+    sampled = [rollout_sampling(config.solver, k) for k in range(config.solver.rollouts)]
+    require_options(family, policy.picture_options, sampled, "solver.")
+    if rank and not size.adapter:
+        raise ConfigError(
+            f"trainer.lora_rank is {rank}: family {family} has no adapters: set it to 0"
+        )
+    if rank and not importlib.util.find_spec("peft"):
+        raise ConfigError(
+            f"trainer.lora_rank is {rank}, which needs peft: pip install 'unicorn-ray[lora]', or "
+            "set it to 0 to learn all weights"
+        )
+    for need in needs(config):
+        if need.actor in SAMPLING and need.gpus and "cuda" not in size.devices:
+            raise ConfigError(
+                f"{need.actor}.gpus is {need.gpus:g}: family {family} samples on CPU only: set "
+                f"{need.actor}.gpus to 0"
+            )
 
 
 def this_machine() -> Machine:
@@ -96,30 +121,6 @@ def _check_checkpoint(config: RunConfig, checkpoint: Path) -> None:
             f'no checkpoint in {checkpoint} (no {WEIGHTS[0]}); give the folder of one, or "base" in '
             "a complete clone"
         )
-
-
-def _check_family(config: RunConfig, size: Footprint) -> None:
-    family, rank = config.policy.family, config.trainer.lora_rank
-    policy = policy_class(config.policy)
-    chances = dict(config.reconstruction.condition_dropout.items())
-    require_conditions(family, policy.conditions, chances)
-    sampled = [rollout_sampling(config.solver, k) for k in range(config.solver.rollouts)]
-    require_options(family, policy.picture_options, sampled, "solver.")
-    if rank and not size.adapter:
-        raise ConfigError(
-            f"trainer.lora_rank is {rank}: family {family} has no adapters: set it to 0"
-        )
-    if rank and not importlib.util.find_spec("peft"):
-        raise ConfigError(
-            f"trainer.lora_rank is {rank}, which needs peft: pip install 'unicorn-ray[lora]', or "
-            "set it to 0 to learn all weights"
-        )
-    for need in needs(config):
-        if need.actor in SAMPLING and need.gpus and "cuda" not in size.devices:
-            raise ConfigError(
-                f"{need.actor}.gpus is {need.gpus:g}: family {family} samples on CPU only: set "
-                f"{need.actor}.gpus to 0"
-            )
 
 
 def _check_nodes(those: list[Need], machine: Machine) -> None:

@@ -64,6 +64,17 @@ class Layout:
         return list(pictures.values()), ids
 
 
+def targets_of(examples: Iterable[Example]) -> list[Segment]:
+    """Texts alone or pictures alone: one pass uses one head. Raises Unsupported."""
+    targets = [only(example) for example in examples]
+    if len({isinstance(target, Picture) for target in targets}) > 1:
+        raise Unsupported(
+            "targets that are a text here and a picture there: family janus learns only one of the "
+            "two in a step of one pattern; give each pattern one kind of target"
+        )
+    return targets
+
+
 def only(example: Example) -> Segment:
     """The target, which must be one segment: the public layout has one answer to one question, and
     drawings end it."""

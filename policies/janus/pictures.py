@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from policies.checks import require_pixels
 from policies.interface import Picture
 
 AT_ONCE = 16
@@ -36,11 +37,7 @@ def pixels_of(pictures: Sequence[Picture], size: int) -> Tensor:
 
 def _square(picture: Picture, size: int) -> np.ndarray:
     pixels = picture.pixels
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
-        raise ValueError(
-            f"Picture.pixels is {pixels.dtype} {pixels.shape}: it must be uint8 [height, width, 3]; "
-            "policies.pictures.read makes one of any image file"
-        )
+    require_pixels(pixels)
     height, width = pixels.shape[:2]
     if (height, width) == (size, size):
         return pixels

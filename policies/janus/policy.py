@@ -31,7 +31,7 @@ from policies.interface import (
     learned,
 )
 from policies.janus import checkpoint, lora
-from policies.janus.layout import Layout, only
+from policies.janus.layout import Layout, targets_of
 from policies.janus.module import JanusModule
 from policies.janus.pictures import AT_ONCE, ImageTokenizer, pixels_of
 from policies.janus.sampler import prefill
@@ -183,7 +183,7 @@ class JanusPolicy:
         """Raises PromptError, Unsupported."""
         if not examples:
             return {}
-        targets = [only(example) for example in examples]
+        targets = targets_of(examples)
         drawing = isinstance(targets[0], Picture)
         looked, questions = self.layout.questions(
             [example.context for example in examples], drawing
@@ -202,7 +202,7 @@ class JanusPolicy:
     def target_counts(self, examples: Sequence[Example]) -> dict[LossKind, int]:
         """Raises PromptError, Unsupported."""
         counts: dict[LossKind, int] = {}
-        for target in map(only, examples):
+        for target in targets_of(examples):
             if isinstance(target, Picture):
                 counts["codes"] = counts.get("codes", 0) + self.module.features
             else:

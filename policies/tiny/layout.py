@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from policies.checks import require_codes, require_length
+from policies.checks import require_codes, require_length, require_pixels
 from policies.interface import LOSS_KINDS, Context, Example, LossKind, Part, Picture, Segment
 from policies.tiny.text import BOS, END_IMAGE, EOS, IMAGE, SEP, Text
 from policies.tiny.vision import ImageTokenizer
@@ -76,10 +76,11 @@ class Layout:
         bare = [picture for picture in pictures.values() if picture.codes is None]
         size = self.vision.config.size
         for picture in bare:
-            if picture.pixels.shape != (size, size, 3) or picture.pixels.dtype != np.uint8:
+            require_pixels(picture.pixels)
+            if picture.pixels.shape[:2] != (size, size):
                 raise ValueError(
-                    f"Picture.pixels is {picture.pixels.dtype} {picture.pixels.shape}, but the "
-                    f"tiny policy sees uint8 ({size}, {size}, 3); resize the picture."
+                    f"Picture.pixels is uint8 {picture.pixels.shape}, but the tiny policy sees "
+                    f"({size}, {size}, 3); resize the picture."
                 )
         codes = {key: p.codes for key, p in pictures.items() if p.codes is not None}
         if bare:

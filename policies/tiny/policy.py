@@ -97,14 +97,24 @@ class TinyPolicy:
         """Raises PromptError."""
         if not contexts:
             return []
+        sampled = self.sample_words(contexts, sampling, seeds)
+        return [self.text.decode(tokens.tolist()) for tokens in sampled.tokens]
+
+    def sample_words(
+        self,
+        contexts: Sequence[Context],
+        sampling: Sequence[TextSampling],
+        seeds: Sequence[int],
+        keep_logits: bool = False,
+    ) -> Sampled:
+        """What `write` writes, as token ids; the first of its logits are those of EOS."""
         rows = [
             Row(ids, how.temperature, 1.0, seed, how.max_tokens)
             for ids, how, seed in zip(self.layout.prompts(contexts), sampling, seeds, strict=True)
         ]
         for row, context in zip(rows, contexts, strict=True):
             self.layout.require_room(len(row.context) + row.max_tokens, context)
-        sampled = sample_tokens(self.module, rows, self._words, stop=EOS)
-        return [self.text.decode(tokens.tolist()) for tokens in sampled.tokens]
+        return sample_tokens(self.module, rows, self._words, stop=EOS, keep_logits=keep_logits)
 
     def draw(
         self, contexts: Sequence[Context], sampling: Sequence[PictureSampling], seeds: Sequence[int]

@@ -97,6 +97,14 @@ def test_a_dry_run_of_what_is_too_much_for_this_machine_says_so(tmp_path: Path) 
         (("run", TINY, "trainer.l_r=1"), "the nearest is trainer.lr"),
         (("run", TINY, "rounds=0"), "rounds is 0: it must be 1 or more"),
         (("run", TINY, "rounds=many"), "rounds is 'many': it must be a whole number"),
+        (
+            ("run", TINY, "--dry-run", "solver.steps=[9]"),
+            "solver.steps is 9: drawing by family tiny",
+        ),
+        (
+            ("run", TINY, "--dry-run", "reconstruction.condition_dropout.latents=0.1"),
+            "reconstruction.condition_dropout.latents is 0.1: family tiny",
+        ),
         (("run", "tiny.yaml"), "there is no recipe tiny.yaml"),
         (("run", "broken.yaml"), "broken.yaml, line 2: not YAML"),
         (("run", TINY, "policy.path=nowhere"), "there is no checkpoint in nowhere"),

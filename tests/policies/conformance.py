@@ -28,6 +28,7 @@ from policies.interface import (
     Example,
     ExampleKey,
     Output,
+    Part,
     Pattern,
     Picture,
     PictureSampling,
@@ -46,8 +47,8 @@ from trainer.learner import Learner
 
 torch.set_num_threads(1)
 Sampled = Callable[[Any, Sequence[Context], Sequence[int]], list[tuple[Segment, np.ndarray]]]
-UNUSUAL = PictureSampling(0.5, 2.0, 2.0, (0.1, 0.9), "global", 7, 2.0, (16, 16))
-"""A value of each option that is not its default."""
+UNUSUAL = PictureSampling(0.5, 2.0, 2.0, (0.1, 0.9), "global", 7, 2.0)
+"""A value of each option that is not its default, but for `Family.size`."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,12 @@ class Family:
     `write_folder` makes a checkpoint of a very small model with random weights of that seed.
     `prompts` are four short texts that it reads, the first two of as many tokens; `unreadable` are
     texts that it refuses, `overlong` one that no prompt has room for. `picture` makes a drawing of
-    a seed, with the codes or latents that the family learns from. `sampled` gives what the
+    a seed, with the codes or latents that the family learns from. `sampled_pictures` gives what the
     policy's own sampler chose at temperature 1 with the log-probability of each token (None: the
-    family has no likelihood of pictures). `sharp` multiplies matrices, since random weights say
-    next to nothing. `noisy`: its loss draws noise, timesteps or masks.
+    family has no likelihood of pictures), `sampled_texts` any texts with the log-probabilities that
+    `write` samples their first tokens from (None: it does not tell them). `sharp` multiplies
+    matrices, since random weights say next to nothing. `noisy`: its loss draws noise, timesteps or
+    masks. `size` is one of drawings that is not the family's own, where "size" is an option.
     """
 
     policy: type[Policy]
@@ -69,7 +72,8 @@ class Family:
     unreadable: tuple[str, ...]
     overlong: str
     picture: Callable[[int], Picture]
-    sampled: Sampled | None
+    sampled_texts: Sampled | None
+    sampled_pictures: Sampled | None
     bad_pictures: tuple[Picture, ...] = ()
     sharp: float = 3.0
     noisy: bool = False
@@ -77,6 +81,7 @@ class Family:
     steps: int = 150
     by_heart: float = 0.02
     tolerance: float = 1e-4
+    size: tuple[int, int] = (16, 16)
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +131,25 @@ def contexts(family: Family) -> list[Context]:
     return [(one,), (two, family.picture(7)), (three,), (four,)]
 
 
+def mixed(family: Family) -> list[Example]:
+    """A step in which one worker learns a text and the other a picture."""
+    one, two, plan = family.prompts[:3]
+    targets = (((one,), learned(plan)), ((two,), learned(family.picture(0))))
+    return [Example(*each, "generation", ExampleKey(1, 2, i)) for i, each in enumerate(targets)]
+
+
+def supported(policy: Policy, batch: Sequence[Example]) -> bool:
+    """A family may have no layout for outputs of many parts, or of other kinds in one batch."""
+    try:
+        policy.target_counts(batch)
+    except Unsupported:
+        with pytest.raises(Unsupported, match=f"family {policy.family}") as error:
+            policy.loss(batch)
+        assert one_sentence(error)
+        return False
+    return True
+
+
 def means(policy: Policy, batch: Sequence[Example]) -> torch.Tensor:
     """The sum of the means of all kinds."""
     return torch.stack([term.total / term.count for term in policy.loss(batch).values()]).sum()
@@ -146,6 +170,8 @@ def same(one: Output, other: Output, tolerance: float = 0.0) -> bool:
             if a != b:
                 return False
             continue
+        if a.pixels.shape != b.pixels.shape:
+            return False
         if a.codes is not None and not np.array_equal(a.codes, b.codes):
             return False
         if a.latents is not None and not torch.allclose(a.latents, b.latents, 0, tolerance):
@@ -202,17 +228,90 @@ def test_a_row_does_not_depend_on_the_others(family: Family, policy: Policy) -> 
         assert policy.write([asked[i]], [text[i]], [i]) == [written[i]]
 
 
+def test_a_text_ends_at_its_last_token(family: Family, policy: Policy) -> None:
+    asked = contexts(family)
+    none, short, long = (
+        policy.write(asked, [TextSampling(temperature=0.0, max_tokens=most)] * 4, range(4))
+        for most in (0, 1, 12)
+    )
+    assert none == [""] * 4 and short != long
+    for some, more in zip(short, long, strict=True):
+        assert more.startswith(some.rstrip("\ufffd"))  # of half a character
+
+
+def test_temperature_0_is_greedy_and_1_is_not(family: Family, policy: Policy) -> None:
+    asked = [contexts(family)[0]] * 6
+    greedy, warm = (
+        policy.write(asked, [TextSampling(temperature=t, max_tokens=8)] * 6, range(6))
+        for t in (0.0, 1.0)
+    )
+    assert len({*greedy}) == 1 and len({*warm}) > 1
+    if "temperature" in policy.picture_options:
+        how = [PictureSampling(temperature=0.0)] * 2
+        one, other = policy.draw(asked[:2], how, [5, 6])
+        assert same(one, other, family.tolerance)
+
+
+def test_without_guidance_by_text_the_text_does_not_matter(family: Family, policy: Policy) -> None:
+    if "guidance" not in policy.picture_options:
+        pytest.skip(f"family {policy.family} has no guidance")
+    asked = [(prompt,) for prompt in family.prompts[:2]] * 2
+    how = [PictureSampling(guidance=g) for g in (0.0, 0.0, 1.0, 1.0)]
+    untold, also_untold, one, other = policy.draw(asked, how, [3] * 4)
+    assert same(untold, also_untold, family.tolerance)
+    assert not same(one, other, family.tolerance)
+
+
+def test_pictures_of_the_context_are_seen(family: Family, policy: Policy) -> None:
+    one, _, _, four = family.prompts
+    seen = [family.picture(0), family.picture(1)]
+    scored = policy.log_probs([(each, four) for each in seen], [one, one])
+    assert np.abs(scored[0] - scored[1]).max() > 1e-4
+    for target, pattern in ((learned(one), "caption"), (learned(family.picture(2)), "reflection")):
+        taught = [Example((one, each, four), target, pattern) for each in seen]
+        assert abs(total(policy, taught[:1]) - total(policy, taught[1:])) > 1e-4, pattern
+    asked = [(one, each, four) for each in seen]
+    first, second = policy.draw(asked, [PictureSampling()] * 2, [4, 4])
+    assert not same(first, second, family.tolerance)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_replicas_sample_in_what_they_were_moved_to(
+    family: Family, folder: Path, dtype: str
+) -> None:
+    replica, asked = sharpened(family, folder), contexts(family)
+    greedy = [TextSampling(temperature=0.0, max_tokens=8)] * 4
+    drawn, written = drawings(family, replica), replica.write(asked, greedy, range(4))
+    if dtype == "float32":
+        replica.sample_on("cpu", dtype)
+    else:
+        try:
+            replica.sample_on("cpu", dtype)
+        except ConfigError:
+            return
+    again, texts = drawings(family, replica), replica.write(asked, greedy, range(4))
+    assert not any(weight.requires_grad for weight in replica.module.parameters())
+    for ours, theirs in zip(again, drawn, strict=True):
+        one, other = last_picture(ours), last_picture(theirs)
+        assert one is not None and other is not None and one.pixels.dtype == np.uint8
+        assert dtype == "bfloat16" or same(ours, theirs, family.tolerance)
+        assert one.latents is None or one.latents.isfinite().all()
+    assert dtype == "bfloat16" or texts == written
+
+
 def test_sampled_log_probabilities_are_scored_again(family: Family, policy: Policy) -> None:
     asked = contexts(family)
-    if family.sampled is None:
+    if family.sampled_pictures is None:
         with pytest.raises(Unsupported, match=f"family {policy.family}"):
             policy.log_probs(asked, [family.picture(0)] * 4)
-    else:
-        segments, chosen = zip(*family.sampled(policy, asked * 2, range(8)), strict=True)
+    for sampled in filter(None, (family.sampled_texts, family.sampled_pictures)):
+        segments, chosen = zip(*sampled(policy, asked * 2, range(8)), strict=True)
         scored = policy.log_probs(asked * 2, segments)
-        for ours, theirs in zip(scored, chosen, strict=True):
-            assert ours.dtype == np.float32 and ours.shape == theirs.shape
-            np.testing.assert_allclose(ours, theirs, atol=1e-3)
+        for segment, ours, theirs in zip(segments, scored, chosen, strict=True):
+            first = slice(len(theirs) if isinstance(segment, str) else None)
+            assert ours.dtype == np.float32 and ours[first].shape == theirs.shape
+            assert len(theirs) > 0
+            np.testing.assert_allclose(ours[first], theirs, atol=1e-3)
     one, two = family.prompts[:2]
     scored = policy.log_probs([(), (two,)], [one, two])
     assert all(s.dtype == np.float32 and s.ndim == 1 and s.max() <= 0 for s in scored)
@@ -247,6 +346,58 @@ def test_a_loss_is_a_function_of_the_example_alone(
     rekeyed = total(policy, [replace(one, key=replace(one.key, epoch=2))])
     noisy = family.noisy and one.draws
     assert (rekeyed != alone) if noisy else (rekeyed == alone)
+
+
+def test_pictures_are_learned_as_they_were_sampled(family: Family, policy: Policy) -> None:
+    drawn, other = family.picture(0), family.picture(1)
+    if drawn.codes is None and drawn.latents is None:
+        pytest.skip(f"family {policy.family} learns from pixels")
+    recoloured, redrawn = (
+        replace(drawn, pixels=255 - drawn.pixels),
+        replace(other, pixels=drawn.pixels),
+    )
+    one, two, three = (
+        total(policy, [Example((family.prompts[0],), learned(each), "generation")])
+        for each in (drawn, recoloured, redrawn)
+    )
+    assert one == two and abs(one - three) > 1e-4
+
+
+def test_parts_that_are_not_learned_are_context_alone(family: Family, policy: Policy) -> None:
+    plan, drawn = family.prompts[2], family.picture(0)
+    whole = Example((family.prompts[0],), learned(plan, drawn), "generation")
+    if not supported(policy, [whole]):
+        pytest.skip(f"family {policy.family} learns one part")
+    only_drawn, only_plan, no_plan = (
+        replace(whole, target=target)
+        for target in (
+            (Part(plan, learned=False), Part(drawn)),
+            (Part(plan), Part(drawn, learned=False)),
+            learned(drawn),
+        )
+    )
+    after = replace(whole, target=(Part(drawn, learned=False), Part(plan)))
+    assert set(policy.target_counts([after])) == set(policy.target_counts([only_plan])) == {"text"}
+    assert policy.target_counts([only_drawn]) == policy.target_counts([no_plan])
+    assert len(policy.target_counts([whole])) == 2
+    for example in (whole, only_drawn, only_plan, after):
+        counts = {kind: term.count for kind, term in policy.loss([example]).items()}
+        assert counts == policy.target_counts([example])
+    parts = total(policy, [only_drawn]) + total(policy, [only_plan])
+    assert total(policy, [whole]) == pytest.approx(parts, rel=1e-4)
+    assert abs(total(policy, [only_drawn]) - total(policy, [no_plan])) > 1e-4
+
+
+def test_any_kind_alone_gives_every_parameter_a_gradient(family: Family, folder: Path) -> None:
+    pupil, batch = family.policy.from_pretrained(folder), mixed(family)
+    if not supported(pupil, batch):
+        pytest.skip(f"family {pupil.family} learns one kind in a step")
+    assert len(pupil.loss(batch)) == 2
+    for some in (batch, batch[:1], batch[1:]):
+        pupil.module.zero_grad(set_to_none=True)
+        means(pupil, some).backward()
+        lacking = [n for n, w in pupil.module.named_parameters() if w.grad is None]
+        assert not lacking, [example.target for example in some]
 
 
 def test_dropped_conditions_change_the_loss_as_declared(family: Family, policy: Policy) -> None:
@@ -288,15 +439,21 @@ def test_one_batch_is_learned_by_heart(family: Family, folder: Path, pattern: Pa
 
 
 def gradients(family: Family, folder: Path) -> dict[str, tuple[float, dict[str, torch.Tensor]]]:
-    """By pattern, the loss of one step from the same weights, and its whole gradients."""
+    """By pattern, the loss of one step from the same weights, and its whole gradients. The last is
+    one in which each of two workers learns another kind, where the family can."""
     found: dict[str, tuple[float, dict[str, torch.Tensor]]] = {}
-    for pattern, batch in examples(family).items():
+    steps: list[tuple[str, Pattern, list[Example]]] = [
+        (p, p, b) for p, b in examples(family).items()
+    ]
+    if supported(family.policy.from_pretrained(folder), mixed(family)):
+        steps.append(("mixed", "generation", mixed(family)))
+    for name, pattern, batch in steps:
         learner = Learner(sharpened(family, folder), changed(TRAINER, clip=1e9))
         shares = shares_for_rank(batch, learner.rank, learner.world, 0)
         loss = learner.step({pattern: shares}).losses[pattern]
         grads = {n: p.grad for n, p in learner.params.items() if p.grad is not None}
         whole = {n: g.full_tensor() if isinstance(g, DTensor) else g for n, g in grads.items()}
-        found[pattern] = loss, whole
+        found[name] = loss, whole
     return found
 
 
@@ -315,6 +472,7 @@ def test_two_sharded_workers_have_the_gradients_of_one_process(
     out = tmp_path / "sharded.pt"
     mp.spawn(rank_main, args=(free_port(), family, folder, out), nprocs=2)
     sharded, plain = torch.load(out), gradients(family, folder)
+    assert sharded.keys() == plain.keys()
     for pattern, (loss, grads) in plain.items():
         assert sharded[pattern][0] == pytest.approx(loss, abs=2e-6), pattern
         assert grads.keys() == sharded[pattern][1].keys()
@@ -393,10 +551,19 @@ def one_sentence(error: pytest.ExceptionInfo[Exception]) -> bool:
 
 
 @pytest.mark.parametrize("option", [field.name for field in fields(PictureSampling)])
-def test_unknown_options_are_refused_by_name(family: Family, policy: Policy, option: str) -> None:
-    how = replace(PictureSampling(), **{option: getattr(UNUSUAL, option)})
+def test_options_change_the_drawing_or_are_refused_by_name(
+    family: Family, policy: Policy, option: str
+) -> None:
+    unusual = replace(UNUSUAL, size=family.size)
+    how = replace(PictureSampling(), **{option: getattr(unusual, option)})
     if option in policy.picture_options:
-        assert len(policy.draw([contexts(family)[0]], [how], [0])) == 1
+        usual = {"guidance": 3.0, "image_guidance": 1.5}  # which others need to matter
+        known = {name: value for name, value in usual.items() if name in policy.picture_options}
+        plain = replace(PictureSampling(), **known)
+        changes = replace(plain, **{option: getattr(unusual, option)})
+        asked = [(family.prompts[0], family.picture(7))] * 2
+        one, other = policy.draw(asked, [plain, changes], [0, 0])
+        assert not same(one, other, family.tolerance)
     else:
         with pytest.raises(ConfigError, match=f"{option} is .*family {policy.family}") as error:
             policy.draw([contexts(family)[0]], [how], [0])

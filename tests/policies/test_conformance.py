@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from policies.interface import Context, PictureSampling, Segment, last_picture
+from policies.interface import Context, PictureSampling, Segment, TextSampling, last_picture
 from policies.janus.policy import JanusPolicy
 from policies.tiny.policy import TinyPolicy
+from policies.tiny.text import EOS
 from tests.policies import janus_examples, tiny
 from tests.policies.conformance import *  # noqa: F403 # the tests themselves
 from tests.policies.conformance import Family
@@ -21,7 +22,25 @@ def write_tiny(folder: Path, seed: int) -> None:
     tiny.small(seed, sharp=1).save_pretrained(folder)
 
 
-def sampled(
+def sampled_texts(
+    policy: TinyPolicy | JanusPolicy, contexts: Sequence[Context], seeds: Sequence[int]
+) -> list[tuple[Segment, np.ndarray]]:
+    """Of one text, the first token: not all that random weights write can be read again."""
+    text, how = "red", [TextSampling(max_tokens=1)] * len(seeds)
+    if isinstance(policy, TinyPolicy):
+        first = policy.text.encode(text)[0] - EOS
+    else:
+        first = policy.wording.answer(text)[0]
+    logits = policy.sample_words(contexts, how, seeds, keep_logits=True).logits
+    return [(text, log_softmax(own)[:1, first]) for own in logits]
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = logits - logits.max(-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+
+
+def sampled_pictures(
     policy: TinyPolicy | JanusPolicy, contexts: Sequence[Context], seeds: Sequence[int]
 ) -> list[tuple[Segment, np.ndarray]]:
     how = [PictureSampling()] * len(seeds)
@@ -29,9 +48,7 @@ def sampled(
     found = []
     for output, own in zip(policy.draw(contexts, how, seeds), logits, strict=True):
         picture = last_picture(output)
-        shifted = own - own.max(-1, keepdims=True)
-        scores = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
-        found.append((picture, scores[np.arange(len(own)), picture.codes]))
+        found.append((picture, log_softmax(own)[np.arange(len(own)), picture.codes]))
     return found
 
 
@@ -43,7 +60,8 @@ FAMILIES = [
         unreadable=("a red Cirlce", "<image>", "</s>", "red \ud800"),
         overlong="red " * 200,
         picture=tiny.picture,
-        sampled=sampled,
+        sampled_texts=sampled_texts,
+        sampled_pictures=sampled_pictures,
         sharp=5.0,
         rate=1e-2,
     ),
@@ -54,7 +72,8 @@ FAMILIES = [
         unreadable=("a cat \ud800",),
         overlong="cat " * 200,
         picture=janus_examples.picture,
-        sampled=sampled,
+        sampled_texts=sampled_texts,
+        sampled_pictures=sampled_pictures,
     ),
 ]
 
