@@ -160,15 +160,20 @@ def _dcp_errors(fault: str, fix: str) -> Iterator[None]:
         raise CheckpointError(f"{fault} ({causes}): {fix}.") from error
 
 
-def _no_room(error: BaseException | None) -> OSError | None:
+def _no_room(error: BaseException) -> OSError | None:
     """Returns the error of a disk that takes no writes, if that is what `error` comes of. Where room
     ends within a file, torch's writer of it raises one of its own over that of the disk, which is
     lost on the way from another rank."""
-    if error is None or (isinstance(error, OSError) and error.errno in FULL):
-        return error
-    if isinstance(error, RuntimeError) and "unexpected pos" in str(error):
+    found: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None:
+        found.append(link)
+        link = link.__cause__ or link.__context__
+    if disk := [each for each in found if isinstance(each, OSError)]:
+        return next((each for each in disk if each.errno in FULL), None)
+    if any("unexpected pos" in str(each) for each in found):
         return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    return _no_room(error.__cause__ or error.__context__)
+    return None
 
 
 def _begin(folder: StoragePath, aside: StoragePath, path: StoragePath) -> None:
