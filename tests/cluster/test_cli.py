@@ -98,7 +98,7 @@ def test_a_dry_run_of_what_is_too_much_for_this_machine_says_so(tmp_path: Path) 
         (("run", TINY, "rounds=0"), "rounds is 0: it must be 1 or more"),
         (("run", TINY, "rounds=many"), "rounds is 'many': it must be a whole number"),
         (
-            ("run", TINY, "--dry-run", "solver.steps=[9]"),
+            ("run", TINY, "--dry-run", "solver.steps=9"),
             "solver.steps is 9: drawing by family tiny",
         ),
         (
