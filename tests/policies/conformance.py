@@ -466,6 +466,7 @@ def rank_main(rank: int, port: int, family: Family, folder: Path, out: Path) -> 
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_sharded_workers_have_the_gradients_of_one_process(
     family: Family, folder: Path, tmp_path: Path
 ) -> None:

@@ -120,7 +120,7 @@ def test_bfloat16_without_a_process_group_is_refused() -> None:
 
 def test_a_policy_that_miscounts_its_targets_is_refused() -> None:
     policy = small_policy()
-    policy.target_tokens = lambda examples: 1  # type: ignore[method-assign]
+    policy.target_counts = lambda examples: {"text": 1}  # type: ignore[method-assign]
     with pytest.raises(ValueError, match="counts"):
         Learner(policy, TRAINER).step(
             {"caption": shares_for_rank(small_batch(1)["caption"], 0, 1, 0)}
