@@ -67,10 +67,8 @@ class Tally:
     ) -> bool:
         """Whether the oracle finds the drawing right, after counting what the Judge said."""
         rollout = group.rollouts[number]
-        picture, score = rollout.picture, rollout.judgement.score
-        oracle = NEVER_RIGHT
-        if readable and picture is not None:
-            oracle = suite.verdict(picture.pixels, group.prompt)
+        pixels, score = rollout.shown.pixels, rollout.judgement.score
+        oracle = suite.verdict(pixels, group.prompt) if readable else NEVER_RIGHT
         right = oracle.right
         self.counts.update({"rollouts": 1, "right": int(right)})
         if score is None:
