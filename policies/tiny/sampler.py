@@ -24,7 +24,8 @@ def sample_tokens(
     stop: int | None = None,
     keep_logits: bool = False,
 ) -> Sampled:
-    """As `policies.sampling.sample`, among the tokens in `allowed`, a range of the vocabulary."""
+    """Goes on with each row and returns its tokens (see `policies.sampling.sample`); only those in
+    `allowed`, a range of the vocabulary, can be chosen."""
     head = model.head.weight[allowed]
     return sample(
         partial(prefill, model), lambda x: F.linear(model.norm(x), head), rows, allowed.start,
@@ -33,7 +34,7 @@ def sample_tokens(
 
 
 class Cache:
-    """As `policies.sampling.Cache`, of `model`."""
+    """What `model` has read of every row: a `policies.sampling.Cache`."""
 
     def __init__(self, model: Transformer, read: KeyValues) -> None:
         self.model, self.read = model, read
@@ -54,7 +55,8 @@ class Cache:
 def prefill(
     model: Transformer, contexts: Sequence[Ids], rows: Tensor, slots: int
 ) -> tuple[Tensor, Cache]:
-    """As `policies.sampling.Prefill`, of `model`."""
+    """Reads each context once and returns the last place's state of every row and the cache to go on
+    from: a `policies.sampling.Prefill`."""
     ids, bias = padded_left(contexts, slots)
     longest = ids.shape[1]
     ahead = torch.full((longest, longest), HIDDEN).triu(1)
