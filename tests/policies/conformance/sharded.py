@@ -1,0 +1,75 @@
+"""FSDP2 changes no number: two workers have the losses and gradients of one process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch.distributed.tensor import DTensor
+
+from policies.config import changed
+from policies.interface import Example, Policy
+from tests.policies.conformance.family import Family, examples, mixed, sharpened, supported
+from tests.trainer.small import TRAINER, free_port
+from trainer.batches import shares_for_rank
+from trainer.learner import Learner
+
+Gradients = dict[str, tuple[float, dict[str, torch.Tensor]]]
+
+
+@pytest.mark.slow
+def test_two_sharded_workers_have_the_gradients_of_one_process(
+    family: Family, folder: Path, tmp_path: Path
+) -> None:
+    batches: dict[str, list[Example]] = dict(examples(family))
+    if supported(family.policy.from_pretrained(folder), mixed(family)):
+        batches["mixed"] = mixed(family)
+    require_same_gradients(partial(sharpened, family, folder), batches, tmp_path / "sharded.pt")
+
+
+def require_same_gradients(
+    make: Callable[[], Policy], batches: Mapping[str, list[Example]], out: Path
+) -> None:
+    """Fails unless two workers learn each batch, from the weights that `make` gives, as one process
+    does. Other processes call `make`: it must be importable."""
+    mp.spawn(rank_main, args=(free_port(), make, batches, out), nprocs=2)
+    sharded, plain = torch.load(out), gradients(make, batches)
+    assert sharded.keys() == plain.keys()
+    for name, (loss, grads) in plain.items():
+        assert sharded[name][0] == pytest.approx(loss, abs=2e-6), name
+        assert grads.keys() == sharded[name][1].keys()
+        for weight, gradient in grads.items():
+            # 1e-6 of the gradient, or of 1 where that is larger
+            scale = max(1.0, gradient.abs().max().item())
+            worst = (gradient - sharded[name][1][weight]).abs().max().item()
+            assert worst < 1e-6 * scale, (name, weight, worst)
+
+
+def gradients(make: Callable[[], Policy], batches: Mapping[str, list[Example]]) -> Gradients:
+    """Of each batch the loss of one step from the same weights, and its whole gradients."""
+    found: Gradients = {}
+    for name, batch in batches.items():
+        pattern = batch[0].pattern
+        learner = Learner(make(), changed(TRAINER, clip=1e9))
+        shares = shares_for_rank(batch, learner.rank, learner.world, 0)
+        loss = learner.step({pattern: shares}).losses[pattern]
+        grads = {n: p.grad for n, p in learner.params.items() if p.grad is not None}
+        whole = {n: g.full_tensor() if isinstance(g, DTensor) else g for n, g in grads.items()}
+        found[name] = loss, whole
+    return found
+
+
+def rank_main(
+    rank: int, port: int, make: Callable[[], Policy], batches: dict[str, list[Example]], out: Path
+) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    found = gradients(make, batches)
+    if rank == 0:
+        torch.save(found, out)
+    dist.destroy_process_group()
