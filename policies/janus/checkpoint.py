@@ -25,8 +25,9 @@ from policies.errors import describe, one_line
 from policies.interface import CheckpointError
 from policies.janus import extras, original
 from policies.janus.config import build, parse_config
-from policies.janus.tensors import Source, assembled, check, opened
-from policies.janus.tokens import TOKENIZER, Special, parse
+from policies.janus.tokens import Special, parse
+from policies.stored_tensors import Source, assembled, check, opened
+from policies.tokenizer import TOKENIZER
 
 CONFIG = "config.json"
 SHARD = "5GB"

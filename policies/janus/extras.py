@@ -17,7 +17,8 @@ from tokenizers import Tokenizer
 from policies.errors import describe, one_line, printable
 from policies.interface import CheckpointError
 from policies.janus.processor import PREPROCESSOR, prepared, require_same
-from policies.janus.tokens import REQUIRED, TOKENIZER, Special
+from policies.janus.tokens import REQUIRED, Special
+from policies.tokenizer import TOKENIZER
 
 PROCESSOR, GENERATION = "processor_config.json", "generation_config.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"

@@ -20,7 +20,7 @@ import torch
 from policies.errors import describe
 from policies.interface import CheckpointError
 from policies.janus.config import AGAIN, SIZES, Described
-from policies.janus.tensors import Source
+from policies.stored_tensors import Source
 
 # The pooling that Janus does not use, and a statistic of the training of the image tokens.
 IGNORED = re.compile(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,12 +47,13 @@ class Stored:
     tensors: dict[str, tuple[Path, torch.Tensor]]
 
 
-def opened(folder: Path) -> Stored:
-    """The tensors of `folder`, mapped from its files but not read. Raises CheckpointError."""
-    where = next((folder / name for name in NAMES if (folder / name).exists()), None)
+def opened(folder: Path, names: Sequence[str] = NAMES) -> Stored:
+    """The tensors of `folder`, in the first of the files `names` that is there (a .json is the index
+    of several): mapped, but not read. Raises CheckpointError."""
+    where = next((folder / name for name in names if (folder / name).exists()), None)
     if where is None:
         raise CheckpointError(
-            f"{folder} has no weights: none of {', '.join(NAMES)}; copy them into it."
+            f"{folder} has no weights: none of {', '.join(names)}; copy them into it."
         )
     tensors: dict[str, tuple[Path, torch.Tensor]] = {}
     for file in _shards(where) if where.suffix == ".json" else [where]:
