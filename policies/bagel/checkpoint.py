@@ -1,0 +1,228 @@
+"""The public checkpoint folder of a BAGEL, in and out.
+
+Invariant: a folder is read whole or refused with one sentence that names the file; nothing is
+guessed, and but for the two tables of places, which are computed, nothing is filled in. Memory for
+the weights is asked for once, in the dtype that is wanted, after the files are known to hold them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from policies.bagel.autoencoder import Autoencoder
+from policies.bagel.config import LANGUAGE, VISION, WHOLE, BagelConfig, read_config
+from policies.bagel.module import TABLES, BagelModule, with_tables
+from policies.bagel.samples import Format
+from policies.errors import one_line, printable
+from policies.interface import CheckpointError
+from policies.stored_tensors import AGAIN, Source, Stored, assembled, check, opened
+from policies.tokenizer import TOKENIZER, parse_tokenizer
+
+MODEL, AUTOENCODER = "ema.safetensors", "ae.safetensors"
+MARKS = {"bos": "<|im_start|>", "eos": "<|im_end|>", "start": "<|vision_start|>",
+         "end": "<|vision_end|>"}  # fmt: skip
+SMALL = (
+    LANGUAGE,
+    VISION,
+    WHOLE,
+    TOKENIZER,
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "generation_config.json",
+    "preprocessor_config.json",
+)
+NEEDED = (LANGUAGE, VISION, WHOLE, TOKENIZER)
+SEEING = ("vit_model.", "connector.")
+DRAWING = ("vae2llm.", "llm2vae.", "time_embedder.")
+
+
+@dataclass(frozen=True)
+class Small:
+    """All but the weights; `stored` are those, mapped from their files but not read."""
+
+    config: BagelConfig
+    tokenizer: Any
+    form: Format
+    files: Mapping[str, bytes]
+    stored: tuple[Stored, Stored]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """`module` and `autoencoder` are in eval mode; `files` are the small ones, by name."""
+
+    module: BagelModule
+    autoencoder: Autoencoder
+    tokenizer: Any
+    form: Format
+    files: Mapping[str, bytes]
+
+
+def read_small(folder: Path) -> Small:
+    """All of a checkpoint but its weights. Raises CheckpointError."""
+    files = _read_files(folder)
+    model, autoencoder = opened(folder, (MODEL,)), opened(folder, (AUTOENCODER,))
+    for beginnings, what in ((SEEING, "see"), (DRAWING, "draw")):
+        _require_part(model, beginnings, what)
+    config = read_config(folder, _shapes(model), _shapes(autoencoder))
+    tokenizer, marks = parse_tokenizer(
+        folder / TOKENIZER, files[TOKENIZER], "BAGEL", MARKS.values()
+    )
+    ids: dict[str, Any] = {field: marks[name] for field, name in MARKS.items()}
+    most = max(tokenizer.get_vocab().values())
+    if most >= config.language.vocab_size:
+        raise CheckpointError(
+            f"{folder / TOKENIZER} has a token {most}, but {LANGUAGE} a vocab_size of "
+            f"{config.language.vocab_size}; {AGAIN}."
+        )
+    return Small(config, tokenizer, Format.of(config, **ids), files, (model, autoencoder))
+
+
+def load(folder: Path, dtype: torch.dtype = torch.float32) -> Loaded:
+    """The checkpoint in `folder`, its weights in `dtype`, whatever they were. Raises
+    CheckpointError."""
+    small = read_small(folder)
+    with torch.device("meta"):  # shapes alone, until the files are seen to hold them
+        module, autoencoder = BagelModule(small.config), Autoencoder(small.config.autoencoder)
+    made = _weights(small.stored[0], module, dtype, TABLES)
+    module.load_state_dict(with_tables(small.config, made), assign=True)
+    autoencoder.load_state_dict(_weights(small.stored[1], autoencoder, dtype), assign=True)
+    autoencoder.requires_grad_(False)
+    return Loaded(module.eval(), autoencoder.eval(), small.tokenizer, small.form, small.files)
+
+
+def save(folder: Path, loaded: Loaded) -> None:
+    """Writes the released layout; of the files that the folder has already, those of a checkpoint
+    are replaced or removed. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, module in ((MODEL, loaded.module), (AUTOENCODER, loaded.autoencoder)):
+        tensors = {n: t.detach().contiguous() for n, t in module.state_dict().items()}
+        _write(folder / name, tensors)
+    for name in SMALL:
+        if name in loaded.files:
+            (folder / name).write_bytes(loaded.files[name])
+        else:  # of another checkpoint
+            (folder / name).unlink(missing_ok=True)
+
+
+def _read_files(folder: Path) -> dict[str, bytes]:
+    try:
+        there = {file.name for file in folder.iterdir()}
+    except (OSError, ValueError) as error:  # ValueError: a path that no system can have
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise CheckpointError(
+            f"The checkpoint folder {printable(str(folder))} cannot be read ({reason}); give the "
+            "path of a folder with a BAGEL checkpoint."
+        ) from error
+    for name in NEEDED:
+        if name not in there:
+            raise CheckpointError(
+                f"{folder / name} is missing, which every BAGEL has beside its weights; {AGAIN}."
+            )
+    return {name: _bytes(folder / name) for name in SMALL if name in there}
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        if not file.is_file():  # a pipe would be waited for
+            raise CheckpointError(f"{file} is no file; {AGAIN}.")
+        return file.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read ({error.strerror}); {AGAIN}.") from error
+
+
+def _require_part(stored: Stored, beginnings: Sequence[str], what: str) -> None:
+    """Fine-tuning without pictures to see, or to draw, saves a model without these: loaded as they
+    are in the released scripts, which do not look, it would answer with random weights."""
+    for beginning in beginnings:
+        if not any(name.startswith(beginning) for name in stored.tensors):
+            raise CheckpointError(
+                f"{stored.where} has no tensor {beginning}*, so this BAGEL cannot {what}; copy "
+                "these tensors into it from the checkpoint that it was trained from."
+            )
+
+
+def _shapes(stored: Stored) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, (_, tensor) in stored.tensors.items()}
+
+
+def _weights(
+    stored: Stored, module: torch.nn.Module, dtype: torch.dtype, computed: Sequence[str] = ()
+) -> dict[str, torch.Tensor]:
+    blank = {
+        name: tensor
+        for name, tensor in module.state_dict().items()
+        if name not in computed or name in stored.tensors
+    }
+    sources = {name: Source(name, tuple(tensor.shape)) for name, tensor in blank.items()}
+    check(stored, sources, None)
+    return assembled(stored, sources, blank, dtype)
+
+
+def _write(file: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    try:
+        save_file(dict(tensors), file, metadata={"format": "pt"})
+    except SafetensorError as error:  # which tells the system's error in words alone
+        number = re.search(r"os error (\d+)", str(error))
+        raise OSError(int(number[1]) if number else 0, str(error), str(file)) from error
+
+
+def describe_sizes(config: BagelConfig) -> dict[str, bytes]:
+    """The small files that say these sizes, for a model that is made anew."""
+    language, vision = config.language, config.vision
+    said: dict[str, dict[str, object]] = {
+        LANGUAGE: {
+            "architectures": ["Qwen2ForCausalLM"],
+            "model_type": "qwen2",
+            "layer_module": "Qwen2MoTDecoderLayer",
+            "qk_norm": True,
+            "hidden_act": "silu",
+            "tie_word_embeddings": False,
+            "vocab_size": language.vocab_size,
+            "hidden_size": language.hidden_size,
+            "intermediate_size": language.intermediate_size,
+            "num_hidden_layers": language.layers,
+            "num_attention_heads": language.heads,
+            "num_key_value_heads": language.kv_heads,
+            "max_position_embeddings": language.max_positions,
+            "rms_norm_eps": language.norm_eps,
+            "rope_theta": language.rope_theta,
+        },
+        VISION: {
+            "model_type": "siglip_vision_model",
+            "hidden_act": "gelu_pytorch_tanh",
+            "hidden_size": vision.hidden_size,
+            "intermediate_size": vision.intermediate_size,
+            "num_hidden_layers": vision.layers,
+            "num_attention_heads": vision.heads,
+            "num_channels": 3,
+            "patch_size": vision.patch,
+            "image_size": vision.patch * vision.side,
+            "layer_norm_eps": vision.norm_eps,
+        },
+        WHOLE: {
+            "architectures": ["BagelForConditionalGeneration"],
+            "model_type": "bagel",
+            "visual_gen": True,
+            "visual_und": True,
+            "connector_act": "gelu_pytorch_tanh",
+            "interpolate_pos": False,
+            "latent_patch_size": config.latent_patch,
+            "max_latent_size": config.latent_side,
+            "vit_max_num_patch_per_side": vision.side,
+            "timestep_shift": config.timestep_shift,
+        },
+    }
+    return {name: json.dumps(fields, indent=2).encode() + b"\n" for name, fields in said.items()}
