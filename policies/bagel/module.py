@@ -48,7 +48,7 @@ class BagelModule(nn.Module):
         """Reads a batch that is `on` the module's device. With a cache it also sees what that
         keeps, and writes its own keys and values behind it, where `Cache.keep` may keep them."""
         read = self.read(batch, cache)
-        logits = self.language_model.lm_head(read[0][batch.scored])
+        logits = self.language_model.lm_head(read[0].index_select(0, batch.scored))
         # Without latents there are no velocities either, of any expert's states.
         velocities = self.llm2vae(read[-1].index_select(0, batch.drawn))
         return Outputs(logits.float(), velocities.float())
@@ -108,7 +108,12 @@ class BagelModule(nn.Module):
         return self.language_model.lm_head.weight.dtype
 
 
-def with_tables(module: BagelModule, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def with_tables(config: BagelConfig, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """`tensors` with the tables of places that fine-tuning leaves out, as they are computed."""
-    own = dict(module.named_buffers())
-    return {name: own[name] for name in TABLES} | dict(tensors)
+    sides = (config.latent_side, config.vision.side)
+    made = {
+        name: Places(side, config.language.hidden_size).pos_embed
+        for name, side in zip(TABLES, sides)
+        if name not in tensors
+    }
+    return made | dict(tensors)
