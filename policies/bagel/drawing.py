@@ -1,0 +1,71 @@
+"""Drawings: contexts are read once, then all drawings and branches take every step in one call.
+
+Invariant: a drawing depends on its contexts, noise, times and guidance alone; that others are drawn
+with it changes a result only by floating-point rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from policies.bagel.cache import Cache
+from policies.bagel.module import BagelModule
+from policies.bagel.samples import Format, Grid, Noise, Sample
+from policies.bagel.sequence import Batch, padded
+
+
+class Contexts:
+    """What rows of `samples` have read: `cache`, and `ends`, the positions that follow."""
+
+    def __init__(self, module: BagelModule, form: Format, samples: Sequence[Sample]) -> None:
+        batch = padded(samples, form)
+        self.cache, self.ends = module.new_cache(*batch.positions.shape), batch.ends
+        if batch.positions.numel():
+            module(batch.on(self.cache.seen.device), self.cache)
+        self.cache.keep(batch.layout.sample >= 0)
+
+
+class Drawings:
+    """The `flow.Velocities` of drawings of these grids, the context of whose branch b of row r is
+    `of[b][r]` (int64 [branches, rows], on the CPU)."""
+
+    def __init__(
+        self, module: BagelModule, form: Format, contexts: Contexts, of: Tensor, grids: list[Grid]
+    ) -> None:
+        self.module, self.form, self.contexts, self.of = module, form, contexts, of
+        self.grids, self.tokens = grids, [rows * columns for rows, columns in grids]
+        self.most = max(self.tokens, default=0)
+        self._asked: tuple[list[int], list[int]] | None = None
+
+    def __call__(self, x: Tensor, t: Tensor, row: Tensor, branch: Tensor) -> Tensor:
+        asked = (row.tolist(), branch.tolist())
+        if self._asked != asked:  # which is only at the ends of the interval of guidance
+            self._prepare(row, branch)
+            self._asked = asked
+        flat = x[self._row].flatten(0, 1).index_select(0, self._held)
+        batch = replace(self._batch, latents=flat, times=t[row].to(x.device))
+        found = self.module(batch, self._cache).velocities
+        whole = found.new_zeros(len(row) * self.most, found.shape[1])
+        return whole.index_copy_(0, self._held, found).view(len(row), self.most, -1)
+
+    def _prepare(self, row: Tensor, branch: Tensor) -> None:
+        self._cache: Cache | None = None  # the old one goes before the new one comes
+        self._asked = None
+        of = self.of[branch, row]
+        kept = self.contexts.cache
+        self._cache = kept.rows(of, self.most + 2)
+        device = kept.seen.device
+        samples = [
+            [Noise(torch.zeros(self.tokens[r], self.form.latent_values), self.grids[r], 0.0)]
+            for r in row.tolist()
+        ]
+        starts = [self.contexts.ends[i] for i in of.tolist()]
+        self._batch: Batch = padded(samples, self.form, starts).on(device, self._cache.seen)
+        counts = torch.tensor([self.tokens[r] for r in row.tolist()])
+        held = torch.arange(self.most) < counts[:, None]
+        self._held = held.flatten().nonzero().flatten().to(device)
+        self._row = row.to(device)

@@ -1,0 +1,91 @@
+"""What a sample is: texts and pictures in turn, before they are put into a batch.
+
+Invariant: a text is [bos] ids [eos]; a picture is [start] its tokens [end], all of them at one
+position of the sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from policies.bagel.config import BagelConfig
+
+Grid = tuple[int, int]
+"""Rows and columns of a picture's tokens."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """Ids without bos and eos. Of a learned one every id and the eos are scored."""
+
+    ids: Sequence[int]
+    learned: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """A picture for the encoder: patches float [tokens, patch values]."""
+
+    patches: Tensor
+    grid: Grid
+
+
+@dataclass(frozen=True, eq=False)
+class Latents:
+    """A picture as clean latents, float [tokens, latent values]."""
+
+    tokens: Tensor
+    grid: Grid
+
+
+@dataclass(frozen=True, eq=False)
+class Noise:
+    """A picture to draw at this time of the flow, float [tokens, latent values]."""
+
+    tokens: Tensor
+    grid: Grid
+    time: float
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A picture that training leaves out: its position is passed over. A text that is left out
+    leaves nothing, and so does all that sampling without guidance leaves out."""
+
+
+Split = Text | Features | Latents | Noise | Absent
+Sample = Sequence[Split]
+
+
+@dataclass(frozen=True)
+class Format:
+    """The ids of the marks, and the sizes of tables and tokens."""
+
+    bos: int
+    eos: int
+    start: int
+    end: int
+    feature_side: int
+    latent_side: int
+    patch_values: int
+    latent_values: int
+
+    @classmethod
+    def of(cls, config: BagelConfig, bos: int, eos: int, start: int, end: int) -> Format:
+        vision = config.vision
+        sizes = (vision.side, config.latent_side, vision.patch_values, config.latent_values)
+        return cls(bos, eos, start, end, *sizes)
+
+
+def length(sample: Sample) -> int:
+    """How many places a sample takes."""
+    return sum(split_length(split) for split in sample)
+
+
+def split_length(split: Split) -> int:
+    if isinstance(split, Absent):
+        return 0
+    return 2 + (len(split.ids) if isinstance(split, Text) else split.grid[0] * split.grid[1])
