@@ -107,12 +107,20 @@ class JanusPolicyConfig(PolicyConfig):
     """Janus-Pro 1B and 7B."""
 
 
+class BagelPolicyConfig(PolicyConfig):
+    """BAGEL of ByteDance."""
+
+    variant = "family bagel"
+    family: Literal["bagel"] = "bagel"
+    """BAGEL-7B-MoT, and what was trained from it."""
+
+
 def _tiny_by_default(value: object) -> object:
     return {"family": "tiny", **value} if isinstance(value, Mapping) else value
 
 
 AnyPolicyConfig = Annotated[
-    TinyPolicyConfig | JanusPolicyConfig,
+    TinyPolicyConfig | JanusPolicyConfig | BagelPolicyConfig,
     Field(discriminator="family"),
     BeforeValidator(_tiny_by_default),
 ]

@@ -32,6 +32,7 @@ class Family:
 
 FAMILIES = {
     "tiny": Family("policies.tiny.policy:TinyPolicy", "policies.tiny.sizes:footprint"),
+    "bagel": Family("policies.bagel.policy:BagelPolicy", "policies.bagel.sizes:footprint"),
     "janus": Family("policies.janus.policy:JanusPolicy", "policies.janus.sizes:footprint"),
 }
 

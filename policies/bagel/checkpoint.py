@@ -21,8 +21,9 @@ from safetensors.torch import save_file
 from policies.bagel.autoencoder import Autoencoder
 from policies.bagel.config import LANGUAGE, VISION, WHOLE, BagelConfig, read_config
 from policies.bagel.module import TABLES, BagelModule, with_tables
+from policies.bagel.pictures import Limits
 from policies.bagel.samples import Format
-from policies.errors import one_line, printable
+from policies.errors import describe, one_line, printable
 from policies.interface import CheckpointError
 from policies.stored_tensors import AGAIN, Source, Stored, assembled, check, opened
 from policies.tokenizer import TOKENIZER, parse_tokenizer
@@ -46,6 +47,11 @@ SMALL = (
 NEEDED = (LANGUAGE, VISION, WHOLE, TOKENIZER)
 SEEING = ("vit_model.", "connector.")
 DRAWING = ("vae2llm.", "llm2vae.", "time_embedder.")
+SIDES = {"understanding": (980, 378), "redrawing": (518, 224), "drawing": (1024, 512)}
+"""The longest and the shortest side of a picture to understand, of one to redraw by its features,
+and of one to draw or to redraw by its latents: as the released scripts have them. A model of other
+sizes says its own under OURS in config.json."""
+OURS, PIXELS = "unicorn_ray", 14 * 14 * 9 * 1024
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,7 @@ class Small:
     tokenizer: Any
     form: Format
     files: Mapping[str, bytes]
+    limits: tuple[Limits, Limits, Limits]
     stored: tuple[Stored, Stored]
 
 
@@ -68,6 +75,7 @@ class Loaded:
     tokenizer: Any
     form: Format
     files: Mapping[str, bytes]
+    limits: tuple[Limits, Limits, Limits]
 
 
 def read_small(folder: Path) -> Small:
@@ -87,7 +95,8 @@ def read_small(folder: Path) -> Small:
             f"{folder / TOKENIZER} has a token {most}, but {LANGUAGE} a vocab_size of "
             f"{config.language.vocab_size}; {AGAIN}."
         )
-    return Small(config, tokenizer, Format.of(config, **ids), files, (model, autoencoder))
+    limits = _limits(folder / WHOLE, files[WHOLE], config)
+    return Small(config, tokenizer, Format.of(config, **ids), files, limits, (model, autoencoder))
 
 
 def load(folder: Path, dtype: torch.dtype = torch.float32) -> Loaded:
@@ -100,7 +109,9 @@ def load(folder: Path, dtype: torch.dtype = torch.float32) -> Loaded:
     module.load_state_dict(with_tables(small.config, made), assign=True)
     autoencoder.load_state_dict(_weights(small.stored[1], autoencoder, dtype), assign=True)
     autoencoder.requires_grad_(False)
-    return Loaded(module.eval(), autoencoder.eval(), small.tokenizer, small.form, small.files)
+    return Loaded(
+        module.eval(), autoencoder.eval(), small.tokenizer, small.form, small.files, small.limits
+    )
 
 
 def save(folder: Path, loaded: Loaded) -> None:
@@ -141,6 +152,35 @@ def _bytes(file: Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise CheckpointError(f"{file} cannot be read ({error.strerror}); {AGAIN}.") from error
+
+
+def _limits(file: Path, data: bytes, config: BagelConfig) -> tuple[Limits, Limits, Limits]:
+    own = json.loads(data).get(OURS, {})
+    sides = SIDES | own if isinstance(own, dict) else {}
+    whole = {n: v for n, v in sides.items() if n in SIDES and _two_sides(v)}
+    if whole.keys() != SIDES.keys():
+        raise CheckpointError(
+            f"{file} has {OURS}={describe(own)}: it must give for some of {', '.join(SIDES)} the "
+            "longest and the shortest side in pixels; mend it, or leave it out."
+        )
+    patch, token = config.vision.patch, config.token_pixels
+    most = (config.vision.side * patch, config.vision.side * patch, config.latent_side * token)
+    understanding, redrawing, drawing = (
+        Limits(min(long, limit), min(short, limit), stride, PIXELS)
+        for (long, short), limit, stride in zip(
+            whole.values(), most, (patch, patch, token), strict=True
+        )
+    )
+    return understanding, redrawing, drawing
+
+
+def _two_sides(value: object) -> bool:
+    return (
+        isinstance(value, list | tuple)
+        and len(value) == 2
+        and all(type(side) is int and side > 0 for side in value)
+        and value[0] >= value[1]
+    )
 
 
 def _require_part(stored: Stored, beginnings: Sequence[str], what: str) -> None:

@@ -26,7 +26,7 @@ from policies.interface import (
 )
 
 Sampled = Callable[[Any, Sequence[Context], Sequence[int]], list[tuple[Segment, np.ndarray]]]
-UNUSUAL = PictureSampling(0.5, 2.0, 2.0, (0.1, 0.9), "global", 7, 2.0)
+UNUSUAL = PictureSampling(0.5, 2.0, 2.0, (0.1, 0.9), "channel", 7, 2.0)
 """A value of each option that is not its default, but for `Family.size`."""
 
 

@@ -1,0 +1,180 @@
+"""What a BAGEL reads, as the splits that `policies.bagel.samples` names.
+
+Invariant: what is sampled is what would be learned: a context is read in the same way for both, and
+what training drops is what sampling without guidance leaves out. To write, a picture is seen; to
+draw, it is also there as clean latents, before the features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from policies import flow
+from policies.bagel.autoencoder import Autoencoder
+from policies.bagel.config import BagelConfig
+from policies.bagel.embeddings import patches_of
+from policies.bagel.pictures import Limits, pixels_of
+from policies.bagel.samples import (
+    Absent,
+    Features,
+    Format,
+    Latents,
+    Noise,
+    Sample,
+    Split,
+    Text,
+    length,
+)
+from policies.checks import require_latents, require_length, require_pixels, require_text
+from policies.interface import Condition, Context, Example, Output, Picture
+
+WITHOUT: tuple[frozenset[Condition], ...] = (
+    frozenset(),
+    frozenset({"text"}),
+    frozenset({"latents", "features"}),
+)
+"""What each branch of `policies.flow` leaves out."""
+
+
+class Layout:
+    """`training_shift` moves the times that are learned towards the noise; `limits` are those of
+    pictures to understand, to redraw by their features, and to draw."""
+
+    def __init__(
+        self, config: BagelConfig, form: Format, tokenizer: Any, autoencoder: Autoencoder,
+        limits: tuple[Limits, Limits, Limits], training_shift: float,
+    ) -> None:  # fmt: skip
+        self.config, self.form, self.tokenizer = config, form, tokenizer
+        self.autoencoder, self.training_shift = autoencoder, training_shift
+        self.understanding, self.redrawing, self.drawing = limits
+
+    # Contexts
+
+    def context(
+        self, context: Context, drawing: bool, without: Collection[Condition] = (),
+        holds_places: bool = False,
+    ) -> list[Split]:  # fmt: skip
+        """The splits of a context for writing or for drawing. What is left out is checked all the
+        same; with `holds_places` pictures that are left out keep their position, as in training.
+        Raises PromptError, and ValueError for bad pictures."""
+        splits: list[Split] = []
+        for segment in context:
+            if isinstance(segment, Picture):
+                splits += self._seen(segment, drawing, without, holds_places)
+            else:
+                text = self.text(segment)
+                splits += [] if "text" in without else [text]
+        return splits
+
+    def text(self, text: str, learned: bool = False) -> Text:
+        require_text(text)
+        return Text(self.tokenizer.encode(text, add_special_tokens=False).ids, learned)
+
+    def _seen(
+        self, picture: Picture, drawing: bool, without: Collection[Condition], holds_places: bool
+    ) -> Iterator[Split]:
+        made: list[tuple[Condition, Split]] = []
+        if drawing:
+            made.append(("latents", Latents(*self.latents(picture))))
+        made.append(("features", self.features(picture, drawing)))
+        for condition, split in made:
+            if condition not in without:
+                yield split
+            elif holds_places:
+                yield Absent()
+
+    def features(self, picture: Picture, drawing: bool) -> Features:
+        limits = self.redrawing if drawing else self.understanding
+        pixels = pixels_of(picture, limits)
+        patch = self.config.vision.patch
+        return Features(patches_of(pixels, patch), _grid(pixels, patch))
+
+    def latents(self, picture: Picture) -> tuple[Tensor, tuple[int, int]]:
+        """Tokens float32 [n, latent values] and their grid: of the latents that were sampled, or of
+        the mean that the autoencoder gives for the pixels."""
+        require_pixels(picture.pixels)
+        if picture.latents is None:
+            pixels = pixels_of(picture, self.drawing)[None]
+            weight = self.autoencoder.decoder.conv_in.weight
+            with torch.inference_mode():
+                latents = self.autoencoder.encode(pixels.to(weight)).float().cpu()[0]
+            latents = latents.clone()  # an inference tensor could not be learned from
+        else:
+            latents = picture.latents
+            self._require_latents(picture)
+        patch = self.config.latent_patch
+        return patches_of(latents.float(), patch), _grid(latents, patch)
+
+    def _require_latents(self, picture: Picture) -> None:
+        assert picture.latents is not None
+        autoencoder, patch = self.config.autoencoder, self.config.latent_patch
+        most = self.config.latent_side * patch
+        sides = range(patch, most + 1, patch)
+        require_latents(picture.latents, (autoencoder.latents, sides, sides))
+        shown = tuple(side * autoencoder.downsample for side in picture.latents.shape[1:])
+        if shown != picture.pixels.shape[:2]:
+            raise ValueError(
+                f"Picture.latents of shape {tuple(picture.latents.shape)} are not those of pixels "
+                f"{picture.pixels.shape}: they show {shown[0]} x {shown[1]}; use latents and pixels "
+                "of one drawing, or no latents."
+            )
+
+    def require_room(self, sample: Sample, context: Context, answer: int = 0) -> None:
+        """Raises PromptError where a sample and an answer of so many tokens are too long."""
+        require_length(length(sample) + answer, self.config.language.max_positions, context)
+
+    # Examples
+
+    def lesson(self, example: Example) -> tuple[list[Split], list[Tensor]]:
+        """The whole example, its context and then every part of its target; and of every picture
+        that is learned its velocity, float32 [tokens, latent values]. Raises PromptError."""
+        random, velocities = example.random("flow"), list[Tensor]()
+        drawing = any(isinstance(part.segment, Picture) for part in example.target)
+        splits = self.context(example.context, drawing, example.dropped, holds_places=True)
+        last = len(example.target) - 1
+        for place, part in enumerate(example.target):
+            if isinstance(part.segment, str):
+                splits.append(self.text(part.segment, part.learned))
+                continue
+            tokens, grid = self.latents(part.segment)
+            if part.learned:
+                time = flow.learning_times(_normal(random, ()), self.training_shift)
+                noise = _normal(random, tokens.shape)
+                splits.append(Noise(flow.noisy(tokens, noise, time), grid, float(time)))
+                velocities.append(flow.target(tokens, noise))
+            if not (part.learned and place == last):  # what follows sees what it became
+                splits += [Latents(tokens, grid), self.features(part.segment, True)]
+        self.require_room(splits, example.context)
+        return splits, velocities
+
+    def counts(self, example: Example) -> tuple[int, int]:
+        """How many tokens of text and how many latent values are learned. Raises PromptError."""
+        texts = latents = 0
+        for segment in _learned(example.target):
+            if isinstance(segment, str):
+                texts += len(self.text(segment).ids) + 1
+            else:
+                latents += self._latent_values(segment)
+        return texts, latents
+
+    def _latent_values(self, picture: Picture) -> int:
+        if picture.latents is not None:
+            return picture.latents.numel()
+        return self.latents(picture)[0].numel()
+
+
+def _normal(random: np.random.Generator, shape: Sequence[int]) -> Tensor:
+    return torch.from_numpy(np.asarray(random.standard_normal(tuple(shape), dtype=np.float32)))
+
+
+def _learned(target: Output) -> Iterator[str | Picture]:
+    return (part.segment for part in target if part.learned)
+
+
+def _grid(picture: Tensor, patch: int) -> tuple[int, int]:
+    return picture.shape[-2] // patch, picture.shape[-1] // patch

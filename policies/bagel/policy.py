@@ -1,0 +1,211 @@
+"""BAGEL as a policy: it writes, draws and learns through one module.
+
+Invariant: what is sampled is what would be learned, split by split, and drawings are learned from
+the latents that were sampled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from policies.bagel import checkpoint
+from policies.bagel.layout import Layout
+from policies.bagel.sampler import Writer, drawn
+from policies.bagel.sequence import Batch, padded
+from policies.checks import require_options, weight_views
+from policies.config import ConfigError
+from policies.interface import (
+    Condition,
+    Context,
+    Example,
+    LossKind,
+    LossTerm,
+    Output,
+    Picture,
+    PictureSampling,
+    Segment,
+    TextSampling,
+    Unsupported,
+)
+from policies.sampling import Row, Sampled, sample
+from policies.teacher_forcing import chunks
+
+
+class BagelPolicy:
+    """Implements `policies.interface.Policy`; see there."""
+
+    family: ClassVar[str] = "bagel"
+    conditions: ClassVar[frozenset[Condition]] = frozenset({"text", "latents", "features"})
+    picture_options: ClassVar[frozenset[str]] = frozenset(
+        {"guidance", "image_guidance", "interval", "renorm", "steps", "shift", "size"}
+    )
+
+    def __init__(self, loaded: checkpoint.Loaded, training_shift: float | None = None) -> None:
+        self._loaded = loaded
+        # The type of arrays that are mapped as they are; others, and all on a GPU, are copied.
+        self._shares: torch.dtype | None = torch.float32
+        self.module, self.autoencoder = loaded.module, loaded.autoencoder
+        config = self.module.config
+        shift = config.timestep_shift if training_shift is None else training_shift
+        self.layout = Layout(
+            config, loaded.form, loaded.tokenizer, self.autoencoder, loaded.limits, shift
+        )
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path) -> Self:
+        """Raises CheckpointError."""
+        return cls(checkpoint.load(Path(path)))
+
+    def save_pretrained(self, path: str | Path) -> None:
+        """In the layout that BAGEL was released in."""
+        checkpoint.save(Path(path), self._loaded)
+
+    # Sampling
+
+    def sample_on(self, device: str, dtype: str) -> None:
+        place, kind = torch.device(device), getattr(torch, dtype)
+        self.module.requires_grad_(False).to(place, kind)
+        self.autoencoder.to(place, kind)
+        self._shares = kind if place.type == "cpu" else None
+
+    def write(
+        self, contexts: Sequence[Context], sampling: Sequence[TextSampling], seeds: Sequence[int]
+    ) -> list[str]:
+        """Raises PromptError."""
+        if not contexts:
+            return []
+        written = self.sample_words(contexts, sampling, seeds).tokens
+        return [self._loaded.tokenizer.decode(ids.tolist()) for ids in written]
+
+    def sample_words(
+        self,
+        contexts: Sequence[Context],
+        sampling: Sequence[TextSampling],
+        seeds: Sequence[int],
+        keep_logits: bool = False,
+    ) -> Sampled:
+        """What `write` writes, as ids."""
+        distinct = list(dict.fromkeys(contexts))
+        samples = [self.layout.context(context, drawing=False) for context in distinct]
+        place = {context: i for i, context in enumerate(distinct)}
+        rows = []
+        for context, how, seed in zip(contexts, sampling, seeds, strict=True):
+            i = place[context]
+            self.layout.require_room(samples[i], context, how.max_tokens + 2)
+            rows.append(Row((i,), how.temperature, 1.0, seed, how.max_tokens))
+        writer = Writer(self.module, self.layout.form, samples)
+        head, stop = writer.head, self.layout.form.eos
+        return sample(writer.prefill, head, rows, 0, stop, keep_logits, self._device)
+
+    def draw(
+        self, contexts: Sequence[Context], sampling: Sequence[PictureSampling], seeds: Sequence[int]
+    ) -> list[Output]:
+        """Raises PromptError, ConfigError."""
+        require_options(self.family, self.picture_options, sampling)
+        return drawn(self.module, self.layout, contexts, sampling, seeds)
+
+    # Learning
+
+    def loss(self, examples: Sequence[Example]) -> dict[LossKind, LossTerm]:
+        """Raises PromptError."""
+        if not examples:
+            return {}
+        lessons = [self.layout.lesson(example) for example in examples]
+        batch = padded([splits for splits, _ in lessons], self.layout.form).on(self._device)
+        read = self.module(batch)
+        nats = F.cross_entropy(read.logits, batch.labels, reduction="sum")
+        wanted = [velocity for _, velocities in lessons for velocity in velocities]
+        # Both sums are in each term, if only as 0: workers that learn other kinds in one step must
+        # have gradients of the same parameters.
+        none = 0.0 * (read.logits.sum() + read.velocities.sum())
+        terms: dict[LossKind, LossTerm] = {}
+        if len(batch.labels):
+            terms["text"] = LossTerm(nats + none, len(batch.labels))
+        if wanted:
+            target = torch.cat(wanted).to(self._device)
+            errors = F.mse_loss(read.velocities, target, reduction="sum")
+            terms["latents"] = LossTerm(errors + none, target.numel())
+        return terms
+
+    def target_counts(self, examples: Sequence[Example]) -> dict[LossKind, int]:
+        """Raises PromptError."""
+        counts = [self.layout.counts(example) for example in examples]
+        kinds: tuple[LossKind, LossKind] = ("text", "latents")
+        summed = {kind: sum(c[i] for c in counts) for i, kind in enumerate(kinds)}
+        return {kind: count for kind, count in summed.items() if count}
+
+    @torch.inference_mode()
+    def log_probs(
+        self, contexts: Sequence[Context], targets: Sequence[Segment]
+    ) -> list[np.ndarray]:
+        """Raises PromptError, Unsupported."""
+        if any(isinstance(target, Picture) for target in targets):
+            raise Unsupported(
+                "the likelihood of a picture: family bagel draws by a flow, which gives none; score "
+                "texts alone"
+            )
+        found: list[np.ndarray] = []
+        for part in chunks(len(targets)):
+            found += self._scored(contexts[part], targets[part])
+        return found
+
+    def _scored(
+        self, contexts: Sequence[Context], targets: Sequence[Segment]
+    ) -> list[np.ndarray]:
+        samples, counts = [], []
+        for context, target in zip(contexts, targets, strict=True):
+            assert isinstance(target, str)
+            text = self.layout.text(target, learned=True)
+            splits = [*self.layout.context(context, drawing=False), text]
+            self.layout.require_room(splits, context)
+            samples.append(splits)
+            counts.append(len(text.ids) + 1)
+        batch = padded(samples, self.layout.form).on(self._device)
+        nats = F.cross_entropy(self.module(batch).logits, batch.labels, reduction="none")
+        return [-own.cpu().numpy() for own in nats.split(counts)]
+
+    def adapt(self, rank: int, alpha: int) -> None:
+        """Raises ConfigError."""
+        raise ConfigError(
+            f"trainer.lora_rank is {rank}: family bagel has no adapters; set it to 0"
+        )
+
+    def published(self, trained: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        return trained
+
+    # Weights
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """All but the autoencoder and the tables of places, views where they are float32 on a
+        CPU."""
+        return {
+            name: weight.detach().to("cpu", torch.float32).numpy()
+            for name, weight in self.module.named_parameters()
+        }
+
+    def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
+        """The arrays become the weights, which from now on are not trained; a copy of them where
+        `sample_on` chose another type or a GPU. Raises CheckpointError."""
+        own = dict(self.module.named_parameters())
+        views = weight_views(weights, own)
+        self.module.requires_grad_(False)
+        if all(view.dtype == self._shares for view in views.values()):
+            self.module.load_state_dict(views | dict(self.module.named_buffers()), assign=True)
+            self.module.requires_grad_(False)
+        else:  # one at a time: two models would not fit
+            for name, view in views.items():
+                own[name].copy_(view)
+
+    def fsdp_units(self) -> list[torch.nn.Module]:
+        return self.module.units()
+
+    @property
+    def _device(self) -> torch.device:
+        return self.module.language_model.lm_head.weight.device

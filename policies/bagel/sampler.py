@@ -1,0 +1,198 @@
+"""Texts word by word and drawings step by step, for many rows at once.
+
+Invariant: a context is read once for all rows that go on from it, and weights are never written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from policies import flow
+from policies.bagel.cache import Cache
+from policies.bagel.drawing import Contexts, Drawings
+from policies.bagel.embeddings import picture_of
+from policies.bagel.layout import WITHOUT, Layout
+from policies.bagel.module import BagelModule
+from policies.bagel.pictures import bytes_of
+from policies.bagel.samples import Format, Sample
+from policies.bagel.sequence import next_words
+from policies.config import ConfigError
+from policies.interface import Context, Output, Picture, PictureSampling, learned
+from policies.sampling import Ids
+from policies.seeds import generator
+
+# The released defaults: 50 times, which are 49 steps.
+STEPS, SHIFT = 49, 3.0
+DECODED_AT_ONCE = 8
+"""Pictures that pass through the decoder together."""
+
+
+class Writer:
+    """The parts that `policies.sampling.sample` needs, for contexts `(i,)` of samples."""
+
+    def __init__(self, module: BagelModule, form: Format, samples: Sequence[Sample]) -> None:
+        self.module, self.form, self.samples = module, form, samples
+
+    def head(self, states: Tensor) -> Tensor:
+        logits: Tensor = self.module.language_model.lm_head(states)
+        return logits.float()
+
+    def prefill(
+        self, contexts: Sequence[Ids], rows: Tensor, slots: int
+    ) -> tuple[Tensor, "Written"]:
+        read = Contexts(self.module, self.form, [self.samples[i] for (i,) in contexts])
+        whose = rows.cpu()
+        positions = torch.tensor(read.ends)[whose]
+        # `slots` counts a context as one word, which is the mark that a text begins with.
+        written = Written(self.module, self.form, read.cache.rows(rows, slots), positions)
+        begin = torch.full_like(rows, self.form.bos)
+        return written.step(begin, 0), written
+
+
+class Written:
+    """What rows have read and written: a `policies.sampling.Cache`."""
+
+    def __init__(
+        self, module: BagelModule, form: Format, cache: Cache, positions: Tensor
+    ) -> None:
+        self.module, self.form, self.cache, self.positions = module, form, cache, positions
+
+    def step(self, ids: Tensor, slot: int) -> Tensor:
+        batch = next_words(ids.cpu(), self.positions, self.form).on(ids.device, self.cache.seen)
+        states = self.module.read(batch, self.cache)[0]
+        self.cache.keep(torch.ones(len(ids), 1, dtype=torch.bool))
+        self.positions = self.positions + 1
+        return states
+
+    def keep(self, rows: Tensor) -> None:
+        left = self.cache.blocks[0].shape[3] - self.cache.used
+        self.cache = self.cache.rows(rows, left)
+        self.positions = self.positions[rows.cpu()]
+
+
+@torch.inference_mode()
+def drawn(
+    module: BagelModule,
+    layout: Layout,
+    contexts: Sequence[Context],
+    sampling: Sequence[PictureSampling],
+    seeds: Sequence[int],
+) -> list[Output]:
+    """A picture with its latents for each row. Raises PromptError, ConfigError."""
+    for how in dict.fromkeys(sampling):
+        _require_values(layout, how)
+    outputs: dict[int, Output] = {}
+    steps = [how.steps or STEPS for how in sampling]
+    order = sorted(range(len(contexts)), key=steps.__getitem__)
+    for count, group in groupby(order, steps.__getitem__):
+        rows = list(group)
+        latents = _flowed(
+            module, layout, [contexts[i] for i in rows], [sampling[i] for i in rows],
+            [seeds[i] for i in rows], count,
+        )  # fmt: skip
+        outputs |= zip(rows, _decoded(layout, latents), strict=True)
+    return [outputs[i] for i in range(len(contexts))]
+
+
+def _require_values(layout: Layout, how: PictureSampling) -> None:
+    config = layout.config
+    pixels, most = config.token_pixels, config.token_pixels * config.latent_side
+    if how.size != (0, 0) and any(s % pixels or not 0 < s <= most for s in how.size):
+        raise ConfigError(
+            f"size is {how.size}: family bagel draws sides that are multiples of {pixels}, up to "
+            f"{most} pixels"
+        )
+    if how.renorm not in flow.RENORMS:
+        raise ConfigError(
+            f"renorm is {how.renorm!r}: it must be one of {', '.join(flow.RENORMS)}"
+        )
+    if how.steps < 0 or how.shift < 0:
+        raise ConfigError(
+            f"steps and shift are {how.steps} and {how.shift}: they must be above 0, or 0 for "
+            f"the family's own {STEPS} and {SHIFT}"
+        )
+
+
+def _flowed(
+    module: BagelModule, layout: Layout, contexts: Sequence[Context],
+    sampling: Sequence[PictureSampling], seeds: Sequence[int], steps: int,
+) -> list[Tensor]:  # fmt: skip
+    """The latents float32 [channels, height, width] of each row, all of as many steps."""
+    config, form = layout.config, layout.form
+    side = config.latent_side * config.token_pixels
+    sizes = [(side, side) if how.size == (0, 0) else how.size for how in sampling]
+    grids = [(h // config.token_pixels, w // config.token_pixels) for h, w in sizes]
+    shift = torch.tensor([how.shift or SHIFT for how in sampling])
+    guidance = _guidance(sampling)
+    samples, of = _branches(layout, contexts, sampling, grids)
+    read = Contexts(module, form, samples)
+    drawings = Drawings(module, form, read, of, grids)
+    noise = torch.zeros(len(contexts), drawings.most, form.latent_values)
+    for i, seed in enumerate(seeds):
+        shape = (drawings.tokens[i], form.latent_values)
+        drawn = generator(int(seed)).standard_normal(shape, dtype=np.float32)
+        noise[i, : drawings.tokens[i]] = torch.from_numpy(drawn)
+    device = module.language_model.lm_head.weight.device
+    tokens = flow.solve(drawings, noise.to(device), flow.times(steps, shift), guidance)
+    return [
+        picture_of(row[:count], grid, config.latent_patch)
+        for row, count, grid in zip(tokens, drawings.tokens, grids, strict=True)
+    ]
+
+
+def _guidance(sampling: Sequence[PictureSampling]) -> flow.Guidance:
+    numbers = (
+        torch.tensor([float(value) for value in values])
+        for values in (
+            [how.guidance for how in sampling],
+            [how.image_guidance for how in sampling],
+            [how.interval[0] for how in sampling],
+            [how.interval[1] for how in sampling],
+        )
+    )
+    return flow.Guidance(*numbers, [how.renorm for how in sampling])
+
+
+def _branches(
+    layout: Layout, contexts: Sequence[Context], sampling: Sequence[PictureSampling],
+    grids: Sequence[tuple[int, int]],
+) -> tuple[list[Sample], Tensor]:  # fmt: skip
+    """The distinct contexts of all branches that are asked for, and which of them each branch of
+    each row has: int64 [branches, rows]."""
+    samples: list[Sample] = []
+    known: dict[tuple[Context, int], int] = {}
+    of = torch.zeros(len(WITHOUT), len(contexts), dtype=torch.int64)
+    for row, (context, how, grid) in enumerate(zip(contexts, sampling, grids, strict=True)):
+        asked = (True, how.guidance != 1, how.guidance != 1 and how.image_guidance != 1)
+        for branch, without in enumerate(WITHOUT):
+            if not asked[branch]:
+                continue
+            if (context, branch) not in known:
+                known[context, branch] = len(samples)
+                samples.append(layout.context(context, True, without))
+            of[branch, row] = known[context, branch]
+            layout.require_room(samples[known[context, branch]], context, grid[0] * grid[1] + 2)
+    return samples, of
+
+
+def _decoded(layout: Layout, latents: Sequence[Tensor]) -> list[Output]:
+    """In batches of one shape, which change a picture by rounding alone."""
+    weight = layout.autoencoder.decoder.conv_in.weight
+    outputs: dict[int, Output] = {}
+    order = sorted(range(len(latents)), key=lambda i: latents[i].shape)
+    for _, group in groupby(order, lambda i: latents[i].shape):
+        rows = list(group)
+        for at in range(0, len(rows), DECODED_AT_ONCE):
+            part = rows[at : at + DECODED_AT_ONCE]
+            stacked = torch.stack([latents[i] for i in part]).to(weight)
+            pixels = bytes_of(layout.autoencoder.decode(stacked))
+            for i, seen in zip(part, pixels, strict=True):
+                with torch.inference_mode(False):  # or it could not be learned from
+                    kept = latents[i].clone().cpu()
+                outputs[i] = learned(Picture(seen, None, kept))
+    return [outputs[i] for i in range(len(latents))]
