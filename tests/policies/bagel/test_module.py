@@ -115,12 +115,31 @@ def test_a_row_of_a_cache_is_the_context_that_it_was_read_from(model: BagelModul
     close(model(batch, cache).velocities, wanted.velocities, CLOSE)
 
 
+def sight(slots: int) -> tuple[Layout, Tensor | None]:
+    """A layout, and which of so many slots of a cache each row sees."""
+    layout = padded(training_samples("train")[0], form()).layout
+    generator = torch.Generator().manual_seed(0)
+    seen = torch.rand(len(layout.sample), slots, generator=generator) < 0.5
+    return layout, seen if slots else None
+
+
+@pytest.mark.parametrize("slots", [0, 5])
+def test_blocks_say_what_the_dense_mask_says(slots: int) -> None:
+    layout, seen = sight(slots)
+    rows, places = layout.sample.shape
+    says = blocks(layout, seen).mask_mod
+    row, place = torch.arange(rows)[:, None, None], torch.arange(places)[:, None]
+    found = says(row, torch.tensor(0), place, torch.arange(slots + places))
+    wanted = dense(layout, seen)
+    assert wanted is not None and torch.equal(found, wanted[:, 0])
+
+
+@pytest.mark.slow  # its first use imports torch's compiler, for half a minute on two cores
 @pytest.mark.parametrize("slots", [0, 5])
 def test_flexible_attention_equals_dense(slots: int) -> None:
-    layout = padded(training_samples("train")[0], form()).layout
+    layout, seen = sight(slots)
     rows, places = layout.sample.shape
     generator = torch.Generator().manual_seed(0)
-    seen = torch.rand(rows, slots, generator=generator) < 0.5 if slots else None
     q = torch.randn(rows, 4, places, 16, generator=generator)
     k, v = torch.randn(2, rows, 2, slots + places, 16, generator=generator)
     wanted = attend(q, k, v, dense(layout, seen))
