@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from policies.bagel.config import AutoencoderConfig
+from policies.bagel.config import GROUPS, AutoencoderConfig
 
-GROUPS, EPS = 32, 1e-6
+EPS = 1e-6
 
 
 def _norm(channels: int) -> nn.GroupNorm:

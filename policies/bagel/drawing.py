@@ -19,11 +19,13 @@ from policies.bagel.sequence import Batch, padded
 
 
 class Contexts:
-    """What rows of `samples` have read: `cache`, and `ends`, the positions that follow."""
+    """What rows of `samples` have read, without gradients: `cache`, and `ends`, the positions that
+    follow. Contexts that several branches or drawings share are given once."""
 
     def __init__(self, module: BagelModule, form: Format, samples: Sequence[Sample]) -> None:
         batch = padded(samples, form)
-        self.cache, self.ends = module.new_cache(*batch.positions.shape), batch.ends
+        rows, places = batch.positions.shape
+        self.cache, self.ends = module.new_cache(rows, places), batch.ends
         if batch.positions.numel():
             module(batch.on(self.cache.seen.device), self.cache)
         self.cache.keep(batch.layout.sample >= 0)
@@ -31,7 +33,8 @@ class Contexts:
 
 class Drawings:
     """The `flow.Velocities` of drawings of these grids, the context of whose branch b of row r is
-    `of[b][r]` (int64 [branches, rows], on the CPU)."""
+    `of[b][r]` (int64 [branches, rows], on the CPU). Velocities of rows of fewer tokens are padded
+    with zeros."""
 
     def __init__(
         self, module: BagelModule, form: Format, contexts: Contexts, of: Tensor, grids: list[Grid]

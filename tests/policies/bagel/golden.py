@@ -13,9 +13,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from policies.bagel.autoencoder import Autoencoder
-from policies.bagel.config import BagelConfig, read_config
+from policies.bagel.config import BagelConfig
 from policies.bagel.embeddings import patches_of
 from policies.bagel.module import BagelModule
+from policies.bagel.released import read_config
 from policies.bagel.samples import Features, Format, Latents, Noise, Sample, Split, Text
 from policies.flow import noisy
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from policies.bagel.drawing import Contexts
+from policies.bagel.drawing import Contexts, Drawings
 from policies.bagel.masks import Layout, attend, blocks, dense
 from policies.bagel.module import TABLES, BagelModule, with_tables
 from policies.bagel.samples import (
@@ -23,6 +23,7 @@ from policies.bagel.samples import (
     Text,
 )
 from policies.bagel.sequence import packed, padded
+from policies.flow import Guidance, solve, times
 from tests.policies.bagel.golden import close, config, form, module, tensors, training_samples
 
 CLOSE = 1e-5
@@ -115,12 +116,53 @@ def test_a_row_of_a_cache_is_the_context_that_it_was_read_from(model: BagelModul
     close(model(batch, cache).velocities, wanted.velocities, CLOSE)
 
 
+def test_drawings_of_any_size_and_guidance_are_as_if_alone(model: BagelModule) -> None:
+    grids: list[Grid] = [(2, 3), (4, 2), (1, 1)]
+    lost = looked(0, (2, 3))
+    samples: list[Sample] = [[], [Text([1, 2, 3])], [lost], [lost, Text([4])], [Text([4])]]
+    of = torch.tensor([[1, 3, 4], [0, 2, 0], [1, 4, 4]])
+    noise = torch.zeros(3, 8, 16)
+    for row, (rows, columns) in enumerate(grids):
+        noise[row, : rows * columns] = values(row, (rows, columns), 16)
+    numbers = torch.tensor([[4.0, 3.0, 1.0], [1.0, 2.0, 1.0], [0.4, 0.0, 0.0], [1.0, 1.0, 1.0]])
+    renorm, at = ["global", "text_channel", "none"], times(4, torch.tensor([1.0, 3.0, 2.0]))
+    read = Contexts(model, form(), samples)
+    draw = Drawings(model, form(), read, of, grids)
+    together = solve(draw, noise, at, Guidance(*numbers, renorm))
+    for row, (rows, columns) in enumerate(grids):
+        one = slice(row, row + 1)
+        alone = Drawings(model, form(), read, of[:, one], grids[one])
+        guidance = Guidance(*numbers[:, one], renorm[one])
+        found = solve(alone, noise[one, : rows * columns], at[:, one], guidance)[0]
+        close(together[row, : rows * columns], found, CLOSE)
+        assert not together[row, rows * columns :].any()
+
+
+def sight(slots: int) -> tuple[Layout, Tensor | None]:
+    """A layout, and which of so many slots of a cache each row sees."""
+    layout = padded(training_samples("train")[0], form()).layout
+    generator = torch.Generator().manual_seed(0)
+    seen = torch.rand(len(layout.sample), slots, generator=generator) < 0.5
+    return layout, seen if slots else None
+
+
+@pytest.mark.parametrize("slots", [0, 5])
+def test_blocks_say_what_the_dense_mask_says(slots: int) -> None:
+    layout, seen = sight(slots)
+    rows, places = layout.sample.shape
+    says = blocks(layout, seen).mask_mod
+    row, place = torch.arange(rows)[:, None, None], torch.arange(places)[:, None]
+    found = says(row, torch.tensor(0), place, torch.arange(slots + places))
+    wanted = dense(layout, seen)
+    assert wanted is not None and torch.equal(found, wanted[:, 0])
+
+
+@pytest.mark.slow  # its first use imports torch's compiler, for half a minute on two cores
 @pytest.mark.parametrize("slots", [0, 5])
 def test_flexible_attention_equals_dense(slots: int) -> None:
-    layout = padded(training_samples("train")[0], form()).layout
+    layout, seen = sight(slots)
     rows, places = layout.sample.shape
     generator = torch.Generator().manual_seed(0)
-    seen = torch.rand(rows, slots, generator=generator) < 0.5 if slots else None
     q = torch.randn(rows, 4, places, 16, generator=generator)
     k, v = torch.randn(2, rows, 2, slots + places, 16, generator=generator)
     wanted = attend(q, k, v, dense(layout, seen))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from policies.bagel.config import autoencoder_config, read_config
+from policies.bagel.released import autoencoder_config, read_config
 from policies.interface import CheckpointError
 from tests.policies.bagel.golden import config, shapes, write_small_files
 
@@ -79,6 +79,18 @@ def test_files_that_are_missing_or_no_json_are_refused(tmp_path: Path) -> None:
         read_config(tmp_path, shapes("bagel"), shapes("vae"))
 
 
-def test_an_autoencoder_without_its_first_tensor_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"encoder.conv_in.weight": ()}, "no tensor encoder.conv_in.weight"),
+        ({"encoder.conv_in.weight": (48, 3, 3, 3)}, "48 rows in encoder.conv_in.weight"),
+        ({"encoder.down.2.block.0.conv1.weight": (0, 32, 3, 3)}, "0 rows in encoder.down.2"),
+    ],
+)
+def test_an_autoencoder_that_cannot_be_built_is_refused(
+    changed: dict[str, tuple[int, ...]], said: str
+) -> None:
+    with pytest.raises(CheckpointError, match=said):
+        autoencoder_config(Path("ae.safetensors"), shapes("vae") | changed)
     with pytest.raises(CheckpointError, match="encoder.conv_in.weight"):
         autoencoder_config(Path("ae.safetensors"), {})

@@ -1,0 +1,198 @@
+"""The sizes that the small files and the shapes of the tensors of a released folder say.
+
+Invariant: a BagelConfig that is given out can be built, and what would be computed otherwise than
+BAGEL does is refused. Where the released scripts overwrite what a file says, the tensors decide.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from policies.bagel.config import (
+    GROUPS,
+    AutoencoderConfig,
+    BagelConfig,
+    LanguageConfig,
+    VisionConfig,
+)
+from policies.errors import describe, one_line
+from policies.interface import CheckpointError
+
+AGAIN = "use the files that were published with these weights"
+LANGUAGE, VISION, WHOLE = "llm_config.json", "vit_config.json", "config.json"
+MOST = 2**20
+GELU = "gelu_pytorch_tanh"
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""The shape of every tensor of a file, by its name."""
+
+# What must be so where a file says it. Files lack some of these, for the scripts set them: that
+# q and k are normed, that the layers are mixtures, that the vision model has a table of places.
+FIXED: dict[str, dict[str, object]] = {
+    LANGUAGE: {
+        "layer_module": "Qwen2MoTDecoderLayer",
+        "qk_norm": True,
+        "hidden_act": "silu",
+        "rope_scaling": None,
+        "use_sliding_window": False,
+        "attention_dropout": 0,
+    },
+    VISION: {"hidden_act": GELU, "num_channels": 3, "attention_dropout": 0},
+    WHOLE: {
+        "connector_act": GELU,
+        "visual_gen": True,
+        "visual_und": True,
+        "interpolate_pos": False,
+    },
+}
+
+
+@dataclass(frozen=True)
+class _File:
+    path: Path
+    fields: Mapping[str, Any]
+
+    def wrong(self, field: str, value: object, needed: str) -> CheckpointError:
+        return CheckpointError(f"{self.path} has {field}={describe(value)}, but {needed}; {AGAIN}.")
+
+    def size(self, field: str, default: int | None = None, most: int = MOST) -> int:
+        value = self.fields.get(field, default)
+        if type(value) is not int or not 1 <= value <= most:
+            raise self.wrong(field, value, f"it must be a whole number from 1 to {most}")
+        return value
+
+    def real(self, field: str, default: float, most: float) -> float:
+        value = self.fields.get(field, default)
+        if type(value) not in (int, float) or not 0 < value <= most:
+            raise self.wrong(field, value, f"it must be a number above 0, at most {most:g}")
+        return float(value)
+
+    def require(self, field: str, value: object, fits: bool, needed: str) -> None:
+        if not fits:
+            raise self.wrong(field, value, needed)
+
+
+def read_config(folder: Path, model: Shapes, autoencoder: Shapes) -> BagelConfig:
+    """The configuration in a released folder whose ema.safetensors has tensors of the shapes
+    `model`, and whose ae.safetensors those of `autoencoder`. Raises CheckpointError."""
+    language, vision, whole = (_opened(folder / name) for name in (LANGUAGE, VISION, WHOLE))
+    read = BagelConfig(
+        language=_language(language),
+        vision=_vision(vision, whole, model),
+        autoencoder=autoencoder_config(folder / "ae.safetensors", autoencoder),
+        latent_patch=whole.size("latent_patch_size", 2, 64),
+        latent_side=_side(whole, "max_latent_size", model.get("latent_pos_embed.pos_embed"), 64),
+        timestep_shift=whole.real("timestep_shift", 1.0, 1e3),
+    )
+    said = whole.fields.get("vae_config", {})
+    if not isinstance(said, dict):
+        raise whole.wrong("vae_config", said, "it must be a section of fields")
+    found = {"z_channels": read.autoencoder.latents, "downsample": read.autoencoder.downsample}
+    for field, value in found.items():
+        given = said.get(field, value)
+        whole.require(
+            f"vae_config.{field}", given, given == value, f"ae.safetensors has one of {value}"
+        )
+    return read
+
+
+def _opened(path: Path) -> _File:
+    try:
+        fields = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} cannot be read ({one_line(error)}); {AGAIN}.") from error
+    if not isinstance(fields, dict):
+        raise CheckpointError(f"{path} holds no JSON object; {AGAIN}.")
+    file = _File(path, fields)
+    for field, wanted in FIXED[path.name].items():
+        value = fields.get(field, wanted)
+        file.require(field, value, value == wanted, f"BAGEL has {wanted!r}")
+    return file
+
+
+def _language(file: _File) -> LanguageConfig:
+    hidden, heads = file.size("hidden_size"), file.size("num_attention_heads")
+    kv_heads = file.size("num_key_value_heads", heads)
+    file.require("hidden_size", hidden, hidden % heads == 0, f"{heads} heads must divide it")
+    needed = "the tables of places need a multiple of 4"
+    file.require("hidden_size", hidden, hidden % 4 == 0, needed)
+    needed = f"it must divide the {heads} heads"
+    file.require("num_key_value_heads", kv_heads, heads % kv_heads == 0, needed)
+    width = file.size("head_dim", hidden // heads)
+    needed = f"it must be {hidden // heads}, as hidden_size says, and even"
+    file.require("head_dim", width, width == hidden // heads and width % 2 == 0, needed)
+    return LanguageConfig(
+        vocab_size=file.size("vocab_size"),
+        hidden_size=hidden,
+        intermediate_size=file.size("intermediate_size"),
+        layers=file.size("num_hidden_layers", most=256),
+        heads=heads,
+        kv_heads=kv_heads,
+        head_dim=width,
+        norm_eps=file.real("rms_norm_eps", 1e-6, 1.0),
+        rope_theta=file.real("rope_theta", 1e4, 1e9),
+        max_positions=file.size("max_position_embeddings", 32768, 2**24),
+    )
+
+
+def _vision(file: _File, whole: _File, model: Shapes) -> VisionConfig:
+    hidden, heads = file.size("hidden_size"), file.size("num_attention_heads", most=1024)
+    file.require("hidden_size", hidden, hidden % heads == 0, f"{heads} heads must divide it")
+    image, patch = file.size("image_size"), file.size("patch_size", most=128)
+    side = whole.size("vit_max_num_patch_per_side", image // patch, 1024)
+    needed = f"{file.path.name} has pictures of {image} and patches of {patch}"
+    whole.require("vit_max_num_patch_per_side", side, side == image // patch, needed)
+    return VisionConfig(
+        hidden_size=hidden,
+        intermediate_size=file.size("intermediate_size"),
+        layers=_numbered(model, r"vit_model\.vision_model\.encoder\.layers\.(\d+)\."),
+        heads=heads,
+        patch=patch,
+        side=side,
+        norm_eps=file.real("layer_norm_eps", 1e-6, 1.0),
+    )
+
+
+def _side(file: _File, field: str, table: tuple[int, ...] | None, default: int) -> int:
+    """The side of a table of places: a stale number in the file does no harm where the table is
+    there, and fine-tuned weights may lack it."""
+    if table is None:
+        return file.size(field, default, 1024)
+    side = int(table[0] ** 0.5)
+    needed = f"the table of its places has {table[0]} rows, which is no square"
+    file.require(field, file.fields.get(field), side > 0 and side**2 == table[0], needed)
+    return side
+
+
+def _numbered(shapes: Shapes, pattern: str) -> int:
+    """How many numbers the names have where the pattern's group is."""
+    return len({found[1] for name in shapes if (found := re.match(pattern, name))})
+
+
+def autoencoder_config(file: Path, shapes: Shapes) -> AutoencoderConfig:
+    """What the shapes of an autoencoder's tensors say: no released file says it. Raises
+    CheckpointError that names `file`."""
+    levels = _numbered(shapes, r"encoder\.down\.(\d+)\.")
+    ends = [f"encoder.down.{i}.block.0.conv1.weight" for i in range(levels)]
+    names = ("encoder.conv_in.weight", "decoder.conv_in.weight", *ends)
+    for name in names:
+        if len(shapes.get(name, ())) != 4:
+            raise CheckpointError(f"{file} has no tensor {name} of four sides; {AGAIN}.")
+    stem, _, *widths = (shapes[name][0] for name in names)
+    for name, width in zip(("encoder.conv_in.weight", *ends), (stem, *widths)):
+        if width == 0 or width % GROUPS:
+            needed = f"a multiple of {GROUPS}, for its norms"
+            raise CheckpointError(f"{file} has {width} rows in {name}, not {needed}; {AGAIN}.")
+    if not widths:
+        raise CheckpointError(f"{file} has no tensor encoder.down.0; {AGAIN}.")
+    return AutoencoderConfig(
+        stem=stem,
+        widths=tuple(widths),
+        blocks=_numbered(shapes, r"encoder\.down\.0\.block\.(\d+)\."),
+        latents=shapes["decoder.conv_in.weight"][1],
+    )
