@@ -19,9 +19,10 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from policies.bagel.autoencoder import Autoencoder
-from policies.bagel.config import LANGUAGE, VISION, WHOLE, BagelConfig, read_config
+from policies.bagel.config import BagelConfig
 from policies.bagel.module import TABLES, BagelModule, with_tables
 from policies.bagel.pictures import Limits
+from policies.bagel.released import LANGUAGE, VISION, WHOLE, read_config
 from policies.bagel.samples import Format
 from policies.errors import describe, one_line, printable
 from policies.interface import CheckpointError

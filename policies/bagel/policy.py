@@ -13,12 +13,11 @@ from typing import ClassVar, Self
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from policies.bagel import checkpoint
 from policies.bagel.layout import Layout
 from policies.bagel.sampler import Writer, drawn
-from policies.bagel.sequence import Batch, padded
+from policies.bagel.sequence import padded
 from policies.checks import require_options, weight_views
 from policies.config import ConfigError
 from policies.interface import (
@@ -156,9 +155,7 @@ class BagelPolicy:
             found += self._scored(contexts[part], targets[part])
         return found
 
-    def _scored(
-        self, contexts: Sequence[Context], targets: Sequence[Segment]
-    ) -> list[np.ndarray]:
+    def _scored(self, contexts: Sequence[Context], targets: Sequence[Segment]) -> list[np.ndarray]:
         samples, counts = [], []
         for context, target in zip(contexts, targets, strict=True):
             assert isinstance(target, str)
@@ -173,9 +170,7 @@ class BagelPolicy:
 
     def adapt(self, rank: int, alpha: int) -> None:
         """Raises ConfigError."""
-        raise ConfigError(
-            f"trainer.lora_rank is {rank}: family bagel has no adapters; set it to 0"
-        )
+        raise ConfigError(f"trainer.lora_rank is {rank}: family bagel has no adapters; set it to 0")
 
     def published(self, trained: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         return trained

@@ -42,9 +42,7 @@ class Writer:
         logits: Tensor = self.module.language_model.lm_head(states)
         return logits.float()
 
-    def prefill(
-        self, contexts: Sequence[Ids], rows: Tensor, slots: int
-    ) -> tuple[Tensor, "Written"]:
+    def prefill(self, contexts: Sequence[Ids], rows: Tensor, slots: int) -> tuple[Tensor, Written]:
         read = Contexts(self.module, self.form, [self.samples[i] for (i,) in contexts])
         whose = rows.cpu()
         positions = torch.tensor(read.ends)[whose]
@@ -57,9 +55,7 @@ class Writer:
 class Written:
     """What rows have read and written: a `policies.sampling.Cache`."""
 
-    def __init__(
-        self, module: BagelModule, form: Format, cache: Cache, positions: Tensor
-    ) -> None:
+    def __init__(self, module: BagelModule, form: Format, cache: Cache, positions: Tensor) -> None:
         self.module, self.form, self.cache, self.positions = module, form, cache, positions
 
     def step(self, ids: Tensor, slot: int) -> Tensor:
@@ -108,9 +104,7 @@ def _require_values(layout: Layout, how: PictureSampling) -> None:
             f"{most} pixels"
         )
     if how.renorm not in flow.RENORMS:
-        raise ConfigError(
-            f"renorm is {how.renorm!r}: it must be one of {', '.join(flow.RENORMS)}"
-        )
+        raise ConfigError(f"renorm is {how.renorm!r}: it must be one of {', '.join(flow.RENORMS)}")
     if how.steps < 0 or how.shift < 0:
         raise ConfigError(
             f"steps and shift are {how.steps} and {how.shift}: they must be above 0, or 0 for "

@@ -17,8 +17,9 @@ from policies.bagel.checkpoint import (
     describe_sizes,
     save,
 )
-from policies.bagel.config import WHOLE, AutoencoderConfig, BagelConfig, LanguageConfig, VisionConfig
+from policies.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, VisionConfig
 from policies.bagel.module import BagelModule
+from policies.bagel.released import WHOLE
 from policies.bagel.samples import Format
 from policies.interface import Picture
 from policies.seeds import generator
