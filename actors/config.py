@@ -102,6 +102,8 @@ class SolverConfig(ElasticReplicaConfig):
     """Rollout k samples with temperatures[k % length]; 0 is greedy."""
     guidance: Annotated[tuple[NotNegative, ...], Field(strict=False, min_length=1)] = (1.0,)
     """Rollout k is drawn with classifier-free guidance[k % length]; 1 is none."""
+    guidance_range: Annotated[tuple[NotNegative, NotNegative], Field(strict=False)] | None = None
+    """[a, b] in place of `guidance`: spread evenly over the rollouts, from a for the first to b for the last (released code: [3, 8]); null: `guidance`."""
     image_guidance: Annotated[tuple[NotNegative, ...], Field(strict=False, min_length=1)] = (1.0,)
     """Likewise the guidance by the pictures of a context, where the family has it."""
     interval: Annotated[tuple[Fraction, Fraction], Field(strict=False)] = (0.0, 1.0)
@@ -116,11 +118,13 @@ class SolverConfig(ElasticReplicaConfig):
     """Height and width of drawings in pixels; [0, 0]: the family's own."""
 
     @model_validator(mode="after")
-    def _require_interval_and_size(self) -> Self:
+    def _require_interval_size_and_guidance(self) -> Self:
         require(self.interval[0] < self.interval[1], "solver.interval", self.interval,
                 "two rising numbers in [0, 1]")  # fmt: skip
         require(min(self.size) > 0 or self.size == (0, 0), "solver.size", self.size,
                 "height and width, or [0, 0] for the family's own")  # fmt: skip
+        require(self.guidance_range is None or self.guidance == (1.0,), "solver.guidance",
+                self.guidance, "at its default, [1.0], where solver.guidance_range is set")  # fmt: skip
         return self
 
 
