@@ -52,6 +52,8 @@ class ReconstructionConfig(Section):
     """Proportion of examples that learn the judgement of a drawing."""
     reflection: NotNegative = 1.0
     """Proportion of examples that learn the best drawing after a worse one and its judgement."""
+    repeat: bool = False
+    """Whether a pattern that too few groups can give is learned from these again, each time with other random choices, until the proportions hold (released code); otherwise it falls short."""
     condition_dropout: ConditionDropout = ConditionDropout()
 
     @model_validator(mode="after")
