@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from policies.config import Section, require
+from policies.config import NamedNumbers, Section, require
 from policies.constraints import (
     Count,
     Cpus,
@@ -38,6 +38,7 @@ def node_resources(node: str) -> dict[str, float]:
 Replicas = Annotated[Count, Field(description="How many processes play the role.")]
 Fraction = Annotated[Number, Field(ge=0, le=1)]
 Attempts = Annotated[Whole, Field(ge=1, le=1000)]
+Score = Annotated[Number, Field(ge=0, le=10)]
 
 
 class ReplicaConfig(Section):
@@ -60,6 +61,39 @@ class ElasticReplicaConfig(ReplicaConfig):
         require(self.max_replicas == 0 or self.max_replicas >= self.replicas,
                 f"{self.section}.max_replicas", self.max_replicas,
                 f"0, or {self.section}.replicas ({self.replicas}) or more")  # fmt: skip
+        return self
+
+
+class CategoryShares(NamedNumbers):
+    """In which proportions a round's prompts are of the ten categories; by default even (released
+    code: 24, 20, 5, 9, 5, 11, 5, 9, 9 and 3, in this order)."""
+
+    section = "proposer.category_shares"
+    general_object: NotNegative = 1.0
+    """Proportion of prompts of objects and their properties."""
+    object_relations: NotNegative = 1.0
+    """Of actions, comparisons, differences and negations."""
+    general_knowledge: NotNegative = 1.0
+    """Of what must be known to be drawn."""
+    spatio_reasoning: NotNegative = 1.0
+    """Of places in a scene."""
+    temporal_reasoning: NotNegative = 1.0
+    """Of time made visible."""
+    text_rendering: NotNegative = 1.0
+    """Of written words."""
+    natural_science: NotNegative = 1.0
+    """Of what nature decides."""
+    portrait: NotNegative = 1.0
+    """Of persons."""
+    stylization: NotNegative = 1.0
+    """Of manners of drawing."""
+    counting: NotNegative = 1.0
+    """Of exact numbers."""
+
+    @model_validator(mode="after")
+    def _require_some(self) -> Self:
+        shares = dict(self.items())
+        require(any(shares.values()), self.section, shares, "above 0 for one category")
         return self
 
 
@@ -86,6 +120,17 @@ class ProposerConfig(ReplicaConfig):
     """A prompt that is this similar to one of the round (Jaccard, of word pairs) is dropped."""
     max_tokens: Count = 40
     """The longest answer."""
+    category_shares: CategoryShares = CategoryShares()
+    personas: Text = ""
+    """A JSONL file from outside with a text `persona` on every line: each prompt is written as one of them, chosen by key, and its records say so; empty: none."""
+    seed_prompts: Text = ""
+    """A CSV file from outside with the columns Major Category, Subcategory and Seed: each prompt is shown 1 to `demonstrations` of one subcategory, chosen by key, in place of prompts that the Judge picked, and its records say so; empty: none."""
+
+    @model_validator(mode="after")
+    def _require_demonstrations(self) -> Self:
+        require(not self.seed_prompts or self.demonstrations > 0, "proposer.demonstrations",
+                self.demonstrations, "1 or more with proposer.seed_prompts")  # fmt: skip
+        return self
 
 
 class SolverConfig(ElasticReplicaConfig):
@@ -102,6 +147,8 @@ class SolverConfig(ElasticReplicaConfig):
     """Rollout k samples with temperatures[k % length]; 0 is greedy."""
     guidance: Annotated[tuple[NotNegative, ...], Field(strict=False, min_length=1)] = (1.0,)
     """Rollout k is drawn with classifier-free guidance[k % length]; 1 is none."""
+    guidance_range: Annotated[tuple[NotNegative, NotNegative], Field(strict=False)] | None = None
+    """[a, b] in place of `guidance`: spread evenly over the rollouts, from a for the first to b for the last (released code: [3, 8]); null: `guidance`."""
     image_guidance: Annotated[tuple[NotNegative, ...], Field(strict=False, min_length=1)] = (1.0,)
     """Likewise the guidance by the pictures of a context, where the family has it."""
     interval: Annotated[tuple[Fraction, Fraction], Field(strict=False)] = (0.0, 1.0)
@@ -116,11 +163,13 @@ class SolverConfig(ElasticReplicaConfig):
     """Height and width of drawings in pixels; [0, 0]: the family's own."""
 
     @model_validator(mode="after")
-    def _require_interval_and_size(self) -> Self:
+    def _require_interval_size_and_guidance(self) -> Self:
         require(self.interval[0] < self.interval[1], "solver.interval", self.interval,
                 "two rising numbers in [0, 1]")  # fmt: skip
         require(min(self.size) > 0 or self.size == (0, 0), "solver.size", self.size,
                 "height and width, or [0, 0] for the family's own")  # fmt: skip
+        require(self.guidance_range is None or self.guidance == (1.0,), "solver.guidance",
+                self.guidance, "at its default, [1.0], where solver.guidance_range is set")  # fmt: skip
         return self
 
 
@@ -138,8 +187,12 @@ class JudgeConfig(ElasticReplicaConfig):
     """The longest answer."""
     weights: Literal["current", "base"] = "current"
     """"current" judges with the version that the round samples with, "base" with version 0."""
-    accept_at: Annotated[Number, Field(ge=0, le=10)] = 7.0
+    accept_at: Score = 7.0
     """A group whose best score is lower is rejected (paper, appendix A: 7)."""
+    picture_first: bool = False
+    """Whether it sees the drawing before any text (released code) and not where the template has it; judgements are learned in the same order."""
+    ties: Literal["first", "random"] = "first"
+    """Which of a prompt's equally good drawings is learned from: the first, or one by key (released code)."""
 
 
 class ActorsConfig(Section):

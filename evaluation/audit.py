@@ -49,16 +49,16 @@ class Tally:
     pairs: list[tuple[float, float]] = field(default_factory=list)
     prompts: list[tuple[int, str]] = field(default_factory=list)
 
-    def add(self, group: JudgedGroup, suite: Suite, accept_at: float) -> None:
+    def add(self, group: JudgedGroup, suite: Suite, judge: JudgeConfig, seed: int) -> None:
         readable = suite.grammatical(group.prompt)
         self.prompts.append((group.index, group.prompt))
         self.counts.update({"groups": 1, "grammatical": int(readable)})
         if not group.accepted:
             self.counts[f"rejected/{reason_kind(group.reason)}"] += 1
-        right = [self._rollout(group, k, suite, readable, accept_at)
+        right = [self._rollout(group, k, suite, readable, judge.accept_at)
                  for k in range(len(group.rollouts))]  # fmt: skip
         if group.accepted:
-            won = right[group.ranked()[0]]
+            won = right[group.winner(seed, judge.ties)]
             self.counts.update({"accepted": 1, f"accepted/{group.category}": 1})
             self.counts.update({"won": int(won), f"won/{group.category}": int(won)})
 
@@ -141,7 +141,7 @@ async def _count(folder: StoragePath, round_: int, config: Settings, suite: Suit
 
     async def count(part: list[StoragePath]) -> Tally:
         async with places:
-            wait = _tally.remote(part, held, config.judge.accept_at)
+            wait = _tally.remote(part, held, config.judge, config.seed)
             return await within(
                 wait, config.actors.task_deadline, f"the oracle's audit of round {round_}"
             )
@@ -155,16 +155,19 @@ async def _count(folder: StoragePath, round_: int, config: Settings, suite: Suit
     return whole
 
 
-def audit_groups(groups: Sequence[JudgedGroup], suite: Suite, accept_at: float) -> Tally:
+def audit_groups(
+    groups: Sequence[JudgedGroup], suite: Suite, judge: JudgeConfig, seed: int
+) -> Tally:
+    """`judge` and `seed` are the run's."""
     tally = Tally()
     for group in groups:
-        tally.add(group, suite, accept_at)
+        tally.add(group, suite, judge, seed)
     return tally
 
 
 @ray.remote(num_cpus=0)
-def _tally(files: Sequence[StoragePath], suite: Suite, accept_at: float) -> Tally:
+def _tally(files: Sequence[StoragePath], suite: Suite, judge: JudgeConfig, seed: int) -> Tally:
     tally = Tally()
     for file in files:
-        tally.merge(audit_groups(read_segment(file), suite, accept_at))
+        tally.merge(audit_groups(read_segment(file), suite, judge, seed))
     return tally

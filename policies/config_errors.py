@@ -66,9 +66,7 @@ def sentence(section: type[BaseModel], name: str, variant: str, error: Validatio
     # A list of too few lacks an item, and that is said of the list.
     item = len(first["loc"]) > 1 and kind != "missing"
     takes = (
-        allowed(get_args(field.annotation)[0])
-        if item
-        else allowed(field.annotation, field.metadata)
+        allowed(item_type(field.annotation)) if item else allowed(field.annotation, field.metadata)
     )
     rule = takes.rule if kind in OUT_OF_BOUNDS else takes.kind
     whose = f" for {variant}" if variant else ""
@@ -100,6 +98,12 @@ def allowed(hint: Any, metadata: Iterable[Any] = ()) -> Allowed:
     if get_origin(hint) is tuple:
         return _allowed_list(inner, limits)
     return Allowed(KINDS.get(hint, "a section"), _rule(limits, KINDS.get(hint)))
+
+
+def item_type(hint: Any) -> Any:
+    """The type of the items of a list, which may be one "or null"."""
+    first = get_args(hint)[0]
+    return first if get_origin(hint) is tuple else item_type(first)
 
 
 def _allowed_list(items: tuple[Any, ...], limits: list[Any]) -> Allowed:

@@ -88,12 +88,14 @@ def last_picture(output: Output) -> Picture | None:
 
 @dataclass(frozen=True)
 class ExampleKey:
-    """Names an example among those of its pattern, in the run with this `seed`."""
+    """Names an example among those of its pattern, in the run with this `seed`. `repeat` counts the
+    times that it was given again because others were too few."""
 
     seed: int = 0
     round: int = 0
     group: int = 0
     epoch: int = 1
+    repeat: int = 0
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class Example:
     def random(self, purpose: str) -> np.random.Generator:
         """A generator of its own for each purpose, the same in every process."""
         key = self.key
-        name = (key.seed, key.round, key.group, key.epoch)
+        name = (key.seed, key.round, key.group, key.epoch, *([key.repeat] if key.repeat else ()))
         return generator("example", *name, self.pattern, purpose)
 
     @property

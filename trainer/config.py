@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from actors.config import ActorsConfig, JudgeConfig, ProposerConfig, SolverConfig
+from actors.config import ActorsConfig, JudgeConfig, ProposerConfig, Score, SolverConfig
 from actors.storage.paths import parse_path
 from evaluation.config import EvaluationConfig
 from policies.config import AnyPolicyConfig, NamedNumbers, Section, TinyPolicyConfig, require
@@ -52,6 +52,20 @@ class ReconstructionConfig(Section):
     """Proportion of examples that learn the judgement of a drawing."""
     reflection: NotNegative = 1.0
     """Proportion of examples that learn the best drawing after a worse one and its judgement."""
+    repeat: bool = False
+    """Whether a pattern that too few groups can give is learned from these again, each time with other random choices, until the proportions hold (released code); otherwise it falls short."""
+    judged: Literal["balanced", "accepted", "all"] = "balanced"
+    """Which drawing's judgement a group gives: one that the Judge accepts or does not, with equal chance; any; or any, and rejected groups give theirs too (released code)."""
+    judge_as_asked: bool = False
+    """Whether judgements are learned after the very instruction that the Judge was given (released code), and not after any wording of it."""
+    loser: Literal["any", "worst"] = "any"
+    """The worse drawing of a reflection: any, or the worst, of equal ones one by key (released code)."""
+    reflection_from: Score = 0.0
+    """The least score of the best drawing for a reflection (released code: 9)."""
+    reflection_margin: Score = 0.0
+    """By how much the worse drawing's score must be lower at least (released code: 3); 0: at all."""
+    reflection_judgement: bool = True
+    """Whether a reflection is shown the worse drawing's judgement (paper) or not (released code)."""
     condition_dropout: ConditionDropout = ConditionDropout()
 
     @model_validator(mode="after")

@@ -16,55 +16,90 @@ from actors.replay.records import JudgedGroup, Rollout
 from actors.roles.templates import Templates
 from policies.interface import Context, Example, ExampleKey, Output, Pattern, Picture, learned
 from policies.seeds import generator
+from trainer.config import ReconstructionConfig, RunConfig
+
+Lesson = tuple[Context, Output]
+
+
+def teaches(group: JudgedGroup, rules: ReconstructionConfig) -> bool:
+    """Whether anything is learned from the group."""
+    judgement = rules.judged == "all" and rules.judgement > 0 and bool(group.ranked())
+    return group.accepted or judgement
 
 
 def reconstruct(
-    group: JudgedGroup, seed: int, templates: Templates, accept_at: float
+    group: JudgedGroup, config: RunConfig, templates: Templates
 ) -> dict[Pattern, Example]:
-    """The examples of an accepted group. A pattern that the group cannot give is absent: there
-    is no reflection where no rollout scored lower than the best.
-
-    The judgement that is learned comes with equal chance from the rollouts that scored
-    `accept_at` or more and from those that scored less, where there are both.
-    """
+    """The examples of a group that `teaches`. A pattern that the group cannot give is absent: there
+    is no reflection where no rollout scored as much lower than the best as it must, and a rejected
+    group gives a judgement alone."""
+    seed, rules = config.seed, config.reconstruction
     ranked = [group.rollouts[i] for i in group.ranked()]
-    if not group.accepted or not ranked:
+    if not teaches(group, rules) or not ranked:
         raise ValueError(
             f"Group {group.index} of round {group.round} was not accepted "
             f"({group.reason or 'it has no score'}); reconstruct accepted groups only."
         )
     random = generator(seed, "reconstruct", group.round, group.index)
+    repair = "reflection" if rules.reflection_judgement else "repair"
     variant = {name: int(random.integers(templates.variants(name)))
-               for name in ("draw", "caption", "judge", "reflection")}  # fmt: skip
-    best, prompt = ranked[0], group.prompt
-    judged = _pick(_balanced(ranked, accept_at, random), random)
-    made: dict[Pattern, tuple[Context, Output]] = {
+               for name in ("draw", "caption", "judge", repair)}  # fmt: skip
+    best, prompt = group.rollouts[group.winner(seed, config.judge.ties)], group.prompt
+    made: dict[Pattern, Lesson] = {
         "generation": (templates.draw(prompt, variant["draw"]), best.output),
         "caption": (templates.caption(_drawn(best), variant["caption"]), learned(prompt)),
-        "judgement": (
-            templates.judge(group.category, prompt, _drawn(judged), variant["judge"]),
-            learned(judged.judgement.text()),
-        ),
     }
-    losers = [rollout for rollout in ranked if _score(rollout) < _score(ranked[0])]
-    if losers:
+    judged = _pick(_judged(ranked, config, random), random)
+    made["judgement"] = _judgement(group, judged, config, templates, variant["judge"])
+    if losers := _losers(ranked, rules):
         loser = _pick(losers, random)
-        context = templates.reflection(
-            prompt, _drawn(loser), loser.judgement.text(), variant["reflection"]
-        )
-        made["reflection"] = (context, best.output)
+        made["reflection"] = _reflection(prompt, loser, templates, variant), best.output
     key = ExampleKey(seed, group.round, group.index)
-    return {name: Example(*each, name, key) for name, each in made.items()}
+    given = tuple(made) if group.accepted else ("judgement",)
+    return {name: Example(*made[name], name, key) for name in given}
 
 
-def _balanced(
-    ranked: Sequence[Rollout], accept_at: float, random: np.random.Generator
-) -> list[Rollout]:
+def _judgement(
+    group: JudgedGroup, judged: Rollout, config: RunConfig, templates: Templates, variant: int
+) -> Lesson:
+    context = templates.judge(
+        group.category, group.prompt, _drawn(judged),
+        0 if config.reconstruction.judge_as_asked else variant, config.judge.picture_first,
+    )  # fmt: skip
+    return context, learned(judged.judgement.text())
+
+
+def _reflection(
+    prompt: str, loser: Rollout, templates: Templates, variant: dict[str, int]
+) -> Context:
+    if "repair" in variant:
+        return templates.repair(prompt, _drawn(loser), variant["repair"])
+    judgement = loser.judgement.text()
+    return templates.reflection(prompt, _drawn(loser), judgement, variant["reflection"])
+
+
+def _judged(
+    ranked: Sequence[Rollout], config: RunConfig, random: np.random.Generator
+) -> Sequence[Rollout]:
+    """The rollouts one of which gives the judgement. If it is to be balanced, those that scored
+    `accept_at` or more, or with equal chance those that scored less, where there are both."""
+    if config.reconstruction.judged != "balanced":
+        return ranked
+    accept_at = config.judge.accept_at
     good = [rollout for rollout in ranked if _score(rollout) >= accept_at]
     poor = [rollout for rollout in ranked if _score(rollout) < accept_at]
     if good and poor:
         return good if random.random() < 0.5 else poor
     return good or poor
+
+
+def _losers(ranked: Sequence[Rollout], rules: ReconstructionConfig) -> list[Rollout]:
+    """The rollouts one of which a reflection may start from."""
+    best, worst = _score(ranked[0]), _score(ranked[-1])
+    if best < rules.reflection_from:
+        return []
+    lower = [r for r in ranked if _score(r) < best and best - _score(r) >= rules.reflection_margin]
+    return [r for r in lower if rules.loser == "any" or _score(r) == worst]
 
 
 def _pick(rollouts: Sequence[Rollout], random: np.random.Generator) -> Rollout:

@@ -17,13 +17,15 @@ from typing import Literal
 from actors.pool.faults import Poisoned
 from actors.replay.records import Proposal, Task
 from actors.retry import patiently, within
+from actors.roles.outside import load_outside
 from actors.roles.prompt_library import PromptLibrary, demonstrations
-from actors.roles.proposer import Topic
 from actors.roles.requests import Propose, Rate
 from actors.roles.templates import load_templates
+from actors.roles.topics import Topic
 from actors.storage import storage
 from actors.storage.paths import StoragePath
 from policies.errors import UserError
+from trainer.config import RunConfig
 from trainer.run_actors import RunActors
 
 FOLDER = "proposals"
@@ -41,12 +43,18 @@ async def propose(run: RunActors, round_: int, version: int) -> list[list[Propos
     file = run.folder / FOLDER / f"round-{round_:05d}.json"
     if not await asyncio.to_thread(storage.exists, file):
         kept = await _propose(run, round_, version)
-        data = json.dumps([asdict(proposal) for proposal in kept]).encode()
+        data = json.dumps(list(map(_row, kept))).encode()
         pause_s = run.config.actors.pause_deadline
         await asyncio.to_thread(patiently, lambda: storage.write(file, data), str(file), pause_s)
     kept = await asyncio.to_thread(_read, file)
     size = run.config.solver.prompts_per_task
     return [kept[at : at + size] for at in range(0, len(kept), size)]
+
+
+def _row(proposal: Proposal) -> dict[str, object]:
+    """Names what came from outside only where something did."""
+    row = asdict(proposal)
+    return row if proposal.external else {k: v for k, v in row.items() if k != "external"}
 
 
 def _read(file: StoragePath) -> list[Proposal]:
@@ -63,12 +71,12 @@ async def _propose(run: RunActors, round_: int, version: int) -> list[Proposal]:
     settings = run.config.proposer
     library, fates = PromptLibrary(settings.similarity), Counter[str]()
     shown: dict[str, list[str]] = {}
-    topics = _topics(run, settings.prompts)
+    topics = await asyncio.to_thread(_topics, run.config, round_)
     for block, at in enumerate(range(0, len(topics), settings.reseed_every)):
         asked = topics[at : at + settings.reseed_every]
         for proposal in await _write(run, round_, version, at, asked, shown):
             fates[_fate(proposal, library, run.measured_by)] += 1
-        if at + settings.reseed_every < len(topics):
+        if at + settings.reseed_every < len(topics) and not settings.seed_prompts:
             shown = await _reseed(run, round_, version, block, library, shown)
     await run.report.note(
         "proposals", round_, {f"proposals/{fate}": float(n) for fate, n in fates.items()}
@@ -76,10 +84,14 @@ async def _propose(run: RunActors, round_: int, version: int) -> list[Proposal]:
     return library.kept
 
 
-def _topics(run: RunActors, count: int) -> list[Topic]:
-    """Prompt j is of category j, and each category goes through its subcategories in turn."""
-    templates = load_templates(run.config.actors.templates)
-    return [templates.topic(number) for number in range(count)]
+def _topics(config: RunConfig, round_: int) -> list[Topic]:
+    """The round's topics, with what outside files add to them."""
+    templates, own = load_templates(config.actors.templates), config.proposer
+    outside = load_outside(own, templates.categories)
+    return [
+        outside.add(topic, config.seed, round_, own.demonstrations)
+        for topic in templates.topics(own.prompts, own.category_shares)
+    ]
 
 
 async def _write(

@@ -91,7 +91,7 @@ async def solve_and_judge(
 def learn_round(training: Training, round_: int) -> None:
     """Drains the buffer while it is filled, and publishes the version that comes of the round: what
     each worker of the Ray Train run does, where the weights are."""
-    examples = map(training.reconstruct, training.accepted_groups(round_))
+    examples = map(training.reconstruct, training.teaching_groups(round_))
     for step in training.steps(round_, examples):
         training.learn(step)
     training.publish(round_)

@@ -26,7 +26,7 @@ from trainer.checkpoint import Cursor
 from trainer.config import RunConfig
 from trainer.journal import JOURNAL, Journal
 from trainer.learner import Learned, Learner, TrainingDiverged
-from trainer.patterns import reconstruct
+from trainer.patterns import reconstruct, teaches
 from trainer.training_io import StopRequested, TrainingIO
 
 CHECKPOINTS = "checkpoints"
@@ -67,13 +67,14 @@ class Training:
         except StopRequested:
             self._save()
 
-    def accepted_groups(self, round_: int) -> Iterator[JudgedGroup]:
+    def teaching_groups(self, round_: int) -> Iterator[JudgedGroup]:
         """The groups to learn from as they come, until the round is closed."""
-        return (group for group in self.io.groups(round_) if group.accepted)
+        rules = self.config.reconstruction
+        return (group for group in self.io.groups(round_) if teaches(group, rules))
 
     def reconstruct(self, group: JudgedGroup) -> GroupExamples:
         """The group as examples of the four patterns."""
-        return reconstruct(group, self.config.seed, self.templates, self.config.judge.accept_at)
+        return reconstruct(group, self.config, self.templates)
 
     def steps(self, round_: int, examples: Iterator[GroupExamples]) -> Iterator[Step]:
         """The steps of the round that are not done yet, each once its groups are there."""
@@ -116,10 +117,11 @@ class Training:
             self._publish_again()
 
     def _require_same_settings(self, found: checkpoint.Checkpoint) -> None:
+        before = _with_defaults(found.settings)
         for name, value in self.settings.items():
-            if found.settings.get(name) != value:
+            if before.get(name) != value:
                 raise CheckpointError(
-                    f"{found.path} was made with {name} {found.settings.get(name)!r}, now it is "
+                    f"{found.path} was made with {name} {before.get(name)!r}, now it is "
                     f"{value!r}: resume with the same value, or start a run in another folder."
                 )
 
@@ -194,7 +196,21 @@ def learning_settings(config: RunConfig) -> dict[str, Any]:
         "policy.path": config.policy.path if config.trainer.lora_rank else "",
         "actors.templates": config.actors.templates,
         "judge.accept_at": config.judge.accept_at,
+        "judge.ties": config.judge.ties,
+        "judge.picture_first": config.judge.picture_first,
         "reconstruction": config.reconstruction.model_dump(),
         **{f"trainer.{k}": v for k, v in config.trainer.model_dump(include=set(LEARNING)).items()},
     }
     return json.loads(json.dumps(chosen))  # as a checkpoint gives them back
+
+
+def _with_defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A setting that a checkpoint does not name is younger than it: the program then did what the
+    default does now."""
+    defaults = learning_settings(RunConfig())
+    merged = {
+        name: {**default, **settings.get(name, {})}
+        for name, default in defaults.items()
+        if isinstance(default, dict) and isinstance(settings.get(name, {}), dict)
+    }
+    return {**defaults, **settings, **merged}

@@ -15,10 +15,14 @@ from typing import Literal
 import numpy as np
 
 from policies.interface import Output, Picture, PictureSampling, last_picture
+from policies.seeds import generator
 
 NOTHING = Picture(np.zeros((64, 64, 3), np.uint8))
 """What stands in for a drawing that failed: it shows nothing of what was asked for."""
 _NUMBER = re.compile(r"\s*\b\d+(\.\d+)?\b")
+
+QUANTITIES = ("target_quantity", "detected_quantity")
+"""The keys of a judgement that counts, in the order of `Judgement.quantities`."""
 
 Role = Literal["proposer", "rater", "solver", "judge", "evaluator"]
 
@@ -45,11 +49,14 @@ class Proposal:
     subcategory: str
     prompt: str
     seed: int
+    external: str = ""
+    """What from outside it was written with, such as a file of personas."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the Judge wrote of one drawing.
+    """What the Judge wrote of one drawing, where it counts with the quantities that it was to find
+    and that it found.
 
     `score` is 0..10, the mean over votes; None where no answer could be parsed after
     `attempts` tries (an unparsable answer is never averaged in).
@@ -58,10 +65,11 @@ class Judgement:
     analysis: str
     score: float | None
     attempts: int
+    quantities: tuple[str, str] | None = None
 
     def text(self) -> str:
         """The judgement as the model writes it, which is what the model learns to write: strict
-        JSON, analysis before score.
+        JSON, quantities before analysis before score.
 
         The score is the nearest whole number (halves go up), as judges give "discrete scores 0 to
         10" (paper, section 3.3.1); the exact mean over votes stays in the record. Raises ValueError
@@ -73,7 +81,14 @@ class Judgement:
                 "leave it out."
             )
         whole = int(self.score + 0.5)
-        return json.dumps({"analysis": self.analysis, "score": whole}, ensure_ascii=False)
+        counted = dict(zip(QUANTITIES, map(_number, self.quantities or ()), strict=False))
+        fields = {**counted, "analysis": self.analysis, "score": whole}
+        return json.dumps(fields, ensure_ascii=False)
+
+
+def _number(quantity: str) -> int | str:
+    """As the model writes it: a plain number is one."""
+    return int(quantity) if re.fullmatch("0|[1-9][0-9]{0,8}", quantity) else quantity
 
 
 class _Sampled:
@@ -128,7 +143,7 @@ def undone(
     return [
         JudgedGroup(
             solve.round, p.index, p.category, p.subcategory, p.prompt, p.seed, solve.version,
-            judge.version, (), f"task given up: {reason}",
+            judge.version, (), f"task given up: {reason}", p.external,
         )
         for p in proposals
     ]  # fmt: skip
@@ -163,6 +178,16 @@ class JudgedGroup:
         """Rollout numbers with a score, best first; ties go to the earlier rollout."""
         scored = [i for i, r in enumerate(self.rollouts) if r.judgement.score is not None]
         return sorted(scored, key=lambda i: (-(self.rollouts[i].judgement.score or 0.0), i))
+
+    def winner(self, seed: int, ties: Literal["first", "random"]) -> int:
+        """The number of the drawing that is learned from, the same in every pattern: of equally good
+        ones the first, or one by key. `seed` is the run's. Only for a group with a score."""
+        ranked = self.ranked()
+        if ties == "first":
+            return ranked[0]
+        best = self.rollouts[ranked[0]].judgement.score
+        tied = [i for i in ranked if self.rollouts[i].judgement.score == best]
+        return tied[int(generator(seed, "winner", self.round, self.index).integers(len(tied)))]
 
 
 def reason_kind(reason: str) -> str:

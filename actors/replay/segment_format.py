@@ -54,11 +54,15 @@ OPTIONS = pa.struct(
         pa.field("size", pa.list_(pa.int32()), nullable=False),
     ]
 )
+QUANTITIES = pa.struct(
+    [pa.field(name, pa.string(), nullable=False) for name in ("target", "detected")]
+)
 OPTIONAL = (
     PICTURE[2],
     pa.field("options", OPTIONS),  # where one is not at its default
     # Where the output is not just one learned picture.
     pa.field("parts", pa.list_(pa.field("part", PART, nullable=False))),
+    pa.field("quantities", QUANTITIES),  # where the Judge counted
 )
 BASE = (
     pa.field("seed", pa.int64(), nullable=False),
@@ -84,7 +88,7 @@ GROUP = (
 SCALARS = tuple(field.name for field in GROUP)
 TEXTS = [
     *(field.name for field in BASE if field.name not in ("png", "codes")),
-    "options", "parts.list.element.text", "parts.list.element.learned",
+    "options", "parts.list.element.text", "parts.list.element.learned", "quantities",
 ]  # fmt: skip
 NO_PICTURE = b""
 """The png of a rollout without a picture."""
@@ -146,6 +150,7 @@ def row_of(group: JudgedGroup) -> dict[str, Any]:
 
 def _packed(rollout: Rollout, where: str) -> dict[str, Any]:
     judgement, picture, how = rollout.judgement, rollout.picture, rollout.sampling
+    counted = judgement.quantities
     plain = how == PictureSampling(how.temperature, how.guidance)
     options = {field.name: getattr(how, field.name) for field in OPTIONS}
     drawn = {"png": NO_PICTURE, "codes": None, "latents": None}
@@ -159,6 +164,7 @@ def _packed(rollout: Rollout, where: str) -> dict[str, Any]:
         "attempts": judgement.attempts,
         "options": None if plain else options,
         "parts": _parts(rollout.output, where),
+        "quantities": counted and dict(zip(("target", "detected"), counted, strict=True)),
     }
 
 
@@ -221,11 +227,13 @@ def _rollout(number: int, packed: dict[str, Any], picture: PictureOf | None) -> 
     for name in ("interval", "size"):
         if name in options:
             options[name] = tuple(options[name])
+    counted = packed.get("quantities")
+    quantities = (counted["target"], counted["detected"]) if counted else None
     return Rollout(
         seed=packed["seed"],
         sampling=PictureSampling(packed["temperature"], packed["guidance"], **options),
         output=_output(number, packed, picture),
-        judgement=Judgement(packed["analysis"], packed["score"], packed["attempts"]),
+        judgement=Judgement(packed["analysis"], packed["score"], packed["attempts"], quantities),
     )
 
 

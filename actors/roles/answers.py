@@ -1,7 +1,7 @@
 """What the model wrote, read strictly: either a valid record or None, never an exception.
 
 Invariant: an answer is one JSON object with exactly the keys that were asked for, and nothing
-around it. Nothing is repaired: what cannot be read is asked again, and then is recorded as
+around it (a proposal may be the only one of a list). Nothing is repaired: what cannot be read is asked again, and then is recorded as
 unparsable. Scores are numbers from 0 to 10, judged as written and only then rounded to a float.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any, TypeVar
 
-from actors.replay.records import Judgement, Proposal
+from actors.replay.records import QUANTITIES, Judgement, Proposal
 from policies.interface import Context, TextSampling
 
 Answer = TypeVar("Answer")
@@ -54,16 +54,19 @@ def _warmer(sampling: TextSampling) -> TextSampling:
     return replace(sampling, temperature=max(sampling.temperature, REASKED_TEMPERATURE))
 
 
-def parse_judgement(text: str, attempts: int = 1) -> Judgement | None:
+def parse_judgement(text: str, attempts: int = 1, counts: bool = False) -> Judgement | None:
     """`{"analysis": "...", "score": 7}`, in this order: a score that stands before its reasons was
-    not reasoned."""
-    fields = _fields(text)
-    if fields is None or list(fields) != ["analysis", "score"]:
+    not reasoned. One that `counts` begins with a target_quantity and a detected_quantity, each a
+    whole number or a text."""
+    fields, counted = _fields(text), QUANTITIES if counts else ()
+    if fields is None or list(fields) != [*counted, "analysis", "score"]:
         return None
     analysis, score = fields["analysis"], _score(fields["score"])
-    if score is None or not _is_text(analysis):
+    quantities = [_quantity(fields[name]) for name in counted]
+    if score is None or not is_text(analysis) or None in quantities:
         return None
-    return Judgement(analysis, score, attempts)
+    target, detected = [quantity or "" for quantity in quantities] or ("", "")
+    return Judgement(analysis, score, attempts, (target, detected) if counts else None)
 
 
 def parse_rating(text: str) -> float | None:
@@ -76,11 +79,13 @@ def parse_rating(text: str) -> float | None:
 
 def parse_proposal(text: str, category: str, index: int, seed: int) -> Proposal | None:
     """`{"major_category": "...", "subcategory": "...", "prompt": "..."}` of the asked `category`
-    (small or capital letters are the same; the record holds the asked spelling)."""
-    fields = _fields(text)
+    (small or capital letters are the same; the record holds the asked spelling), or a list of this
+    one object."""
+    value = _value(text)
+    fields = _object(value[0] if isinstance(value, list) and len(value) == 1 else value)
     if fields is None or set(fields) != {"major_category", "subcategory", "prompt"}:
         return None
-    if not all(_is_text(value) and value.strip() for value in fields.values()):
+    if not all(is_text(value) and value.strip() for value in fields.values()):
         return None
     if _spelled(fields["major_category"]) != _spelled(category):
         return None
@@ -90,14 +95,22 @@ def parse_proposal(text: str, category: str, index: int, seed: int) -> Proposal 
 
 def _fields(text: str) -> dict[str, Any] | None:
     """The one JSON object that `text` is, or None."""
+    return _object(_value(text))
+
+
+def _object(value: Any) -> dict[str, Any] | None:
+    return value if isinstance(value, dict) else None
+
+
+def _value(text: str) -> Any:
+    """The JSON value that `text` is, or None."""
     try:
-        value = json.loads(
+        return json.loads(
             text, object_pairs_hook=_no_repeats, parse_constant=_refuse, parse_float=Decimal
         )
     # An exponent that is too large for Decimal is an ArithmeticError.
     except (ValueError, ArithmeticError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
 
 
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -118,7 +131,13 @@ def _score(value: Any) -> float | None:
     return float(value)
 
 
-def _is_text(value: Any) -> bool:
+def _quantity(value: Any) -> str | None:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value) if 0 <= value < 10**9 else None
+    return " ".join(value.split()) or None if is_text(value) else None
+
+
+def is_text(value: Any) -> bool:
     """Half of a surrogate pair is a str that no file can hold."""
     return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 

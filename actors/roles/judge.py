@@ -8,6 +8,7 @@ failed, and has no picture, is not asked about: its score is None after no attem
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from actors.config import JudgeConfig
 from actors.replay.records import Drawing, JudgedGroup, Judgement, Proposal, Rollout, Task
@@ -32,15 +33,19 @@ class Judge:
     ) -> list[JudgedGroup]:
         """Each prompt with its drawings, judged; all votes on all drawings are one batch."""
         pairs = list(zip(proposals, drawings, strict=True))
-        contexts = [
-            self._templates.judge(proposal.category, proposal.prompt, drawing.picture)
+        votes = self._config.votes
+        repeated = [
+            (proposal.category, proposal.prompt, drawing.picture)
             for proposal, group in pairs
             for drawing in group
             if drawing.picture is not None
+            for _ in range(votes)
         ]
-        votes = self._config.votes
-        repeated = [context for context in contexts for _ in range(votes)]
-        answers = self._ask(task, seed, repeated, parse_judgement)
+        counts = [self._templates.counts(category) for category, *_ in repeated]
+        answers = self._ask(
+            task, seed, [self._shown(*each) for each in repeated],
+            lambda row, text: parse_judgement(text, counts=counts[row]),
+        )  # fmt: skip
         judgements = iter(combine(answers[at : at + votes]) for at in range(0, len(answers), votes))
         return [
             self._group(task, proposal, [_judged(d, judgements) for d in group], group)
@@ -50,14 +55,18 @@ class Judge:
     def rate(self, task: Task, seed: int, prompts: Sequence[str]) -> list[float | None]:
         """How good each prompt is, from 0 to 10; None where no answer could be read."""
         contexts = [self._templates.rate(prompt) for prompt in prompts]
-        return [score for score, _ in self._ask(task, seed, contexts, parse_rating)]
+        answers = self._ask(task, seed, contexts, lambda _, text: parse_rating(text))
+        return [score for score, _ in answers]
 
     def score(
         self, task: Task, seed: int, shown: Sequence[tuple[str, str, Picture]]
     ) -> list[float | None]:
         """The likeliest score of each (category, prompt, drawing): to measure the Judge by."""
-        contexts = [self._templates.judge(*each) for each in shown]
-        read = map(parse_judgement, self._say(task, seed, contexts))
+        texts = self._say(task, seed, [self._shown(*each) for each in shown])
+        read = [
+            parse_judgement(text, counts=self._templates.counts(category))
+            for (category, *_), text in zip(shown, texts, strict=True)
+        ]
         return [judgement.score if judgement else None for judgement in read]
 
     def answer(self, task: Task, seed: int, asked: Sequence[tuple[Picture, str]]) -> list[str]:
@@ -69,19 +78,23 @@ class Judge:
         """The likeliest description of each picture."""
         return self._say(task, seed, [self._templates.caption(picture) for picture in pictures])
 
+    def _shown(self, category: str, prompt: str, picture: Picture) -> Context:
+        first = self._config.picture_first
+        return self._templates.judge(category, prompt, picture, picture_first=first)
+
     def _ask(
         self,
         task: Task,
         seed: int,
         contexts: Sequence[Context],
-        parse: Callable[[str], Answer | None],
+        parse: Callable[[int, str], Answer | None],
     ) -> list[tuple[Answer | None, int]]:
         key = (seed, task.round, task.role, task.index)
         sampling = TextSampling(self._config.temperature, max_tokens=self._config.max_tokens)
         return ask(
             self._policy.write, contexts, sampling,
             lambda row, attempt: derive(*key, row, attempt),
-            lambda _, __, text: parse(text), self._config.attempts,
+            lambda row, _, text: parse(row, text), self._config.attempts,
         )  # fmt: skip
 
     def _say(self, task: Task, seed: int, contexts: Sequence[Context]) -> list[str]:
@@ -110,19 +123,20 @@ class Judge:
             reason=rejection_reason(
                 [rollout.judgement for rollout in rollouts], self._config.accept_at
             ),
+            external=proposal.external,
         )
 
 
 def combine(votes: Sequence[tuple[Judgement | None, int]]) -> Judgement:
-    """One judgement out of votes, each with its number of attempts: the mean score, and the
-    analysis of the vote nearest to it (the earlier of two)."""
+    """One judgement out of votes, each with its number of attempts: the mean score, and what the
+    vote nearest to it says besides (the earlier of two)."""
     attempts = sum(tries for _, tries in votes)
-    parsed = [(vote.analysis, vote.score) for vote, _ in votes if vote and vote.score is not None]
+    parsed = [(vote, vote.score) for vote, _ in votes if vote and vote.score is not None]
     if not parsed:
         return Judgement("", None, attempts)
     mean = sum(score for _, score in parsed) / len(parsed)
-    analysis, _ = min(parsed, key=lambda vote: abs(vote[1] - mean))
-    return Judgement(analysis, mean, attempts)
+    nearest, _ = min(parsed, key=lambda vote: abs(vote[1] - mean))
+    return replace(nearest, score=mean, attempts=attempts)
 
 
 def rejection_reason(judgements: Sequence[Judgement], accept_at: float) -> str:

@@ -7,16 +7,15 @@ the demonstrations; a topic that gave nothing readable is None, and never made u
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from actors.config import ProposerConfig
 from actors.replay.records import Proposal, Task
 from actors.roles.answers import ask, parse_proposal
 from actors.roles.templates import Templates
+from actors.roles.topics import Topic
 from policies.interface import Policy, TextSampling
 from policies.seeds import derive
-
-Topic = tuple[int, str, str]
-"""The prompt's number in its round, its category and its subcategory (`Templates.topic`)."""
 
 
 class Proposer:
@@ -32,18 +31,21 @@ class Proposer:
         topics: Sequence[Topic],
         demonstrations: Mapping[str, Sequence[str]],
     ) -> list[Proposal | None]:
-        """One prompt a topic, after the demonstrations of its category; None where none of
-        `attempts` answers could be read. A proposal's index is its topic's number."""
+        """One prompt a topic, after its own demonstrations or else those of its category; None
+        where none of `attempts` answers could be read. A proposal's index is its topic's number."""
         contexts = [
-            self._templates.propose(category, kind, self._shown(demonstrations, category))
-            for _, category, kind in topics
+            self._templates.propose(
+                topic.category, topic.subcategory, self._shown(demonstrations, topic), topic.persona
+            )
+            for topic in topics
         ]
         sampling = TextSampling(self._config.temperature, max_tokens=self._config.max_tokens)
         key = (seed, task.round, task.role, task.index)
 
         def parse(row: int, own: int, text: str) -> Proposal | None:
-            number, category, _ = topics[row]
-            return parse_proposal(text, category, number, own)
+            topic = topics[row]
+            read = parse_proposal(text, topic.category, topic.number, own)
+            return read and replace(read, external=topic.external)
 
         answers = ask(
             self._policy.write, contexts, sampling,
@@ -51,5 +53,6 @@ class Proposer:
         )  # fmt: skip
         return [proposal for proposal, _ in answers]
 
-    def _shown(self, demonstrations: Mapping[str, Sequence[str]], category: str) -> Sequence[str]:
-        return demonstrations.get(category, ())[: self._config.demonstrations]
+    def _shown(self, demonstrations: Mapping[str, Sequence[str]], topic: Topic) -> Sequence[str]:
+        shown = topic.demonstrations or demonstrations.get(topic.category, ())
+        return shown[: self._config.demonstrations]

@@ -14,8 +14,9 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from actors.replay.records import Drawing, JudgedGroup, Proposal, Task
 from actors.roles.judge import Judge
-from actors.roles.proposer import Proposer, Topic
+from actors.roles.proposer import Proposer
 from actors.roles.solver import Solver
+from actors.roles.topics import Topic
 from policies.interface import Picture, PictureSampling
 
 P = TypeVar("P")

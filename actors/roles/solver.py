@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from actors.config import SolverConfig
 from actors.replay.records import NOTHING, Drawing, Proposal, Task
 from actors.roles.templates import Templates
@@ -50,11 +52,19 @@ class Solver:
         return [last_picture(output) or NOTHING for output in outputs]
 
 
+def guidance_scales(config: SolverConfig) -> tuple[float, ...]:
+    """Which the rollouts take in turn; of a range one for each rollout."""
+    if config.guidance_range is None:
+        return config.guidance
+    return tuple(np.linspace(*config.guidance_range, config.rollouts).tolist())
+
+
 def rollout_sampling(config: SolverConfig, rollout: int) -> PictureSampling:
     """How that rollout of a prompt is drawn."""
+    scales = guidance_scales(config)
     return PictureSampling(
         temperature=config.temperatures[rollout % len(config.temperatures)],
-        guidance=config.guidance[rollout % len(config.guidance)],
+        guidance=scales[rollout % len(scales)],
         image_guidance=config.image_guidance[rollout % len(config.image_guidance)],
         interval=config.interval, renorm=config.renorm, steps=config.steps, shift=config.shift,
         size=config.size,
@@ -66,6 +76,6 @@ def measured_sampling(
 ) -> PictureSampling:
     """How drawings are drawn that are measured: with the mean of the rollouts' guidance unless
     another one is given, and otherwise as the first rollout is."""
-    scales = config.guidance
+    scales = guidance_scales(config)
     usual = sum(scales) / len(scales) if guidance is None else guidance
     return replace(rollout_sampling(config, 0), temperature=temperature, guidance=usual)

@@ -14,23 +14,25 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-import yaml
-
+from actors.config import CategoryShares
+from actors.roles.template_files import (
+    COUNTED,
+    FIELDS,
+    NEW,
+    Variants,
+    read,
+    read_persona,
+    read_replies,
+    read_variants,
+    reply_keys,
+    same_names,
+    texts,
+)
+from actors.roles.topics import Topic, topics
 from policies.config import ConfigError
-from policies.errors import describe, one_line
 from policies.interface import Context, Picture, Segment
 
 DATA = Path(__file__).parent / "data"
-# For each instruction the fields that it must use, and those that it may.
-FIELDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
-    "propose": (frozenset({"category", "subcategory", "demonstrations"}), frozenset({"rule"})),
-    "rate": (frozenset({"prompt"}), frozenset()),
-    "judge": (frozenset({"prompt", "picture"}), frozenset({"category", "rubric", "standard"})),
-    "caption": (frozenset({"picture"}), frozenset()),
-    "answer": (frozenset({"picture", "question"}), frozenset()),
-    "draw": (frozenset({"prompt"}), frozenset()),
-    "reflection": (frozenset({"prompt", "picture", "judgement"}), frozenset()),
-}
 SHOWN = {"before": str, "between": str}
 
 
@@ -51,37 +53,58 @@ class Templates:
     def __init__(
         self,
         categories: dict[str, Category],
-        variants: dict[str, tuple[tuple[str, ...], ...]],
+        variants: dict[str, Variants],
         demonstrations: tuple[str, str],
+        persona: str | None = None,
+        replies: dict[str, str] | None = None,
     ) -> None:
         self.categories = categories
         self._variants = variants
         self._before, self._between = demonstrations
+        self._persona, self._replies = persona, replies or {}
 
     def variants(self, name: str) -> int:
-        """How many ways there are to say `name`, such as "caption"."""
-        return len(self._variants[name])
+        """How many ways there are to say `name`, such as "caption"; 0 of one that the file lacks."""
+        return len(self._variants.get(name, ()))
 
-    def topic(self, number: int) -> tuple[int, str, str]:
-        """What prompt `number` of a round is about: (number, category, subcategory), in turns."""
-        names = list(self.categories)
-        turn, place = divmod(number, len(names))
-        kinds = self.categories[names[place]].subcategories
-        return number, names[place], kinds[turn % len(kinds)]
+    @property
+    def takes_personas(self) -> bool:
+        return self._persona is not None
 
-    def propose(self, category: str, subcategory: str, demonstrations: Sequence[str]) -> Context:
+    def counts(self, category: str) -> bool:
+        """Whether the Judge is asked for quantities there."""
+        return reply_keys(self._reply(category)) == COUNTED
+
+    def topics(self, count: int, shares: CategoryShares) -> list[Topic]:
+        """What the first `count` prompts of a round are about."""
+        kinds = {name: of.subcategories for name, of in self.categories.items()}
+        return topics(kinds, shares, count)
+
+    def propose(
+        self, category: str, subcategory: str, demonstrations: Sequence[str], persona: str = ""
+    ) -> Context:
         shown = self._before + self._between.join(demonstrations) if demonstrations else ""
-        return self._fill("propose", 0, category=category, subcategory=subcategory,
+        played = (self._persona or "") + persona if persona else ""
+        return self._fill("propose", 0, category=category, subcategory=subcategory, persona=played,
                           rule=self._of(category).rule, demonstrations=shown)  # fmt: skip
 
     def rate(self, prompt: str) -> Context:
         return self._fill("rate", 0, prompt=prompt)
 
-    def judge(self, category: str, prompt: str, picture: Picture, variant: int = 0) -> Context:
+    def judge(
+        self,
+        category: str,
+        prompt: str,
+        picture: Picture,
+        variant: int = 0,
+        picture_first: bool = False,
+    ) -> Context:
         of = self._of(category)
         rubric = "\n".join(f"{i}. {line}" for i, line in enumerate(of.rubric, start=1))
-        return self._fill("judge", variant, category=category, prompt=prompt, picture=picture,
-                          rubric=rubric, standard="\n".join(of.standard))  # fmt: skip
+        said = self._fill("judge", variant, category=category, prompt=prompt, picture=picture,
+                          rubric=rubric, standard="\n".join(of.standard),
+                          reply=self._reply(category))  # fmt: skip
+        return tuple(sorted(said, key=lambda part: part is not picture)) if picture_first else said
 
     def caption(self, picture: Picture, variant: int = 0) -> Context:
         return self._fill("caption", variant, picture=picture)
@@ -97,6 +120,13 @@ class Templates:
     ) -> Context:
         return self._fill("reflection", variant, prompt=prompt, picture=picture,
                           judgement=judgement)  # fmt: skip
+
+    def repair(self, prompt: str, picture: Picture, variant: int = 0) -> Context:
+        """A reflection without a judgement."""
+        return self._fill("repair", variant, prompt=prompt, picture=picture)
+
+    def _reply(self, category: str) -> str:
+        return self._replies.get(category, self._replies.get("others", ""))
 
     def _of(self, category: str) -> Category:
         if category not in self.categories:
@@ -125,85 +155,33 @@ def load_templates(name: str) -> Templates:
             f"actors.templates is {name!r}: it must be one of {', '.join(shipped)} "
             f"or an existing .yaml file (the nearest is {near!r})"
         )
-    data = _read(file)
+    data = read(file)
     own = data.pop("subcategories", {})
-    shown = data.pop("demonstrations", None)
+    shown, persona, replies = (data.pop(k, None) for k in ("demonstrations", "persona", "replies"))
     if not isinstance(shown, dict) or {k: type(v) for k, v in shown.items()} != SHOWN:
         raise ConfigError(f'{file}: demonstrations must have the texts "before" and "between"')
-    _same_names(file, "instructions", data, FIELDS)
-    variants = {entry: _variants(file, entry, value) for entry, value in data.items()}
-    return Templates(load_categories(own, file), variants, (shown["before"], shown["between"]))
+    same_names(file, "instructions", data, FIELDS, may_lack=NEW)
+    variants = {entry: read_variants(file, entry, value) for entry, value in data.items()}
+    categories = load_categories(own, file)
+    persona = read_persona(file, persona, variants["propose"])
+    replies = read_replies(file, replies, variants["judge"])
+    if replies:
+        known = [*categories, "others"]
+        same_names(file, "replies", replies, known, may_lack=frozenset(categories))
+    return Templates(categories, variants, (shown["before"], shown["between"]), persona, replies)
 
 
 def load_categories(subcategories: dict[str, Any], source: Path) -> dict[str, Category]:
     """The ten categories; `subcategories` of the template file `source` replace their own."""
     file = DATA / "categories.yaml"
-    data = _read(file)
+    data = read(file)
     if subcategories:
-        _same_names(source, "subcategories", subcategories, data)
+        same_names(source, "subcategories", subcategories, data)
     categories = {}
     for name, entry in data.items():
-        _same_names(file, name, entry, Category.__dataclass_fields__)
+        same_names(file, name, entry, Category.__dataclass_fields__)
         kinds = subcategories.get(name, entry["subcategories"])
-        lists = [_texts(file, f"{name}.{key}", entry[key]) for key in ("rubric", "standard")]
+        lists = [texts(file, f"{name}.{key}", entry[key]) for key in ("rubric", "standard")]
         categories[name] = Category(entry["rule"].strip(), lists[0], lists[1],
-                                    _texts(source, f"subcategories of {name}", kinds))  # fmt: skip
+                                    texts(source, f"subcategories of {name}", kinds))  # fmt: skip
     return categories
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except Exception as error:  # PyYAML meets some tags, escapes and depths with errors of any kind
-        raise ConfigError(f"{file} is not YAML: {one_line(error)}") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"{file} is {type(data).__name__}: it must be a mapping of names")
-    return data
-
-
-def _same_names(file: Path, what: str, found: Any, wanted: Any) -> None:
-    names = set(found) if isinstance(found, dict) else set()
-    if names != set(wanted):
-        odd = sorted(map(str, names.symmetric_difference(wanted)))
-        raise ConfigError(
-            f"{file}: {what} must be exactly {', '.join(wanted)}; look at {', '.join(odd)}"
-        )
-
-
-def _texts(file: Path, where: str, value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not value or not all(isinstance(v, str) for v in value):
-        raise ConfigError(
-            f"{file}: {where} is {describe(value)}: it must be a list of one or more texts"
-        )
-    return tuple(text.strip("\n") for text in value)
-
-
-def _variants(file: Path, entry: str, value: Any) -> tuple[tuple[str, ...], ...]:
-    if not isinstance(value, list) or not value:
-        raise ConfigError(f"{file}: {entry} must be a list of variants, each a list of texts")
-    variants = tuple(_texts(file, entry, variant) for variant in value)
-    for variant in variants:
-        _check_fields(file, entry, variant)
-    return variants
-
-
-def _check_fields(file: Path, entry: str, variant: tuple[str, ...]) -> None:
-    """Refuses unknown and missing fields when the file is read, not when a run needs them."""
-    needed, allowed = FIELDS[entry]
-    used: set[str] = set()
-    for text in variant:
-        template = Template(text)
-        if not template.is_valid():
-            raise ConfigError(f"{file}: {entry}: a lone $ in {text!r} must be written $$")
-        used.update(template.get_identifiers())
-        if "picture" in template.get_identifiers() and text != "$picture":
-            raise ConfigError(f"{file}: {entry}: $picture must stand alone, not in {text!r}")
-    for name in sorted(used - needed - allowed):
-        fields = sorted(needed | allowed)
-        near = difflib.get_close_matches(name, fields, n=1, cutoff=0.0)[0]
-        raise ConfigError(
-            f"{file}: {entry}: there is no field ${name}; use ${', $'.join(fields)} "
-            f"(the nearest is ${near})"
-        )
-    if missing := sorted(needed - used):
-        raise ConfigError(f"{file}: {entry}: the field ${missing[0]} is missing; put it in")

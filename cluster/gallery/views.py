@@ -178,11 +178,13 @@ class Gallery:
             return None
         key = round_, now.revision
         if key not in self._taught:
+            # Of rejected groups nothing can be learned, or judgements.
+            only = None if self.config.reconstruction.judged == "all" else True
             groups = sorted(
-                now.chosen(round_, accepted=True), key=lambda e: (e.slice.name.index, e.row)
+                now.chosen(round_, accepted=only), key=lambda e: (e.slice.name.index, e.row)
             )
             outlines = [entry.slice.outline(entry.row) for entry in groups]
-            able = [(g.index, list(self._lessons(g))) for g in outlines]
+            able = [(g.index, list(of)) for g in outlines if (of := self._lessons(g))]
             self._taught[key] = times_taught(self.config, round_, able)
             while len(self._taught) > ROUNDS_REMEMBERED:
                 self._taught.popitem(last=False)

@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 from cluster.recipes import yaml12
 from policies.config import Section, sections_of
-from policies.config_errors import allowed
+from policies.config_errors import allowed, item_type
 from trainer.config import RunConfig
 
 HEAD = """# Recipes
@@ -57,12 +57,12 @@ def _row(name: str, field: FieldInfo) -> str:
 
 
 def _type(hint: Any) -> str:
-    base = _base(hint)
+    base, null = _base(hint), " or null" if NoneType in get_args(hint) else ""
     if base is Literal:
         return "choice"
     if base is tuple:
-        return f"list, each a {_type(get_args(hint)[0])}"
-    return TYPES[base] + (" or null" if NoneType in get_args(hint) else "")
+        return f"list, each a {_type(item_type(hint))}{null}"
+    return TYPES[base] + null
 
 
 def _base(hint: Any) -> Any:

@@ -161,6 +161,8 @@ class _Reader:
             self.chosen[group.category] = (place, Shown(group, examples))
 
     def _refuse(self, group: JudgedGroup) -> None:
+        if examples := lessons(group, self.config, self.templates):
+            self.able.append((group.index, list(examples)))
         kind = reason_kind(group.reason)
         self.round.rejected[kind] += 1
         self.round.refused.setdefault(kind, group)

@@ -72,7 +72,7 @@ class Card:
 def card(
     group: JudgedGroup, examples: Mapping[Pattern, Example], taught: Taught | None, suite: Suite
 ) -> Card:
-    """`examples` are what can be learned from the group; none of one that was rejected."""
+    """`examples` are what can be learned from the group."""
     winner, loser = ends(group, examples)
     drawings = tuple(
         _drawing(group, number, "winner" if number == winner else "loser" if number == loser else "",
@@ -98,12 +98,15 @@ def card(
 
 def ends(group: JudgedGroup, examples: Mapping[Pattern, Example]) -> tuple[int | None, int | None]:
     """The numbers of the winner and of the loser that is learned from."""
-    return _winner(group), _loser(group, examples)
+    return _winner(group, examples), _loser(group, examples)
 
 
-def _winner(group: JudgedGroup) -> int | None:
-    ranked = group.ranked()
-    return ranked[0] if group.accepted and ranked else None
+def _winner(group: JudgedGroup, examples: Mapping[Pattern, Example]) -> int | None:
+    """The drawing that the generation example teaches; the best where nothing is known of it."""
+    ranked = group.ranked() if group.accepted else []
+    taught = examples["generation"].target if "generation" in examples else None
+    same = (n for n in ranked if group.rollouts[n].output is taught)
+    return next(same, ranked[0] if ranked else None)
 
 
 def _loser(group: JudgedGroup, examples: Mapping[Pattern, Example]) -> int | None:

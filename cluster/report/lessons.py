@@ -14,7 +14,7 @@ from actors.roles.templates import Templates
 from policies.interface import Example, ExampleKey, Pattern
 from trainer.batches import round_steps
 from trainer.config import RunConfig
-from trainer.patterns import reconstruct
+from trainer.patterns import reconstruct, teaches
 
 Taught = Counter[tuple[int, Pattern]]
 
@@ -22,17 +22,17 @@ Taught = Counter[tuple[int, Pattern]]
 def lessons(
     group: JudgedGroup, config: RunConfig, templates: Templates
 ) -> Mapping[Pattern, Example]:
-    """What an accepted group can teach; nothing of a rejected one."""
-    if not group.accepted:
+    """What the group can teach: nothing, where a rejected one gives no judgement either."""
+    if not teaches(group, config.reconstruction):
         return {}
-    return reconstruct(group, config.seed, templates, config.judge.accept_at)
+    return reconstruct(group, config, templates)
 
 
 def times_taught(
     config: RunConfig, round_: int, able: Iterable[tuple[int, Iterable[Pattern]]]
 ) -> Taught:
-    """How often each (group, pattern) of a whole round is in a batch. `able` are the accepted
-    groups in the order of the log with the patterns that they can give."""
+    """How often each (group, pattern) of a whole round is in a batch. `able` are the groups that
+    teach in the order of the log with the patterns that they can give."""
     marks = [
         {pattern: Example((), (), pattern, ExampleKey(group=index)) for pattern in patterns}
         for index, patterns in able

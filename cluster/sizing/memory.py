@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from actors.roles.solver import guidance_scales
 from policies.footprint import ELEMENT_BYTES, Footprint
 from trainer.config import RunConfig
 
@@ -48,7 +49,7 @@ def proposer(config: RunConfig, size: Footprint) -> int:
 def solver(config: RunConfig, size: Footprint) -> int:
     """Bytes. A rollout with a guidance other than 1 takes two rows: with and without its prompt."""
     own = config.solver
-    each = [1 if scale == 1 else 2 for scale in own.guidance]
+    each = [1 if scale == 1 else 2 for scale in guidance_scales(own)]
     turns, rest = divmod(own.rollouts, len(each))
     rows = own.prompts_per_task * (turns * sum(each) + sum(each[:rest]))
     return _replica(config, size, rows * (config.proposer.max_tokens + AROUND + size.drawing))

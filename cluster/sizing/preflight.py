@@ -1,8 +1,8 @@
 """Compares what a run needs with what is there, before anything starts.
 
 Invariant: a run that would wait for ever, or fill its disk after hours, is refused at once in one
-sentence that names every part of the need and a way out. A run that names templates or a suite that
-do not exist is refused too.
+sentence that names every part of the need and a way out. A run that names templates, a suite or files
+from outside that do not exist or cannot be used is refused too.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from actors.roles.outside import load_outside
 from actors.roles.solver import rollout_sampling
 from actors.roles.templates import load_templates
 from actors.storage import storage
@@ -35,6 +36,7 @@ def check(config: RunConfig, machine: Machine, free_bytes: float, checkpoint: Pa
     """Raises ConfigError if the run cannot finish here, or CheckpointError if the checkpoint does
     not give the model's size. `free_bytes` is what the run folder may take."""
     _check_names(config)
+    _check_rules(config)
     _check_checkpoint(config, checkpoint)
     size = footprint(config.policy)
     check_family(config, size)
@@ -112,6 +114,23 @@ def room(folder: StoragePath) -> float:
 def _check_names(config: RunConfig) -> None:
     load_templates(config.actors.templates)
     load_suite(config.evaluation.suite)
+
+
+def _check_rules(config: RunConfig) -> None:
+    """Whether the templates have what the settings ask for, and files from outside can be read."""
+    name, own = config.actors.templates, config.proposer
+    templates = load_templates(name)
+    load_outside(own, templates.categories)
+    if own.personas and not templates.takes_personas:
+        raise ConfigError(
+            f"proposer.personas is {own.personas!r}: the templates {name!r} have no place for a "
+            "persona: use others, or leave the field empty"
+        )
+    if not config.reconstruction.reflection_judgement and not templates.variants("repair"):
+        raise ConfigError(
+            f"reconstruction.reflection_judgement is False: the templates {name!r} lack the "
+            "instruction repair: use others, or set it to true"
+        )
 
 
 def _check_checkpoint(config: RunConfig, checkpoint: Path) -> None:

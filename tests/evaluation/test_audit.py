@@ -52,7 +52,7 @@ GROUPS = [
 
 
 def test_every_number_of_the_audit():
-    values = audit_groups(GROUPS, SUITE, 7.0).values()
+    values = audit_groups(GROUPS, SUITE, JudgeConfig(), 0).values()
     assert values["audit/agreement"] == pytest.approx(100 * 4 / 7)
     assert values["audit/precision"] == pytest.approx(100 / 3)
     assert values["audit/precision/counting"] == pytest.approx(100 / 3)
@@ -65,20 +65,29 @@ def test_every_number_of_the_audit():
 
 def test_a_drawing_that_the_oracle_cannot_read_counts_as_wrong():
     large = np.full((96, 96, 3), 255, np.uint8)
-    values = audit_groups([group(0, (large, 9.0), (RIGHT, 8.0))], SUITE, 7.0).values()
+    values = audit_groups([group(0, (large, 9.0), (RIGHT, 8.0))], SUITE, JudgeConfig(), 0).values()
     assert values["audit/right"] == pytest.approx(50)
     assert values["audit/precision"] == 0
 
 
+def test_the_winner_is_the_one_that_is_learned_from():
+    tied = [group(0, (WRONG, 9.0), (RIGHT, 9.0))]
+    won = {s: audit_groups(tied, SUITE, JudgeConfig(ties="random"), s).values()["audit/precision"]
+           for s in range(20)}  # fmt: skip
+    assert won == {s: 100.0 * tied[0].winner(s, "random") for s in range(20)}
+    assert set(won.values()) == {0.0, 100.0}
+    assert audit_groups(tied, SUITE, JudgeConfig(), 3).values()["audit/precision"] == 0
+
+
 def test_what_has_no_case_is_left_out():
-    assert audit_groups([], SUITE, 7.0).values() == {}
-    alike = audit_groups([group(0, (RIGHT, 9.0), (RIGHT, 9.0))], SUITE, 7.0).values()
+    assert audit_groups([], SUITE, JudgeConfig(), 0).values() == {}
+    alike = audit_groups([group(0, (RIGHT, 9.0), (RIGHT, 9.0))], SUITE, JudgeConfig(), 0).values()
     assert "audit/correlation" not in alike
 
 
 def test_tallies_add_up_in_any_order():
-    whole = audit_groups(GROUPS, SUITE, 7.0).values()
-    parts = [audit_groups([each], SUITE, 7.0) for each in reversed(GROUPS)]
+    whole = audit_groups(GROUPS, SUITE, JudgeConfig(), 0).values()
+    parts = [audit_groups([each], SUITE, JudgeConfig(), 0) for each in reversed(GROUPS)]
     for part in parts[1:]:
         parts[0].merge(part)
     assert parts[0].values() == pytest.approx(whole)
@@ -93,7 +102,7 @@ def test_without_an_oracle_the_judges_counts_and_the_variety_are_kept(ray_cluste
     for index, each in enumerate(GROUPS):
         write_segment(tmp_path / "run" / "replay", 1, index, [each])
     values = asyncio.run(audit(1, Settings("run", str(tmp_path)), load_suite("none")))
-    with_oracle = audit_groups(GROUPS, SUITE, 7.0).values()
+    with_oracle = audit_groups(GROUPS, SUITE, JudgeConfig(), 0).values()
     for name in ("accepted", "unparsable", "rejected/best score is under 7"):
         assert values.pop(f"audit/{name}") == pytest.approx(with_oracle[f"audit/{name}"])
     assert {name.split("/")[0] for name in values} == {"diversity"}

@@ -62,11 +62,12 @@ def group(
 def small_batch(step: int, size: int = 3) -> dict[Pattern, tuple[Example, ...]]:
     """Examples of all patterns, other ones each step; two captions only, one reflection."""
     from actors.roles.templates import load_templates
+    from trainer.config import RunConfig
     from trainer.patterns import reconstruct
 
     templates = load_templates("tiny")
     groups = [group(100 * step + i, (9.0, 2.0, 5.0)) for i in range(size)]
-    made = [reconstruct(g, 0, templates, 7.0) for g in groups]
+    made = [reconstruct(g, RunConfig(), templates) for g in groups]
     counts: dict[Pattern, int] = {
         "generation": size, "caption": 2, "judgement": size, "reflection": 1
     }  # fmt: skip

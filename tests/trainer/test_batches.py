@@ -165,3 +165,67 @@ def test_a_condition_is_dropped_whatever_the_chance_of_another() -> None:
         return ["text" in e.dropped for step in steps for e in step.batch["generation"]]
 
     assert gone(text=0.3) == gone(text=0.3, latents=0.5) and 5 < sum(gone(text=0.3)) < 30
+
+
+RELEASED = ReconstructionConfig(
+    generation=1.0, reflection=1.0, caption=0.625, judgement=0.375, repeat=True
+)
+
+
+def lacking(count: int, every: int) -> list[GroupExamples]:
+    """Groups of which only every so many can give a reflection."""
+    return [group(i, () if i % every == 0 else ("reflection",)) for i in range(count)]
+
+
+def test_the_released_mix_holds_though_few_groups_can_reflect() -> None:
+    """G : R : (C + J) is 1 : 1 : 1, and C : J is 5 : 3."""
+    steps = plan(lacking(80, 5), RELEASED, per_step=8)
+    assert counts(steps) == {"generation": 80, "caption": 50, "judgement": 30, "reflection": 80}
+    assert all(len(step.batch["reflection"]) == 8 for step in steps)
+    times = Counter(i for step in steps for i in indices(step, "reflection"))
+    assert set(times) == set(range(0, 80, 5)) and sum(times.values()) == 80
+    without = plan(lacking(80, 5), RELEASED.model_copy(update={"repeat": False}), per_step=8)
+    assert counts(without)["reflection"] == 16
+
+
+def test_repeated_examples_have_other_random_choices_each_time() -> None:
+    steps = plan(lacking(40, 8), RELEASED, per_step=8, epochs=2)
+    keys = [e.key for step in steps for e in step.batch["reflection"]]
+    assert len(set(keys)) == len(keys) == 80
+    draws = {e.random("noise").random() for s in steps for e in s.batch["reflection"]}
+    assert len(draws) == 80
+    assert all(e.key.repeat == 0 for s in steps for e in s.batch["generation"])
+
+
+@given(
+    st.lists(st.booleans(), max_size=40), st.integers(1, 7), st.integers(1, 2), st.integers(0, 3)
+)
+def test_repeats_are_spread_and_no_debt_is_paid_with_copies(able, per_step, epochs, seed) -> None:
+    groups: list[GroupExamples] = [
+        group(i, () if gives else ("reflection",)) for i, gives in enumerate(able)
+    ]
+    steps = plan(groups, RELEASED, per_step, epochs, seed)
+    assert steps == plan(groups, RELEASED, per_step, epochs, seed)
+    for step in steps:
+        due, got = len(indices(step)), len(indices(step, "reflection"))
+        assert got in (0, due) or abs(got - due) == 1
+    last = Counter(e.key.repeat for e in steps[-1].batch.get("reflection", ())) if steps else {}
+    assert len(last) <= per_step
+
+
+def test_repeating_changes_nothing_where_nothing_lacks() -> None:
+    mix = PAPER.model_copy(update={"repeat": True})
+    assert plan(37, mix, epochs=2) == plan(37, epochs=2)
+
+
+def test_rejected_groups_come_along_and_are_not_counted() -> None:
+    only = ("generation", "caption", "reflection")
+    groups: list[GroupExamples] = [group(i, only if i % 3 else ()) for i in range(30)]
+    steps = plan(groups, PAPER, per_step=2)
+    assert [indices(step) for step in steps] == [[6 * i, 6 * i + 3] for i in range(5)]
+    assert counts(steps)["judgement"] == 6
+    taken = [i for step in steps for i in indices(step, "judgement")]
+    spread = {i % 3 for s in range(40) for step in plan(groups, PAPER, 2, seed=s)
+              for i in indices(step, "judgement")}  # fmt: skip
+    assert spread == {0, 1, 2} and max(taken) <= 27
+    assert plan([group(1, only)]) == []

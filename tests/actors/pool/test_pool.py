@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import ray
 
-from actors.config import ActorsConfig, JudgeConfig, ProposerConfig, SolverConfig
+from actors.config import ActorsConfig, CategoryShares, JudgeConfig, ProposerConfig, SolverConfig
 from actors.pool.faults import Poisoned, ReplicaDied, StartTimeout
 from actors.pool.pool import Pool
 from actors.replay.records import Proposal, Task
@@ -134,7 +134,7 @@ def test_a_proposer_replica_counts_what_nobody_could_read(spec: ReplicaSpec) -> 
     config = ProposerConfig(cpus=0.1, max_tokens=8, attempts=2)
 
     async def propose(pool: Pool) -> None:
-        topics = [load_templates("tiny").topic(9)] * 3
+        topics = load_templates("tiny").topics(10, CategoryShares())[9:] * 3
         ref = await pool.run(Propose(Task(1, "proposer", 0, 0)), topics, {})
         assert ray.get(ref) == [None] * 3 and pool.stats().unparsable == 3
 

@@ -111,10 +111,11 @@ def told(groups: Sequence[JudgedGroup]) -> str:
     for group in groups:
         rollouts = []
         for rollout in group.rollouts:
-            picture = rollout.shown
+            picture, judgement = rollout.shown, vars(rollout.judgement)
+            said = {k: v for k, v in judgement.items() if k != "quantities" or v is not None}
             rollouts.append({
                 "seed": rollout.seed, "temperature": rollout.temperature,
-                "guidance": rollout.guidance, **vars(rollout.judgement),
+                "guidance": rollout.guidance, **said,
                 "codes": None if picture.codes is None else picture.codes.tolist(),
                 "picture": picture.pixels.tolist(),
             })  # fmt: skip

@@ -58,7 +58,9 @@ def tensors(draw: st.DrawFn) -> torch.Tensor:
     return made.transpose(0, -1) if shape else made
 
 
-JUDGEMENTS = st.builds(Judgement, TEXT, st.none() | NUMBER, st.integers(1, 9))
+JUDGEMENTS = st.builds(
+    Judgement, TEXT, st.none() | NUMBER, st.integers(1, 9), st.none() | st.tuples(TEXT, TEXT)
+)
 PARTS = st.builds(Part, TEXT | pictures(), st.booleans())
 OUTPUTS = pictures().map(learned) | st.lists(PARTS, max_size=3).map(tuple)
 PAIR = st.tuples(st.floats(0, 1), st.floats(0, 1))

@@ -181,3 +181,43 @@ def test_a_hotter_question_stays_as_hot() -> None:
         lambda _, __, text: parse_rating(text), attempts=5)  # fmt: skip
     assert [batch[0][2] for batch in speaker.asked] == [1.2, 1.2]
     assert ask(speaker.write, [], TextSampling(), lambda *_: 0, lambda *_: None, 3) == []
+
+
+COUNTED = (
+    '{"target_quantity": 3, "detected_quantity": "2 red, 1 blue", "analysis": "x", "score": 2}'
+)
+
+
+def test_a_judgement_that_counts_says_what_it_counted_first() -> None:
+    assert parse_judgement(COUNTED, counts=True) == Judgement("x", 2.0, 1, ("3", "2 red, 1 blue"))
+    assert parse_judgement(COUNTED) is None
+    assert parse_judgement('{"analysis": "x", "score": 2}', counts=True) is None
+    for wrong in ("-1", "true", "2.5", "null", '" "', "[3]", "1000000000", '"\\ud800"'):
+        assert parse_judgement(COUNTED.replace("3,", f"{wrong},", 1), counts=True) is None
+
+
+@given(st.integers(0, 10**9 - 1).map(str) | st.text(max_size=9), st.text(min_size=1, max_size=9))
+def test_what_was_counted_is_read_as_it_is_written(target: str, detected: str) -> None:
+    quantities = (" ".join(target.split()), " ".join(detected.split()))
+    try:
+        text = Judgement("x", 4.0, 1, quantities).text()
+        text.encode()
+    except UnicodeEncodeError:
+        return
+    read = parse_judgement(text, counts=True)
+    assert (read and read.quantities) == (quantities if all(quantities) else None)
+
+
+def test_a_counted_judgement_is_written_with_plain_numbers() -> None:
+    assert Judgement("x", 2.0, 1, ("3", "two")).text() == (
+        '{"target_quantity": 3, "detected_quantity": "two", "analysis": "x", "score": 2}'
+    )
+
+
+def test_a_proposal_may_be_the_only_one_of_a_list() -> None:
+    one = '{"major_category": "counting", "subcategory": "one", "prompt": "three cups"}'
+    assert parse_proposal(f"[{one}]", "counting", 0, 0) == parse_proposal(one, "counting", 0, 0)
+    assert parse_proposal(f" [ {one} ]\n", "counting", 0, 0) is not None
+    for wrong in ("[]", f"[{one}, {one}]", f"[[{one}]]", f"{one}, {one}", '["three cups"]'):
+        assert parse_proposal(wrong, "counting", 0, 0) is None
+    assert parse_judgement('[{"analysis": "x", "score": 8}]') is None

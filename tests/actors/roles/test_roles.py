@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from actors.config import JudgeConfig, ProposerConfig, SolverConfig
+from actors.config import CategoryShares, JudgeConfig, ProposerConfig, SolverConfig
 from actors.replay.records import Drawing, JudgedGroup, Judgement, Proposal, Task
 from actors.roles.judge import Judge, combine, rejection_reason
 from actors.roles.proposer import Proposer
@@ -27,6 +27,7 @@ from policies.tiny.vision import VisionConfig
 
 torch.set_num_threads(1)
 TINY = load_templates("tiny")
+TOPICS = TINY.topics(140, CategoryShares())
 PROMPTS = ("a red circle", "two blue stars", "a star above a circle", "three red stars")
 WORDS = sorted({
     *"a two three red blue circle star stars above propose , . like rate judge describe answer ?".split(),
@@ -48,7 +49,7 @@ def untrained(seed: int = 0) -> TinyPolicy:
 
 def lesson(rng: np.random.Generator) -> Example:
     """Something to say in a role; now and then it is broken off."""
-    number, category, kind = TINY.topic(int(rng.integers(60)))
+    number, category, kind = TOPICS[int(rng.integers(60))][:3]
     prompt, kind_of = str(rng.choice(PROMPTS)), int(rng.integers(3))
     picture = Picture(np.zeros((0, 0, 3), np.uint8), rng.integers(60, size=4).astype(np.int32))
     if kind_of == 0:
@@ -101,7 +102,7 @@ def everything(policy: TinyPolicy, index: int = 2) -> dict[str, str]:
         policy, SolverConfig(rollouts=3, temperatures=(1.0, 0.7), guidance=(1.0, 2.0)), TINY
     )
     judge = Judge(policy, JudgeConfig(votes=2, temperature=1.0, max_tokens=16), TINY)
-    topics = [TINY.topic(k) for k in range(12)]
+    topics = TOPICS[:12]
     drawings = solver.draw(Task(1, "solver", index, 4), 5, proposals())
     task = Task(1, "judge", index, 4)
     made = {
@@ -155,7 +156,7 @@ def test_every_part_of_a_task_but_its_version_decides(pupil: TinyPolicy) -> None
 
 
 def test_the_proposer_gives_what_was_asked_for_or_none(pupil: TinyPolicy) -> None:
-    topics = [TINY.topic(k) for k in range(100, 140)]
+    topics = TOPICS[100:140]
     task = Task(1, "proposer", 0, 0)
     once = Proposer(pupil, ProposerConfig(attempts=1), TINY).propose(task, 3, topics, {})
     more = Proposer(pupil, ProposerConfig(attempts=4), TINY).propose(task, 3, topics, {})
@@ -171,7 +172,7 @@ def test_the_proposer_gives_what_was_asked_for_or_none(pupil: TinyPolicy) -> Non
 
 def test_the_proposer_shows_the_demonstrations_of_the_category(pupil: TinyPolicy) -> None:
     proposer = Proposer(pupil, ProposerConfig(demonstrations=1, temperature=0.0), TINY)
-    task, topics = Task(1, "proposer", 0, 0), [TINY.topic(9), TINY.topic(0)]
+    task, topics = Task(1, "proposer", 0, 0), [TOPICS[9], TOPICS[0]]
     plain = proposer.propose(task, 0, topics, {})
     assert plain == proposer.propose(task, 0, topics, {"portrait": ["a star"]})
     shown = {"counting": ["a star", "not a known word, and not shown"]}

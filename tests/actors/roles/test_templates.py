@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import yaml
 
-from actors.roles.templates import DATA, FIELDS, load_templates
+from actors.config import CategoryShares
+from actors.roles.template_files import FIELDS
+from actors.roles.templates import DATA, load_templates
 from policies.config import ConfigError, PolicyConfig
 from policies.interface import Picture
 from policies.registry import load_policy
@@ -65,8 +67,8 @@ def test_the_real_instructions_say_what_the_paper_says() -> None:
         assert part in proposing
     judging = real.judge("portrait", "a face", PICTURE)
     assert judging[-1] is PICTURE and '{"analysis": "...", "score":' in str(judging[0])
-    assert "1. The framing" in str(judging[0]) and "9-10: framing" in str(judging[0])
-    assert judging[1] == "Category: portrait\nPrompt: a face"
+    assert "1. The framing" in str(judging[0]) and "10: framing" in str(judging[0])
+    assert "Category: portrait\nPrompt: a face\n" in str(judging[0])
     assert real.caption(PICTURE, variant=1)[1] == "Describe this picture."
     assert real.variants("caption") > 1 and real.variants("judge") > 1
     for name in FIELDS:
@@ -75,12 +77,12 @@ def test_the_real_instructions_say_what_the_paper_says() -> None:
 
 def test_topics_take_turns_through_categories_and_then_subcategories() -> None:
     tiny = load_templates("tiny")
-    topics = [tiny.topic(number) for number in range(100)]
-    assert [category for _, category, _ in topics[:10]] == list(CATEGORIES)
-    assert [kind for _, _, kind in topics[0:100:10]][:4] == [
+    topics = tiny.topics(100, CategoryShares())
+    assert [topic.category for topic in topics[:10]] == list(CATEGORIES)
+    assert [topic.subcategory for topic in topics[0:100:10]][:4] == [
         "single", "multiple", "texture", "single"
     ]  # fmt: skip
-    assert topics[42][0] == 42
+    assert topics[42].number == 42
 
 
 @pytest.mark.parametrize(
@@ -97,6 +99,16 @@ def test_topics_take_turns_through_categories_and_then_subcategories() -> None:
         ({"rate": ["rate $prompt"]}, "rate is 'rate \\$prompt': it must be a list of one or more texts"),
         ({"rate": [["rate", 3, "$prompt"]]}, "must be a list of one or more texts"),
         ({"demonstrations": None}, 'must have the texts "before" and "between"'),
+        ({"repair": [["$prompt"]]}, r"repair: the field \$picture is missing"),
+        ({"persona": "as "}, "persona must be the text before a persona, and every variant of propose"),
+        ({"propose": [["$category $subcategory $demonstrations $persona"]]}, "give both, or neither"),
+        ({"replies": {"others": "{}"}}, r"every variant of judge must say \$reply; give both"),
+        ({"judge": [["$prompt $reply", "$picture"], ["$prompt", "$picture"]]}, "replies must be a mapping"),
+        ({"judge": [["$prompt $reply", "$picture"]], "replies": {"others": '{"score": 1}'}},
+         "replies: others is .* with the keys analysis, score, or target_quantity"),
+        ({"judge": [["$prompt $reply", "$picture"]],
+          "replies": dict.fromkeys(("others", "conting"), '{"analysis": "", "score": 1}')},
+         "replies must be exactly .*look at conting"),
         ({"subcategories": {"counting": ["one"]}}, "subcategories must be exactly"),
         ({"subcategories": 3}, "subcategories must be exactly"),
         ({"subcategories": {**{key: ["one"] for key in CATEGORIES}, "counting": []}},
@@ -140,3 +152,44 @@ def test_unknown_names_say_the_nearest() -> None:
         load_templates("tiny").propose("countin", "one kind", [])
     with pytest.raises(ConfigError, match=r"policy.family is 'tinny': .* nearest is 'tiny'"):
         load_policy(PolicyConfig(family="tinny"))
+
+
+def test_a_file_from_before_there_was_a_repair_can_be_used(tmp_path: Path) -> None:
+    own = load_templates(written(tmp_path, repair=None))
+    assert own.variants("repair") == 0 and own.variants("reflection") == 1
+    assert not own.takes_personas and not own.counts("counting")
+
+
+def test_counting_has_a_scale_and_an_answer_of_its_own() -> None:
+    real = load_templates("json")
+    bands = [band.split(":")[0] for band in real.categories["counting"].standard]
+    assert bands == ["10", "8-9", "5-7", "3-4", "0-2"]
+    assert [name for name in real.categories if real.counts(name)] == ["counting"]
+    for variant in range(real.variants("judge")):
+        counting, other = (
+            str(real.judge(name, "a", PICTURE, variant)) for name in ("counting", "portrait")
+        )
+        assert '"target_quantity"' in counting and '"target_quantity"' not in other
+        assert '"analysis": "...", "score":' in counting and '"analysis": "..."' in other
+
+
+def test_nine_rubrics_judge_ten_categories() -> None:
+    of = load_templates("json").categories
+    assert len({(each.rubric, each.standard) for each in of.values()}) == 9
+    assert of["general object"].rubric == of["object relations"].rubric
+    assert of["general object"].standard == of["object relations"].standard
+
+
+def test_a_picture_can_come_first_and_the_texts_keep_their_order() -> None:
+    tiny = load_templates("tiny")
+    assert tiny.judge("counting", "a red circle", PICTURE, picture_first=True) == (
+        PICTURE, "judge", "a red circle"
+    )  # fmt: skip
+
+
+def test_a_persona_stands_in_the_instruction_and_none_leaves_no_trace() -> None:
+    real = load_templates("json")
+    plain = real.propose("counting", "one kind", [])
+    played = real.propose("counting", "one kind", [], "a $5 baker")
+    assert "a $5 baker\nCategory" in str(played[0]) and plain[1:] == played[1:]
+    assert "write its prompts.\nCategory: counting" in str(plain[0])

@@ -109,7 +109,7 @@ def add_round(folder: Path, config: RunConfig, round_: int) -> None:
     for index in range(0, len(made), 10):
         buffer.append(round_, index // 10, made[index : index + 10])
     buffer.close_round(round_, -(-len(made) // 10))
-    tally = audit.audit_groups(made, SUITE, config.judge.accept_at)
+    tally = audit.audit_groups(made, SUITE, config.judge, config.seed)
     varied = audit.diversity([group.prompt for group in made], SUITE.held_out, round_)
     append_metrics(folder, {"kind": "round", "round": round_, **tally.values(), **varied}, 1.0)
     with (folder / "train.jsonl").open("a") as file:

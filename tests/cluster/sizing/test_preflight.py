@@ -3,7 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
+from actors.config import ActorsConfig, ProposerConfig
+from actors.roles.templates import DATA
 from cluster.sizing import preflight
 from cluster.sizing.needs import Machine, Need, needs, waiting
 from policies.config import ConfigError, changed
@@ -203,3 +206,31 @@ def test_what_a_family_cannot_do_is_refused_before_anything_starts(checkpoint: P
     mix = ReconstructionConfig(condition_dropout=ConditionDropout(text=0.1, features=0.3))
     with pytest.raises(ConfigError, match=r"condition_dropout\.features is 0\.3: family tiny can"):
         check(changed(RunConfig(), reconstruction=mix), 4, PLENTY, checkpoint)
+
+
+def test_files_from_outside_are_read_before_anything_starts(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "p.jsonl").write_text('{"persona": "a baker"}\n{"person": "b"}\n')
+    own = {"personas": str(tmp_path / "p.jsonl")}
+    run = changed(RunConfig(), proposer=ProposerConfig(**own))
+    with pytest.raises(ConfigError, match=r"p\.jsonl, line 2: persona is None: it must be a text"):
+        check(run, 8, PLENTY, checkpoint)
+    (tmp_path / "p.jsonl").write_text('{"persona": "a baker"}\n')
+    with pytest.raises(ConfigError, match=r"templates 'tiny' have no place for a persona: use oth"):
+        check(run, 8, PLENTY, checkpoint)
+    check(changed(run, actors=ActorsConfig(templates="json")), 8, PLENTY, checkpoint)
+
+
+def test_templates_without_a_repair_are_refused_where_it_is_needed(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    own = yaml.safe_load((DATA / "templates" / "tiny.yaml").read_text())
+    file = tmp_path / "own.yaml"
+    file.write_text(yaml.safe_dump({k: v for k, v in own.items() if k != "repair"}))
+    run = changed(RunConfig(), actors=ActorsConfig(templates=str(file)))
+    check(run, 8, PLENTY, checkpoint)
+    plain = ReconstructionConfig(reflection_judgement=False)
+    check(RunConfig(reconstruction=plain), 8, PLENTY, checkpoint)
+    with pytest.raises(ConfigError, match=r"reflection_judgement is False: .* lack the instructi"):
+        check(changed(run, reconstruction=plain), 8, PLENTY, checkpoint)
