@@ -79,6 +79,7 @@ def test_learning_changed_the_weights(calm: tuple[Path, str]) -> None:
     assert final_weights(calm[0]) != weights_digest(base.weights())
 
 
+@pytest.mark.slow
 def test_a_finished_run_that_is_run_again_changes_nothing(calm: tuple[Path, str]) -> None:
     run, _ = calm
     before = log_digest(run / "replay"), final_weights(run), read_metrics(run)
@@ -129,6 +130,7 @@ def test_a_run_in_a_bucket_that_was_cut_off_and_killed_ends_as_if_it_had_not_bee
     assert shown["total"] == Gallery(run).groups(None, None, None, 1)["total"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pattern", "told"),
     [
