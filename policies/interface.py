@@ -178,8 +178,11 @@ class Policy(Protocol):
     Frozen parts, such as tokenizers, autoencoders and decoders, are not in it."""
 
     @classmethod
-    def from_pretrained(cls, path: str | Path) -> Self:
-        """Raises CheckpointError."""
+    def from_pretrained(cls, path: str | Path, dtype: str = "float32") -> Self:
+        """On the CPU; in "bfloat16", where the family can sample in it, without ever holding the
+        weights in float32: such a policy does not learn. A family takes the options that its
+        section has (`PolicyConfig.options`) by name as well, with the section's defaults. Raises
+        CheckpointError, and ConfigError for a dtype that it cannot sample in."""
         ...
 
     def sample_on(self, device: str, dtype: str) -> None:

@@ -117,7 +117,7 @@ class Training:
             self._publish_again()
 
     def _require_same_settings(self, found: checkpoint.Checkpoint) -> None:
-        before = _with_defaults(found.settings)
+        before = _with_defaults(found.settings, self.config)
         for name, value in self.settings.items():
             if before.get(name) != value:
                 raise CheckpointError(
@@ -194,6 +194,7 @@ def learning_settings(config: RunConfig) -> dict[str, Any]:
         "policy.family": config.policy.family,
         # Adapters alone are kept: they mean nothing beside another base.
         "policy.path": config.policy.path if config.trainer.lora_rank else "",
+        **{f"policy.{name}": getattr(config.policy, name) for name in config.policy.learned_with},
         "actors.templates": config.actors.templates,
         "judge.accept_at": config.judge.accept_at,
         "judge.ties": config.judge.ties,
@@ -204,10 +205,11 @@ def learning_settings(config: RunConfig) -> dict[str, Any]:
     return json.loads(json.dumps(chosen))  # as a checkpoint gives them back
 
 
-def _with_defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _with_defaults(settings: Mapping[str, Any], config: RunConfig) -> dict[str, Any]:
     """A setting that a checkpoint does not name is younger than it: the program then did what the
     default does now."""
-    defaults = learning_settings(RunConfig())
+    family = type(config.policy).model_validate({"family": config.policy.family})
+    defaults = learning_settings(RunConfig(policy=family))
     merged = {
         name: {**default, **settings.get(name, {})}
         for name, default in defaults.items()

@@ -14,12 +14,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from policies import lora
 from policies.bagel import checkpoint
 from policies.bagel.layout import Layout
+from policies.bagel.module import ADAPTED
 from policies.bagel.sampler import Writer, drawn
 from policies.bagel.sequence import padded
 from policies.checks import require_options, weight_views
-from policies.config import ConfigError
 from policies.interface import (
     Condition,
     Context,
@@ -46,8 +47,12 @@ class BagelPolicy:
         {"guidance", "image_guidance", "interval", "renorm", "steps", "shift", "size"}
     )
 
-    def __init__(self, loaded: checkpoint.Loaded, training_shift: float | None = None) -> None:
-        self._loaded = loaded
+    def __init__(
+        self, loaded: checkpoint.Loaded, training_shift: float | None = None, think: int = 0,
+        adapters: str = "all", source: Path | None = None,
+    ) -> None:  # fmt: skip
+        self._loaded, self._source, self._adapted = loaded, source, ADAPTED[adapters]
+        self._adapters, self.think = 0.0, think
         # The type of arrays that are mapped as they are; others, and all on a GPU, are copied.
         self._shares: torch.dtype | None = torch.float32
         self.module, self.autoencoder = loaded.module, loaded.autoencoder
@@ -58,12 +63,20 @@ class BagelPolicy:
         )
 
     @classmethod
-    def from_pretrained(cls, path: str | Path) -> Self:
+    def from_pretrained(
+        cls, path: str | Path, dtype: str = "float32", *, training_shift: float | None = None,
+        think: int = 0, adapters: str = "all",
+    ) -> Self:  # fmt: skip
         """Raises CheckpointError."""
-        return cls(checkpoint.load(Path(path)))
+        loaded = checkpoint.load(Path(path), getattr(torch, dtype))
+        made = cls(loaded, training_shift, think, adapters, Path(path))
+        if dtype != "float32":
+            made.sample_on("cpu", dtype)
+        return made
 
     def save_pretrained(self, path: str | Path) -> None:
         """In the layout that BAGEL was released in."""
+        self._require_whole()
         checkpoint.save(Path(path), self._loaded)
 
     # Sampling
@@ -91,6 +104,7 @@ class BagelPolicy:
         keep_logits: bool = False,
     ) -> Sampled:
         """What `write` writes, as ids."""
+        self._require_whole()
         distinct = list(dict.fromkeys(contexts))
         samples = [self.layout.context(context, drawing=False) for context in distinct]
         place = {context: i for i, context in enumerate(distinct)}
@@ -107,6 +121,7 @@ class BagelPolicy:
         self, contexts: Sequence[Context], sampling: Sequence[PictureSampling], seeds: Sequence[int]
     ) -> list[Output]:
         """Raises PromptError, ConfigError."""
+        self._require_whole()
         require_options(self.family, self.picture_options, sampling)
         return drawn(self.module, self.layout, contexts, sampling, seeds)
 
@@ -170,24 +185,33 @@ class BagelPolicy:
 
     def adapt(self, rank: int, alpha: int) -> None:
         """Raises ConfigError."""
-        raise ConfigError(f"trainer.lora_rank is {rank}: family bagel has no adapters; set it to 0")
+        lora.adapt(self.module, self._adapted, rank, alpha)
+        self._adapters = alpha / rank
 
     def published(self, trained: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        return trained
+        if not self._adapters:
+            return trained
+        assert self._source is not None, "adapters learn beside a checkpoint"
+        # Read again: by now the base is sharded over the ranks, or on a GPU.
+        base = type(self).from_pretrained(self._source).weights()
+        return lora.merge(base, trained, self._adapters)
 
     # Weights
 
     def weights(self) -> dict[str, np.ndarray]:
-        """All but the autoencoder and the tables of places, views where they are float32 on a
-        CPU."""
+        """All but the autoencoder and the tables of places, or the adapters: views where they are
+        float32 on a CPU."""
+        ends = (lora.DOWN, lora.UP) if self._adapters else ("",)
         return {
             name: weight.detach().to("cpu", torch.float32).numpy()
             for name, weight in self.module.named_parameters()
+            if name.endswith(ends)
         }
 
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         """The arrays become the weights, which from now on are not trained; a copy of them where
         `sample_on` chose another type or a GPU. Raises CheckpointError."""
+        self._require_whole()
         own = dict(self.module.named_parameters())
         views = weight_views(weights, own)
         self.module.requires_grad_(False)
@@ -197,6 +221,9 @@ class BagelPolicy:
         else:  # one at a time: two models would not fit
             for name, view in views.items():
                 own[name].copy_(view)
+
+    def _require_whole(self) -> None:
+        lora.require_whole(self._adapters, self.family)
 
     def fsdp_units(self) -> list[torch.nn.Module]:
         return self.module.units()

@@ -76,8 +76,9 @@ class TinyPolicy:
         return cls(module, vision, text)
 
     @classmethod
-    def from_pretrained(cls, path: str | Path) -> Self:
-        """Raises CheckpointError."""
+    def from_pretrained(cls, path: str | Path, dtype: str = "float32") -> Self:
+        """Raises CheckpointError, and ConfigError for another dtype."""
+        _require_float32(dtype)
         return cls(*checkpoint.load(Path(path)))
 
     def save_pretrained(self, path: str | Path) -> None:
@@ -88,7 +89,7 @@ class TinyPolicy:
     def sample_on(self, device: str, dtype: str) -> None:
         """Raises ConfigError for anything but float32 on the CPU."""
         require(device == "cpu", "device", device, '"cpu": family tiny samples on CPU only')
-        require(dtype == "float32", "policy.dtype", dtype, '"float32" for family tiny')
+        _require_float32(dtype)
         self.module.requires_grad_(False)
 
     def write(
@@ -244,3 +245,7 @@ class TinyPolicy:
 
     def fsdp_units(self) -> list[torch.nn.Module]:
         return [*self.module.layers]
+
+
+def _require_float32(dtype: str) -> None:
+    require(dtype == "float32", "policy.dtype", dtype, '"float32" for family tiny')
