@@ -218,6 +218,12 @@ class Policy(Protocol):
         """The counts of `loss` of the same examples, without a forward pass. Raises PromptError."""
         ...
 
+    def lengths(self, examples: Sequence[Example]) -> list[int]:
+        """How many tokens of each example pass forward in `loss`, padding apart: those of its whole
+        context and target. Cheap, for every worker asks it of every example. Raises PromptError,
+        and Unsupported as `loss` does."""
+        ...
+
     def loss(self, examples: Sequence[Example]) -> dict[LossKind, LossTerm]:
         """The loss of the learned parts, a term for each kind that is there; the examples of one
         call share their pattern. An example's part of it depends on nothing but the weights and

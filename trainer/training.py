@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -19,13 +19,14 @@ from actors.replay.records import JudgedGroup
 from actors.roles.templates import Templates
 from actors.storage.paths import StoragePath
 from policies.checks import bfloat16_bits
-from policies.interface import CheckpointError
+from policies.interface import CheckpointError, Example
 from trainer import checkpoint
-from trainer.batches import GroupExamples, Step, round_steps, shares_for_rank
+from trainer.batches import GroupExamples, Share, Step, round_steps, shares_for_rank
 from trainer.checkpoint import Cursor
 from trainer.config import RunConfig
 from trainer.journal import JOURNAL, Journal
 from trainer.learner import Learned, Learner, TrainingDiverged
+from trainer.packing import packed_shares
 from trainer.patterns import reconstruct, teaches
 from trainer.training_io import StopRequested, TrainingIO
 
@@ -140,8 +141,8 @@ class Training:
         self.io.publish(version, bfloat16_bits(whole) if short else whole)
 
     def _step(self, step: Step) -> Learned:
-        rank, world, size = self.learner.rank, self.learner.world, self.config.trainer.micro_batch
-        shares = {p: shares_for_rank(each, rank, world, size) for p, each in step.batch.items()}
+        rank = self.learner.rank
+        shares = {p: self._shares(each) for p, each in step.batch.items()}
         try:
             learned = self.learner.step(shares)
         except TrainingDiverged:
@@ -152,6 +153,13 @@ class Training:
             self.cursor, epoch=step.epoch, step=step.index, global_step=self.learner.steps
         )
         return learned
+
+    def _shares(self, examples: Sequence[Example]) -> tuple[Share, ...]:
+        rank, world, own = self.learner.rank, self.learner.world, self.config.trainer
+        if not own.micro_tokens:
+            return shares_for_rank(examples, rank, world, own.micro_batch)
+        lengths = self.learner.policy.lengths(examples)
+        return packed_shares(examples, lengths, rank, world, own.micro_tokens)
 
     def _next(self, steps: Iterator[Step]) -> Step | None:
         """The next step, once its groups are there. Ranks hear of a stop at different moments,

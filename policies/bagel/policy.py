@@ -15,11 +15,12 @@ import torch
 import torch.nn.functional as F
 
 from policies import lora
-from policies.bagel import checkpoint
-from policies.bagel.layout import Layout
+from policies.bagel import checkpoint, planning
+from policies.bagel.layout import Layout, Shapes
 from policies.bagel.module import ADAPTED
 from policies.bagel.sampler import Writer, drawn
-from policies.bagel.sequence import padded
+from policies.bagel.samples import Sample
+from policies.bagel.sequence import Batch, packed, padded
 from policies.checks import require_options, weight_views
 from policies.interface import (
     Condition,
@@ -33,8 +34,10 @@ from policies.interface import (
     Segment,
     TextSampling,
     Unsupported,
+    learned,
 )
 from policies.sampling import Row, Sampled, sample
+from policies.seeds import derive
 from policies.teacher_forcing import chunks
 
 
@@ -58,9 +61,8 @@ class BagelPolicy:
         self.module, self.autoencoder = loaded.module, loaded.autoencoder
         config = self.module.config
         shift = config.timestep_shift if training_shift is None else training_shift
-        self.layout = Layout(
-            config, loaded.form, loaded.tokenizer, self.autoencoder, loaded.limits, shift
-        )
+        reads = (config, loaded.form, loaded.tokenizer, self.autoencoder, loaded.limits, shift)
+        self.layout, self._shapes = Layout(*reads), Shapes(*reads)
 
     @classmethod
     def from_pretrained(
@@ -102,11 +104,12 @@ class BagelPolicy:
         sampling: Sequence[TextSampling],
         seeds: Sequence[int],
         keep_logits: bool = False,
+        drawing: bool = False,
     ) -> Sampled:
-        """What `write` writes, as ids."""
+        """What `write` writes, as ids; `drawing` says whether contexts are read as to draw."""
         self._require_whole()
         distinct = list(dict.fromkeys(contexts))
-        samples = [self.layout.context(context, drawing=False) for context in distinct]
+        samples = [self.layout.context(context, drawing) for context in distinct]
         place = {context: i for i, context in enumerate(distinct)}
         rows = []
         for context, how, seed in zip(contexts, sampling, seeds, strict=True):
@@ -123,7 +126,20 @@ class BagelPolicy:
         """Raises PromptError, ConfigError."""
         self._require_whole()
         require_options(self.family, self.picture_options, sampling)
-        return drawn(self.module, self.layout, contexts, sampling, seeds)
+        if not self.think or not contexts:
+            return drawn(self.module, self.layout, contexts, sampling, seeds)
+        asked = [planning.instructed(context) for context in contexts]
+        plans = self._plans(asked, seeds)
+        after = [(*context, plan) for context, plan in zip(asked, plans, strict=True)]
+        pictures = drawn(self.module, self.layout, after, sampling, seeds)
+        return [(*learned(p), *output) for p, output in zip(plans, pictures, strict=True)]
+
+    def _plans(self, contexts: Sequence[Context], seeds: Sequence[int]) -> list[str]:
+        """With a chance of their own: the noise of a drawing is that of the row's seed."""
+        how = [TextSampling(planning.TEMPERATURE, self.think)] * len(contexts)
+        own = [derive("plan", int(seed)) for seed in seeds]
+        written = self.sample_words(contexts, how, own, drawing=True).tokens
+        return [self._loaded.tokenizer.decode(ids.tolist()) for ids in written]
 
     # Learning
 
@@ -131,8 +147,8 @@ class BagelPolicy:
         """Raises PromptError."""
         if not examples:
             return {}
-        lessons = [self.layout.lesson(example) for example in examples]
-        batch = padded([splits for splits, _ in lessons], self.layout.form).on(self._device)
+        lessons = [each for example in examples for each in self.layout.lessons(example)]
+        batch = self._arranged([splits for splits, _ in lessons])
         read = self.module(batch)
         nats = F.cross_entropy(read.logits, batch.labels, reduction="sum")
         wanted = [velocity for _, velocities in lessons for velocity in velocities]
@@ -147,6 +163,16 @@ class BagelPolicy:
             errors = F.mse_loss(read.velocities, target, reduction="sum")
             terms["latents"] = LossTerm(errors + none, target.numel())
         return terms
+
+    def _arranged(self, samples: Sequence[Sample]) -> Batch:
+        """On a GPU in one row, where flex_attention skips what no sample sees; dense masks of a CPU
+        would be as large as the square of it."""
+        arrange = packed if self._device.type == "cuda" else padded
+        return arrange(samples, self.layout.form).on(self._device)
+
+    def lengths(self, examples: Sequence[Example]) -> list[int]:
+        """Raises PromptError."""
+        return [self._shapes.places(example) for example in examples]
 
     def target_counts(self, examples: Sequence[Example]) -> dict[LossKind, int]:
         """Raises PromptError."""

@@ -209,6 +209,10 @@ class JanusPolicy:
                 counts["text"] = counts.get("text", 0) + len(self.wording.answer(target))
         return counts
 
+    def lengths(self, examples: Sequence[Example]) -> list[int]:
+        """Raises PromptError, Unsupported."""
+        return self.layout.lengths(examples)
+
     @torch.inference_mode()
     def log_probs(
         self, contexts: Sequence[Context], targets: Sequence[Segment]

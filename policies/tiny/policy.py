@@ -174,6 +174,24 @@ class TinyPolicy:
             counts[kind_of(example.target[-1])] += example.target[-1].learned  # EOS
         return {kind: count for kind, count in counts.items() if count}
 
+    def lengths(self, examples: Sequence[Example]) -> list[int]:
+        """Raises PromptError."""
+
+        def tokens(segments: Iterable[Segment]) -> int:
+            return sum(
+                self.vision.config.tokens + 2
+                if isinstance(s, Picture)
+                else len(self.text.encode(s))
+                for s in segments
+            )
+
+        return [
+            3  # BOS, SEP and EOS
+            + ("text" not in each.dropped) * tokens(each.context)
+            + tokens(part.segment for part in each.target)
+            for each in examples
+        ]
+
     def loss(self, examples: Sequence[Example]) -> dict[LossKind, LossTerm]:
         """Raises PromptError."""
         if not examples:
