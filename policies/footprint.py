@@ -23,11 +23,11 @@ class Footprint:
     image tokens. `instruction` is the longest one assumed, in tokens, without the prompt and the
     picture in it.
     `workspace_bytes` is what a replica needs beside weights and cache. `adapter` parameters learn
-    for each rank of adapters (0: the family has none). A picture that is read takes `seen` tokens,
-    one that is redrawn `redrawn` (0: as many as a drawing), and a token of a drawing shows
-    `token_side` pixels each way (0: drawings have one size). `step_elements` are those of each token
-    while contexts or drawings pass forward whole (0: they pass in small parts, within the
-    workspace). A plan of at most `plan` tokens comes before a drawing.
+    for each rank of adapters (0: the family has none). A picture that is read takes `seen` tokens
+    (0: as many as a drawing), one that is redrawn `redrawn` more than a drawing, and a token of a
+    drawing shows `token_side` pixels each way (0: drawings have one size). `step_elements` are those
+    of each token while all drawings of a task pass forward whole, as a flow's do (0: they do not). A
+    plan of at most `plan` tokens comes before a drawing.
     """
 
     parameters: int

@@ -60,7 +60,7 @@ def footprint(
         workspace_bytes=WORKSPACE_BYTES,
         adapter=per_rank(shapes, ADAPTED[adapters]),
         seen=seen,
-        redrawn=drawing + redrawn,
+        redrawn=redrawn,
         token_side=config.token_pixels,
         step_elements=layer,
         plan=think,

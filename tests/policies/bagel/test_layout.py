@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from policies.bagel import planning
+from policies.bagel import drawing, planning
 from policies.bagel import policy as bagel
 from policies.bagel.policy import BagelPolicy
 from policies.bagel.samples import Absent, Features, Latents, Noise, Text, length
@@ -20,6 +20,7 @@ from policies.interface import (
     Part,
     Picture,
     PictureSampling,
+    TextSampling,
     learned,
 )
 from tests.policies.bagel.small import picture, write_folder
@@ -147,3 +148,21 @@ def test_the_training_shift_moves_the_times_that_are_learned(folder: Path) -> No
         times.append(splits[-1].time)
     early, late = times
     assert late == pytest.approx(4 * early / (1 + 3 * early))
+
+
+def test_many_contexts_are_read_a_few_at_a_time(
+    policy: BagelPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contexts = [(f"{i} {PROMPT}" * (1 + i % 3), picture(i)) for i in range(6)]
+    how = [PictureSampling(guidance=2.0, steps=2)] * len(contexts)
+    texts = [TextSampling(max_tokens=3)] * len(contexts)
+    drawn = policy.draw(contexts, how, range(6))
+    written = policy.sample_words(contexts, texts, range(6), keep_logits=True)
+    monkeypatch.setattr(drawing, "READ_AT_ONCE", 150)
+    again = policy.draw(contexts, how, range(6))
+    parts = policy.sample_words(contexts, texts, range(6), keep_logits=True)
+    for ours, theirs in zip(drawn, again, strict=True):
+        one, other = (output[0].segment.latents for output in (ours, theirs))
+        assert torch.allclose(one, other, atol=1e-4)
+    for one, other in zip(written.logits, parts.logits, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
