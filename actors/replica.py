@@ -61,7 +61,7 @@ class Replica:
         note_start(spec.folder, f"{spec.role} {number}")
         self._spec = spec
         self._number = number
-        self._policy = load_policy(spec.policy)
+        self._policy = load_policy(spec.policy, spec.policy.dtype)
         self._policy.sample_on("cuda" if spec.config.gpus else "cpu", spec.policy.dtype)
         self._role = ROLES[spec.role](self._policy, spec.config, load_templates(spec.templates))
         store = ray.get_actor("weight_store", namespace=spec.namespace)

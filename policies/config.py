@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from policies.config_errors import sentence
-from policies.constraints import Dtype, Text
+from policies.constraints import Dtype, Natural, Positive, Text
 from policies.errors import ConfigError, describe
 
 
@@ -87,6 +87,12 @@ class PolicyConfig(Section):
     """A checkpoint folder; "base" is the one that ships with the family."""
     dtype: Dtype = "float32"
     """What replicas hold and sample in; learning keeps float32."""
+    learned_with: ClassVar[tuple[str, ...]] = ()
+    """The options that what is learned depends on, and not only what is sampled."""
+
+    def options(self) -> dict[str, Any]:
+        """The settings that only this family has, as its `from_pretrained` takes them."""
+        return {name: value for name, value in self if name not in PolicyConfig.model_fields}
 
 
 class TinyPolicyConfig(PolicyConfig):
@@ -113,6 +119,13 @@ class BagelPolicyConfig(PolicyConfig):
     variant = "family bagel"
     family: Literal["bagel"] = "bagel"
     """BAGEL-7B-MoT, and what was trained from it."""
+    training_shift: Positive | None = None
+    """How far the times of the flow that are learned are shifted towards the noise (paper: 4; released script: 1); null: as the checkpoint's config.json says."""
+    think: Natural = 0
+    """Most tokens of a plan that is written before each drawing, and learned with it; 0: none is."""
+    adapters: Literal["all", "generation"] = "all"
+    """Which experts get adapters where trainer.lora_rank asks for some: both, or the one that draws."""
+    learned_with = ("training_shift", "adapters")
 
 
 def _tiny_by_default(value: object) -> object:

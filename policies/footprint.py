@@ -23,7 +23,11 @@ class Footprint:
     image tokens. `instruction` is the longest one assumed, in tokens, without the prompt and the
     picture in it.
     `workspace_bytes` is what a replica needs beside weights and cache. `adapter` parameters learn
-    for each rank of adapters (0: the family has none).
+    for each rank of adapters (0: the family has none). A picture that is read takes `seen` tokens
+    (0: as many as a drawing), one that is redrawn `redrawn` more than a drawing, and a token of a
+    drawing shows `token_side` pixels each way (0: drawings have one size). `step_elements` are those
+    of each token while all drawings of a task pass forward whole, as a flow's do (0: they do not). A
+    plan of at most `plan` tokens comes before a drawing.
     """
 
     parameters: int
@@ -41,6 +45,11 @@ class Footprint:
     workspace_bytes: int
     adapter: int = 0
     devices: tuple[str, ...] = ("cpu", "cuda")
+    seen: int = 0
+    redrawn: int = 0
+    token_side: int = 0
+    step_elements: int = 0
+    plan: int = 0
 
 
 def stored_drawing(side: int, codes: int) -> int:

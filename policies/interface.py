@@ -178,8 +178,11 @@ class Policy(Protocol):
     Frozen parts, such as tokenizers, autoencoders and decoders, are not in it."""
 
     @classmethod
-    def from_pretrained(cls, path: str | Path) -> Self:
-        """Raises CheckpointError."""
+    def from_pretrained(cls, path: str | Path, dtype: str = "float32") -> Self:
+        """On the CPU; in "bfloat16", where the family can sample in it, without ever holding the
+        weights in float32: such a policy does not learn. A family takes the options that its
+        section has (`PolicyConfig.options`) by name as well, with the section's defaults. Raises
+        CheckpointError, and ConfigError for a dtype that it cannot sample in."""
         ...
 
     def sample_on(self, device: str, dtype: str) -> None:
@@ -213,6 +216,12 @@ class Policy(Protocol):
 
     def target_counts(self, examples: Sequence[Example]) -> dict[LossKind, int]:
         """The counts of `loss` of the same examples, without a forward pass. Raises PromptError."""
+        ...
+
+    def lengths(self, examples: Sequence[Example]) -> list[int]:
+        """How many tokens of each example pass forward in `loss`, padding apart: those of its whole
+        context and target. Cheap, for every worker asks it of every example. Raises PromptError,
+        and Unsupported as `loss` does."""
         ...
 
     def loss(self, examples: Sequence[Example]) -> dict[LossKind, LossTerm]:

@@ -23,8 +23,9 @@ WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 @dataclass(frozen=True)
 class Family:
     """Where the two parts of a family are, as "module:name": a class that implements
-    `policies.interface.Policy`, and a function of a checkpoint's folder and the dtype of replicas
-    that gives a `policies.footprint.Footprint` without reading weights."""
+    `policies.interface.Policy`, and a function of a checkpoint's folder, the dtype of replicas and,
+    by name, the family's options that gives a `policies.footprint.Footprint` without reading
+    weights."""
 
     policy: str
     footprint: str
@@ -37,11 +38,13 @@ FAMILIES = {
 }
 
 
-def load_policy(config: PolicyConfig) -> Policy:
-    """The policy in `checkpoint_folder(config)`, on the CPU and able to learn. Raises ConfigError
-    for an unknown family, CheckpointError for a bad folder."""
-    folder = checkpoint_folder(config)
-    return policy_class(config).from_pretrained(folder)
+def load_policy(config: PolicyConfig, dtype: str = "float32") -> Policy:
+    """The policy in `checkpoint_folder(config)`, on the CPU: able to learn in float32, and to sample
+    alone in another dtype, which takes no memory for float32. Raises ConfigError for an unknown
+    family, CheckpointError for a bad folder."""
+    make: Any = policy_class(config).from_pretrained
+    loaded: Policy = make(checkpoint_folder(config), dtype, **config.options())
+    return loaded
 
 
 def policy_class(config: PolicyConfig) -> type[Policy]:
@@ -52,7 +55,8 @@ def policy_class(config: PolicyConfig) -> type[Policy]:
 
 def footprint(config: PolicyConfig) -> Footprint:
     """How large the policy is, without its weights. Raises ConfigError, CheckpointError."""
-    found: Footprint = _load(_family(config).footprint)(checkpoint_folder(config), config.dtype)
+    measure: Any = _load(_family(config).footprint)
+    found: Footprint = measure(checkpoint_folder(config), config.dtype, **config.options())
     return found
 
 

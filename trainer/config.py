@@ -118,6 +118,8 @@ class TrainerConfig(Section):
     """Keep only the inputs of the policy's layers and compute the rest again for the gradient."""
     micro_batch: Natural = 0
     """Examples of a pattern that a worker passes forward at once; 0: all."""
+    micro_tokens: Natural = 0
+    """Tokens that a worker passes forward at once: examples of a pattern are packed up to so many, and a longer one goes alone; 0: as micro_batch says."""
     lora_rank: Natural = 0
     """Above 0, adapters of that rank learn and nothing else; what is published is whole weights all the same."""
     lora_alpha: Annotated[Whole, Field(gt=0)] = 32
@@ -153,6 +155,12 @@ class TrainerConfig(Section):
     """Newest checkpoints that are kept."""
     max_failures: Natural = 3
     """Failures of workers that training outlives."""
+
+    @model_validator(mode="after")
+    def _require_one_size(self) -> Self:
+        require(not (self.micro_batch and self.micro_tokens), "trainer.micro_batch",
+                self.micro_batch, "0 where trainer.micro_tokens says how much passes forward at once")  # fmt: skip
+        return self
 
 
 class RunConfig(Section):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -19,13 +19,14 @@ from actors.replay.records import JudgedGroup
 from actors.roles.templates import Templates
 from actors.storage.paths import StoragePath
 from policies.checks import bfloat16_bits
-from policies.interface import CheckpointError
+from policies.interface import CheckpointError, Example
 from trainer import checkpoint
-from trainer.batches import GroupExamples, Step, round_steps, shares_for_rank
+from trainer.batches import GroupExamples, Share, Step, round_steps, shares_for_rank
 from trainer.checkpoint import Cursor
 from trainer.config import RunConfig
 from trainer.journal import JOURNAL, Journal
 from trainer.learner import Learned, Learner, TrainingDiverged
+from trainer.packing import packed_shares
 from trainer.patterns import reconstruct, teaches
 from trainer.training_io import StopRequested, TrainingIO
 
@@ -117,7 +118,7 @@ class Training:
             self._publish_again()
 
     def _require_same_settings(self, found: checkpoint.Checkpoint) -> None:
-        before = _with_defaults(found.settings)
+        before = _with_defaults(found.settings, self.config)
         for name, value in self.settings.items():
             if before.get(name) != value:
                 raise CheckpointError(
@@ -140,8 +141,8 @@ class Training:
         self.io.publish(version, bfloat16_bits(whole) if short else whole)
 
     def _step(self, step: Step) -> Learned:
-        rank, world, size = self.learner.rank, self.learner.world, self.config.trainer.micro_batch
-        shares = {p: shares_for_rank(each, rank, world, size) for p, each in step.batch.items()}
+        rank = self.learner.rank
+        shares = {p: self._shares(each) for p, each in step.batch.items()}
         try:
             learned = self.learner.step(shares)
         except TrainingDiverged:
@@ -152,6 +153,13 @@ class Training:
             self.cursor, epoch=step.epoch, step=step.index, global_step=self.learner.steps
         )
         return learned
+
+    def _shares(self, examples: Sequence[Example]) -> tuple[Share, ...]:
+        rank, world, own = self.learner.rank, self.learner.world, self.config.trainer
+        if not own.micro_tokens:
+            return shares_for_rank(examples, rank, world, own.micro_batch)
+        lengths = self.learner.policy.lengths(examples)
+        return packed_shares(examples, lengths, rank, world, own.micro_tokens)
 
     def _next(self, steps: Iterator[Step]) -> Step | None:
         """The next step, once its groups are there. Ranks hear of a stop at different moments,
@@ -194,6 +202,7 @@ def learning_settings(config: RunConfig) -> dict[str, Any]:
         "policy.family": config.policy.family,
         # Adapters alone are kept: they mean nothing beside another base.
         "policy.path": config.policy.path if config.trainer.lora_rank else "",
+        **{f"policy.{name}": getattr(config.policy, name) for name in config.policy.learned_with},
         "actors.templates": config.actors.templates,
         "judge.accept_at": config.judge.accept_at,
         "judge.ties": config.judge.ties,
@@ -204,10 +213,11 @@ def learning_settings(config: RunConfig) -> dict[str, Any]:
     return json.loads(json.dumps(chosen))  # as a checkpoint gives them back
 
 
-def _with_defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _with_defaults(settings: Mapping[str, Any], config: RunConfig) -> dict[str, Any]:
     """A setting that a checkpoint does not name is younger than it: the program then did what the
     default does now."""
-    defaults = learning_settings(RunConfig())
+    family = type(config.policy).model_validate({"family": config.policy.family})
+    defaults = learning_settings(RunConfig(policy=family))
     merged = {
         name: {**default, **settings.get(name, {})}
         for name, default in defaults.items()

@@ -23,7 +23,7 @@ from policies.checks import bfloat16_bits
 from policies.config import PolicyConfig
 from policies.errors import UserError, one_line
 from policies.interface import CheckpointError, Policy
-from policies.registry import load_policy
+from policies.registry import load_policy, policy_class
 
 VERSIONS = "versions"
 DIGEST = "digest.txt"
@@ -60,7 +60,7 @@ class VersionFolder:
             return weights, weights_digest(weights)
         try:
             with storage.copied(self.path(version)) as local:
-                weights = type(self._policy).from_pretrained(local).weights()
+                weights = policy_class(self._base).from_pretrained(local).weights()
                 stated, short = self._stated(version)
                 weights = bfloat16_bits(weights) if short else weights
         except CheckpointError as error:

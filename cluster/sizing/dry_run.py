@@ -36,13 +36,38 @@ def table(config: RunConfig, size: Footprint, machine: Machine) -> str:
         f"CPUs {_verdict(wanted, 'cpus', machine.cpus)}",
         f"GPUs {_verdict(wanted, 'gpus', machine.gpus)}",
         *(f"{n.actor} only on nodes that offer {n.node}" for n in wanted if n.node),
-        f"object store {_gib(memory.object_store(config, size))} on the weight store's node",
+        *_gpus(config, size, wanted),
+        f"object store {_gib(memory.object_store(config, size))} on the weight store's node; "
+        "replicas of a host map one copy of each version",
+        _host(config, size),
         f"disk {_gib(memory.disk(config, size).total)} at most in {run_folder(config)}",
     ]  # fmt: skip
     assumed = memory.ASSUMED.format(
         workspace=f"{size.workspace_bytes / GIB:.2g}", instruction=size.instruction
     )
     return "\n".join([*rows, assumed])
+
+
+def _gpus(config: RunConfig, size: Footprint, wanted: list[Need]) -> list[str]:
+    """What the fullest GPU holds where each replica comes, as Ray has it, to the fullest one that has
+    room for its fraction."""
+    gpus: list[tuple[float, int]] = []  # what is free of each, and the bytes that are taken
+    for need in wanted:
+        for _ in range(need.replicas if need.gpus else 0):
+            free, taken = min((gpu for gpu in gpus if gpu[0] >= need.gpus), default=(1.0, 0))
+            if taken:
+                gpus.remove((free, taken))
+            left = round(free - need.gpus, 4)
+            gpus.append((left, taken + SIZED[need.actor](config, size)))
+    return [f"memory per GPU {_gib(max(taken for _, taken in gpus))} at most"] if gpus else []
+
+
+def _host(config: RunConfig, size: Footprint) -> str:
+    worker, replica = memory.reading(config, size)
+    return (
+        f"host memory {_gib(worker)} for each training worker and {_gib(replica)} for each replica "
+        "while they read the weights, beside the object store"
+    )
 
 
 def _row(need: Need, config: RunConfig, size: Footprint) -> str:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from actors.roles.solver import guidance_scales
+from actors.roles.solver import rollout_sampling
 from policies.footprint import ELEMENT_BYTES, Footprint
+from policies.interface import PictureSampling
 from trainer.config import RunConfig
 
 ASSUMED = (
@@ -47,38 +48,57 @@ def proposer(config: RunConfig, size: Footprint) -> int:
 
 
 def solver(config: RunConfig, size: Footprint) -> int:
-    """Bytes. A rollout with a guidance other than 1 takes two rows: with and without its prompt."""
-    own = config.solver
-    each = [1 if scale == 1 else 2 for scale in guidance_scales(own)]
-    turns, rest = divmod(own.rollouts, len(each))
-    rows = own.prompts_per_task * (turns * sum(each) + sum(each[:rest]))
-    return _replica(config, size, rows * (config.proposer.max_tokens + AROUND + size.drawing))
+    """Bytes. A rollout with a guidance other than 1 takes two rows: with and without its prompt; with
+    an image guidance other than 1 as well a third one, without the pictures of its context."""
+    own, element = config.solver, ELEMENT_BYTES[config.policy.dtype]
+    passes = [_passes(rollout_sampling(own, k)) for k in range(own.rollouts)]
+    rows, drawing = own.prompts_per_task * sum(passes), drawn_tokens(config, size)
+    prompt = config.proposer.max_tokens + AROUND + (size.plan and size.plan + 2 * AROUND)
+    step = rows * drawing * size.step_elements * element
+    return _replica(config, size, rows * (prompt + drawing)) + step
 
 
 def judge(config: RunConfig, size: Footprint) -> int:
     """Bytes. All votes on all drawings of a Solver's task are one batch."""
     rows = config.solver.prompts_per_task * config.solver.rollouts * config.judge.votes
     prompt = size.instruction + config.proposer.max_tokens
-    return _replica(config, size, rows * (prompt + size.drawing + config.judge.max_tokens))
+    return _replica(config, size, rows * (prompt + seen_tokens(size) + config.judge.max_tokens))
 
 
 def trainer_worker(config: RunConfig, size: Footprint) -> int:
     """Bytes at the larger of two peaks: learning, or loading, when the model is not yet sharded."""
     own, element = config.trainer, ELEMENT_BYTES[config.trainer.precision]
     beside = size.trained if own.lora_rank else 0  # the frozen weights under the adapters
-    sharded = LEARNING_BYTES * learned(config, size) + 4 * beside
+    sharded = LEARNING_BYTES * learned(config, size) + element * beside
     held = sharded // own.workers + 4 * (size.parameters - size.trained)
     # Weights in the dtype of the computation, and their gradient in float32.
-    gathered = (element + 4) * size.gathered
-    most = -(-own.groups_per_step // own.workers)
-    at_once = min(own.micro_batch or most, most)
-    learning = held + gathered + at_once * _activations(config, size)
-    return max(learning, 4 * size.parameters) + size.workspace_bytes
+    gathered = (element + (0 if own.lora_rank else 4)) * size.gathered
+    learning = held + gathered + int(_examples_at_once(config, size) * _activations(config, size))
+    loading = (element if own.lora_rank else 4) * size.parameters
+    return max(learning, loading) + size.workspace_bytes
 
 
 def learned(config: RunConfig, size: Footprint) -> int:
     """Returns the number of parameters with gradients: all trainable ones, or the adapters only."""
     return config.trainer.lora_rank * size.adapter or size.trained
+
+
+def reading(config: RunConfig, size: Footprint) -> tuple[int, int]:
+    """Bytes on the host that a training worker takes while it reads the weights, and a replica."""
+    return 4 * size.parameters, ELEMENT_BYTES[config.policy.dtype] * size.parameters
+
+
+def drawn_tokens(config: RunConfig, size: Footprint) -> int:
+    """Tokens of a drawing of the recipe's size."""
+    height, width = config.solver.size
+    if not (height and size.token_side):
+        return size.drawing
+    return (height // size.token_side) * (width // size.token_side)
+
+
+def seen_tokens(size: Footprint) -> int:
+    """Tokens of a picture that is read."""
+    return size.seen or size.drawing
 
 
 def object_store(config: RunConfig, size: Footprint) -> int:
@@ -108,13 +128,36 @@ def _replica(config: RunConfig, size: Footprint, tokens: int) -> int:
 
 
 def _activations(config: RunConfig, size: Footprint) -> int:
-    """Bytes of one example of reflection, the longest: two drawings, a prompt, a judgement."""
+    """Bytes of the longest example."""
     element, judgement = ELEMENT_BYTES[config.trainer.precision], config.judge.max_tokens
-    tokens = size.instruction + config.proposer.max_tokens + judgement + 2 * size.drawing
+    tokens, drawing = _longest(config, size), drawn_tokens(config, size)
     if config.trainer.recompute:
         kept = size.layers * size.hidden + size.layer_elements
     else:
         kept = size.layers * size.layer_elements
     # Logits in the computation's dtype, their float32 copy and its gradient.
-    logits = max(size.drawing * size.codes, judgement * size.words) * (element + 8)
+    logits = max(drawing * size.codes, judgement * size.words) * (element + 8)
     return tokens * kept * element + logits
+
+
+def _longest(config: RunConfig, size: Footprint) -> int:
+    """Tokens of an example of reflection, with a judgement and two drawings, or of judgement."""
+    text = size.instruction + config.proposer.max_tokens + config.judge.max_tokens
+    drawing = drawn_tokens(config, size)
+    return text + max(2 * drawing + size.redrawn + size.plan, seen_tokens(size))
+
+
+def _examples_at_once(config: RunConfig, size: Footprint) -> float:
+    """How many of the longest examples a worker passes forward at once."""
+    own = config.trainer
+    most = -(-own.groups_per_step // own.workers)
+    if own.micro_tokens:
+        return min(most, max(1.0, own.micro_tokens / _longest(config, size)))
+    return min(own.micro_batch or most, most)
+
+
+def _passes(how: PictureSampling) -> int:
+    """Rows of a drawing that is guided so: as conditioned, without texts, without pictures."""
+    if how.guidance == 1:
+        return 1
+    return 2 if how.image_guidance == 1 else 3

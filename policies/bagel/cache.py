@@ -6,6 +6,8 @@ step of a drawing reads the cache and leaves it as it was.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -50,3 +52,24 @@ class Cache:
             made.blocks.append(block.new_zeros(shape))
             made.blocks[-1][:, :, :, :used] = block[:, index, :, :used]
         return made
+
+
+def joined(caches: Sequence[Cache]) -> Cache:
+    """The rows of all caches, which are spent, in one without scratch."""
+    if len(caches) == 1:
+        return caches[0]
+    made = Cache.__new__(Cache)
+    most = max(cache.used for cache in caches)
+    made.seen = torch.cat([_wider(cache.seen, most, 1) for cache in caches])
+    made.blocks = []
+    while caches[0].blocks:  # layer by layer: two copies of all would be much
+        kept = [(cache.blocks.pop(0), cache.used) for cache in caches]
+        made.blocks.append(torch.cat([_wider(b[:, :, :, :used], most, 3) for b, used in kept], 1))
+    return made
+
+
+def _wider(x: Tensor, length: int, dim: int) -> Tensor:
+    """`x` with zeros behind it up to that length."""
+    missing = list(x.shape)
+    missing[dim] = length - x.shape[dim]
+    return torch.cat([x, x.new_zeros(missing)], dim)

@@ -164,12 +164,19 @@ def _limits(file: Path, data: bytes, config: BagelConfig) -> tuple[Limits, Limit
             f"{file} has {OURS}={describe(own)}: it must give for some of {', '.join(SIDES)} the "
             "longest and the shortest side in pixels; mend it, or leave it out."
         )
+    return sides_within(config, whole)
+
+
+def sides_within(
+    config: BagelConfig, sides: Mapping[str, tuple[int, int]]
+) -> tuple[Limits, Limits, Limits]:
+    """The limits of these `SIDES`, as far as the model's tables go."""
     patch, token = config.vision.patch, config.token_pixels
     most = (config.vision.side * patch, config.vision.side * patch, config.latent_side * token)
     understanding, redrawing, drawing = (
         Limits(min(long, limit), min(short, limit), stride, PIXELS)
         for (long, short), limit, stride in zip(
-            whole.values(), most, (patch, patch, token), strict=True
+            (sides[name] for name in SIDES), most, (patch, patch, token), strict=True
         )
     )
     return understanding, redrawing, drawing

@@ -6,16 +6,19 @@ with it changes a result only by floating-point rounding.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from policies.bagel.cache import Cache
+from policies.bagel.cache import Cache, joined
 from policies.bagel.module import BagelModule
-from policies.bagel.samples import Format, Grid, Noise, Sample
+from policies.bagel.samples import Format, Grid, Noise, Sample, length
 from policies.bagel.sequence import Batch, padded
+
+READ_AT_ONCE = 2**14
+"""Places of contexts that pass forward together: of more the activations would not fit."""
 
 
 class Contexts:
@@ -23,12 +26,28 @@ class Contexts:
     follow. Contexts that several branches or drawings share are given once."""
 
     def __init__(self, module: BagelModule, form: Format, samples: Sequence[Sample]) -> None:
-        batch = padded(samples, form)
-        rows, places = batch.positions.shape
-        self.cache, self.ends = module.new_cache(rows, places), batch.ends
-        if batch.positions.numel():
-            module(batch.on(self.cache.seen.device), self.cache)
-        self.cache.keep(batch.layout.sample >= 0)
+        caches, ends = list[Cache](), list[int]()
+        for part in _parts(samples):
+            batch = padded(part, form)
+            rows, places = batch.positions.shape
+            cache = module.new_cache(rows, places)
+            if batch.positions.numel():
+                module(batch.on(cache.seen.device), cache)
+            cache.keep(batch.layout.sample >= 0)
+            caches.append(cache)
+            ends += batch.ends
+        self.cache, self.ends = joined(caches), tuple(ends)
+
+
+def _parts(samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
+    """All samples, as many at a time as READ_AT_ONCE allows with their padding, or one."""
+    begin = longest = 0
+    for at, sample in enumerate(samples):
+        longest = max(longest, length(sample))
+        if at > begin and (at + 1 - begin) * longest > READ_AT_ONCE:
+            yield samples[begin:at]
+            begin, longest = at, length(sample)
+    yield samples[begin:]
 
 
 class Drawings:

@@ -8,6 +8,7 @@ draw, it is also there as clean latents, before the features.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,13 @@ from policies import flow
 from policies.bagel.autoencoder import Autoencoder
 from policies.bagel.config import BagelConfig
 from policies.bagel.embeddings import patches_of
-from policies.bagel.pictures import Limits, pixels_of
+from policies.bagel.pictures import Limits, pixels_of, size_within
+from policies.bagel.planning import instructed, planned
 from policies.bagel.samples import (
     Absent,
     Features,
     Format,
+    Grid,
     Latents,
     Noise,
     Sample,
@@ -33,6 +36,10 @@ from policies.bagel.samples import (
 from policies.checks import require_latents, require_length, require_pixels, require_text
 from policies.interface import Condition, Context, Example, Output, Picture
 
+Lesson = tuple[list[Split], list[Tensor]]
+"""A context and every part of a target after it; and of every picture that is learned its velocity,
+float32 [tokens, latent values]."""
+NOTHING = torch.empty(0)
 WITHOUT: tuple[frozenset[Condition], ...] = (
     frozenset(),
     frozenset({"text"}),
@@ -130,11 +137,21 @@ class Layout:
 
     # Examples
 
-    def lesson(self, example: Example) -> tuple[list[Split], list[Tensor]]:
-        """The whole example, its context and then every part of its target; and of every picture
-        that is learned its velocity, float32 [tokens, latent values]. Raises PromptError."""
+    def lessons(self, example: Example) -> list[Lesson]:
+        """The samples that teach the example. It is one, unless texts are dropped and the target has
+        some: then the pictures are drawn without any, and the texts are learned as they were
+        sampled. Raises PromptError."""
+        target, pictures = example.target, _pictures(example.target)
+        if planned(target):
+            example = replace(example, context=instructed(example.context))
+        if "text" not in example.dropped or len(pictures) == len(target):
+            return [self._lesson(example, bool(pictures))]
+        told = replace(example, dropped=frozenset(), target=_only_texts_learned(target))
+        drawn = replace(example, target=pictures)
+        return [self._lesson(each, True) for each in (told, drawn) if each.target]
+
+    def _lesson(self, example: Example, drawing: bool) -> Lesson:
         random, velocities = example.random("flow"), list[Tensor]()
-        drawing = any(isinstance(part.segment, Picture) for part in example.target)
         splits = self.context(example.context, drawing, example.dropped, holds_places=True)
         last = len(example.target) - 1
         for place, part in enumerate(example.target):
@@ -143,14 +160,22 @@ class Layout:
                 continue
             tokens, grid = self.latents(part.segment)
             if part.learned:
-                time = flow.learning_times(_normal(random, ()), self.training_shift)
-                noise = _normal(random, tokens.shape)
-                splits.append(Noise(flow.noisy(tokens, noise, time), grid, float(time)))
-                velocities.append(flow.target(tokens, noise))
+                noise, velocity = self.noisy(tokens, grid, random)
+                splits.append(noise)
+                velocities.append(velocity)
             if not (part.learned and place == last):  # what follows sees what it became
                 splits += [Latents(tokens, grid), self.features(part.segment, True)]
         self.require_room(splits, example.context)
         return splits, velocities
+
+    def noisy(
+        self, tokens: Tensor, grid: Grid, random: np.random.Generator
+    ) -> tuple[Noise, Tensor]:
+        """A picture at a time and with noise by chance, and the velocity to learn."""
+        time = flow.learning_times(_normal(random, ()), self.training_shift)
+        noise = _normal(random, tokens.shape)
+        seen = Noise(flow.noisy(tokens, noise, time), grid, float(time))
+        return seen, flow.target(tokens, noise)
 
     def counts(self, example: Example) -> tuple[int, int]:
         """How many tokens of text and how many latent values are learned. Raises PromptError."""
@@ -166,6 +191,45 @@ class Layout:
         if picture.latents is not None:
             return picture.latents.numel()
         return self.latents(picture)[0].numel()
+
+
+class Shapes(Layout):
+    """The same splits without what is in them: to count tokens, and not to read."""
+
+    def features(self, picture: Picture, drawing: bool) -> Features:
+        limits = self.redrawing if drawing else self.understanding
+        return Features(NOTHING, self._tokens(picture, limits, self.config.vision.patch))
+
+    def latents(self, picture: Picture) -> tuple[Tensor, Grid]:
+        if picture.latents is not None:
+            return NOTHING, _grid(picture.latents, self.config.latent_patch)
+        return NOTHING, self._tokens(picture, self.drawing, self.config.token_pixels)
+
+    def noisy(
+        self, tokens: Tensor, grid: Grid, random: np.random.Generator
+    ) -> tuple[Noise, Tensor]:
+        return Noise(tokens, grid, 0.0), NOTHING
+
+    def _tokens(self, picture: Picture, limits: Limits, side: int) -> Grid:
+        require_pixels(picture.pixels)
+        height, width = size_within(*picture.pixels.shape[:2], limits)
+        return height // side, width // side
+
+    def places(self, example: Example) -> int:
+        """How many an example takes. Raises PromptError."""
+        return sum(length(splits) for splits, _ in self.lessons(example))
+
+
+def _pictures(target: Output) -> Output:
+    return tuple(part for part in target if isinstance(part.segment, Picture))
+
+
+def _only_texts_learned(target: Output) -> Output:
+    """What the texts that are learned are learned after, and they."""
+    made = [replace(p, learned=p.learned and isinstance(p.segment, str)) for p in target]
+    while made and not made[-1].learned:
+        made.pop()
+    return tuple(made)
 
 
 def _normal(random: np.random.Generator, shape: Sequence[int]) -> Tensor:

@@ -21,6 +21,12 @@ from policies.bagel.transformer import EXPERTS, LanguageModel, Seats, Streams, t
 from policies.bagel.vision import Vision
 
 TABLES = ("latent_pos_embed.pos_embed", "vit_pos_embed.pos_embed")
+LAYERS = r"language_model\.model\.layers\.\d+\."
+ADAPTED = {
+    "all": LAYERS + r"(self_attn\.[qkvo]_proj(_moe_gen)?|mlp(_moe_gen)?\.(gate|up|down)_proj)",
+    "generation": LAYERS + r"(self_attn\.[qkvo]_proj_moe_gen|mlp_moe_gen\.(gate|up|down)_proj)",
+}
+"""The layers that adapters sit on: those of both experts, or of the one that draws."""
 
 
 class Outputs(NamedTuple):

@@ -14,12 +14,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from policies.bagel import checkpoint
-from policies.bagel.layout import Layout
+from policies import lora
+from policies.bagel import checkpoint, planning
+from policies.bagel.layout import Layout, Shapes
+from policies.bagel.module import ADAPTED
 from policies.bagel.sampler import Writer, drawn
-from policies.bagel.sequence import padded
+from policies.bagel.samples import Sample
+from policies.bagel.sequence import Batch, packed, padded
 from policies.checks import require_options, weight_views
-from policies.config import ConfigError
 from policies.interface import (
     Condition,
     Context,
@@ -32,8 +34,10 @@ from policies.interface import (
     Segment,
     TextSampling,
     Unsupported,
+    learned,
 )
 from policies.sampling import Row, Sampled, sample
+from policies.seeds import derive
 from policies.teacher_forcing import chunks
 
 
@@ -46,24 +50,35 @@ class BagelPolicy:
         {"guidance", "image_guidance", "interval", "renorm", "steps", "shift", "size"}
     )
 
-    def __init__(self, loaded: checkpoint.Loaded, training_shift: float | None = None) -> None:
-        self._loaded = loaded
+    def __init__(
+        self, loaded: checkpoint.Loaded, training_shift: float | None = None, think: int = 0,
+        adapters: str = "all", source: Path | None = None,
+    ) -> None:  # fmt: skip
+        self._loaded, self._source, self._adapted = loaded, source, ADAPTED[adapters]
+        self._adapters, self.think = 0.0, think
         # The type of arrays that are mapped as they are; others, and all on a GPU, are copied.
         self._shares: torch.dtype | None = torch.float32
         self.module, self.autoencoder = loaded.module, loaded.autoencoder
         config = self.module.config
         shift = config.timestep_shift if training_shift is None else training_shift
-        self.layout = Layout(
-            config, loaded.form, loaded.tokenizer, self.autoencoder, loaded.limits, shift
-        )
+        reads = (config, loaded.form, loaded.tokenizer, self.autoencoder, loaded.limits, shift)
+        self.layout, self._shapes = Layout(*reads), Shapes(*reads)
 
     @classmethod
-    def from_pretrained(cls, path: str | Path) -> Self:
+    def from_pretrained(
+        cls, path: str | Path, dtype: str = "float32", *, training_shift: float | None = None,
+        think: int = 0, adapters: str = "all",
+    ) -> Self:  # fmt: skip
         """Raises CheckpointError."""
-        return cls(checkpoint.load(Path(path)))
+        loaded = checkpoint.load(Path(path), getattr(torch, dtype))
+        made = cls(loaded, training_shift, think, adapters, Path(path))
+        if dtype != "float32":
+            made.sample_on("cpu", dtype)
+        return made
 
     def save_pretrained(self, path: str | Path) -> None:
         """In the layout that BAGEL was released in."""
+        self._require_whole()
         checkpoint.save(Path(path), self._loaded)
 
     # Sampling
@@ -89,10 +104,12 @@ class BagelPolicy:
         sampling: Sequence[TextSampling],
         seeds: Sequence[int],
         keep_logits: bool = False,
+        drawing: bool = False,
     ) -> Sampled:
-        """What `write` writes, as ids."""
+        """What `write` writes, as ids; `drawing` says whether contexts are read as to draw."""
+        self._require_whole()
         distinct = list(dict.fromkeys(contexts))
-        samples = [self.layout.context(context, drawing=False) for context in distinct]
+        samples = [self.layout.context(context, drawing) for context in distinct]
         place = {context: i for i, context in enumerate(distinct)}
         rows = []
         for context, how, seed in zip(contexts, sampling, seeds, strict=True):
@@ -107,8 +124,22 @@ class BagelPolicy:
         self, contexts: Sequence[Context], sampling: Sequence[PictureSampling], seeds: Sequence[int]
     ) -> list[Output]:
         """Raises PromptError, ConfigError."""
+        self._require_whole()
         require_options(self.family, self.picture_options, sampling)
-        return drawn(self.module, self.layout, contexts, sampling, seeds)
+        if not self.think or not contexts:
+            return drawn(self.module, self.layout, contexts, sampling, seeds)
+        asked = [planning.instructed(context) for context in contexts]
+        plans = self._plans(asked, seeds)
+        after = [(*context, plan) for context, plan in zip(asked, plans, strict=True)]
+        pictures = drawn(self.module, self.layout, after, sampling, seeds)
+        return [(*learned(p), *output) for p, output in zip(plans, pictures, strict=True)]
+
+    def _plans(self, contexts: Sequence[Context], seeds: Sequence[int]) -> list[str]:
+        """With a chance of their own: the noise of a drawing is that of the row's seed."""
+        how = [TextSampling(planning.TEMPERATURE, self.think)] * len(contexts)
+        own = [derive("plan", int(seed)) for seed in seeds]
+        written = self.sample_words(contexts, how, own, drawing=True).tokens
+        return [self._loaded.tokenizer.decode(ids.tolist()) for ids in written]
 
     # Learning
 
@@ -116,8 +147,8 @@ class BagelPolicy:
         """Raises PromptError."""
         if not examples:
             return {}
-        lessons = [self.layout.lesson(example) for example in examples]
-        batch = padded([splits for splits, _ in lessons], self.layout.form).on(self._device)
+        lessons = [each for example in examples for each in self.layout.lessons(example)]
+        batch = self._arranged([splits for splits, _ in lessons])
         read = self.module(batch)
         nats = F.cross_entropy(read.logits, batch.labels, reduction="sum")
         wanted = [velocity for _, velocities in lessons for velocity in velocities]
@@ -132,6 +163,16 @@ class BagelPolicy:
             errors = F.mse_loss(read.velocities, target, reduction="sum")
             terms["latents"] = LossTerm(errors + none, target.numel())
         return terms
+
+    def _arranged(self, samples: Sequence[Sample]) -> Batch:
+        """On a GPU in one row, where flex_attention skips what no sample sees; dense masks of a CPU
+        would be as large as the square of it."""
+        arrange = packed if self._device.type == "cuda" else padded
+        return arrange(samples, self.layout.form).on(self._device)
+
+    def lengths(self, examples: Sequence[Example]) -> list[int]:
+        """Raises PromptError."""
+        return [self._shapes.places(example) for example in examples]
 
     def target_counts(self, examples: Sequence[Example]) -> dict[LossKind, int]:
         """Raises PromptError."""
@@ -170,24 +211,33 @@ class BagelPolicy:
 
     def adapt(self, rank: int, alpha: int) -> None:
         """Raises ConfigError."""
-        raise ConfigError(f"trainer.lora_rank is {rank}: family bagel has no adapters; set it to 0")
+        lora.adapt(self.module, self._adapted, rank, alpha)
+        self._adapters = alpha / rank
 
     def published(self, trained: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        return trained
+        if not self._adapters:
+            return trained
+        assert self._source is not None, "adapters learn beside a checkpoint"
+        # Read again: by now the base is sharded over the ranks, or on a GPU.
+        base = type(self).from_pretrained(self._source).weights()
+        return lora.merge(base, trained, self._adapters)
 
     # Weights
 
     def weights(self) -> dict[str, np.ndarray]:
-        """All but the autoencoder and the tables of places, views where they are float32 on a
-        CPU."""
+        """All but the autoencoder and the tables of places, or the adapters: views where they are
+        float32 on a CPU."""
+        ends = (lora.DOWN, lora.UP) if self._adapters else ("",)
         return {
             name: weight.detach().to("cpu", torch.float32).numpy()
             for name, weight in self.module.named_parameters()
+            if name.endswith(ends)
         }
 
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         """The arrays become the weights, which from now on are not trained; a copy of them where
         `sample_on` chose another type or a GPU. Raises CheckpointError."""
+        self._require_whole()
         own = dict(self.module.named_parameters())
         views = weight_views(weights, own)
         self.module.requires_grad_(False)
@@ -197,6 +247,9 @@ class BagelPolicy:
         else:  # one at a time: two models would not fit
             for name, view in views.items():
                 own[name].copy_(view)
+
+    def _require_whole(self) -> None:
+        lora.require_whole(self._adapters, self.family)
 
     def fsdp_units(self) -> list[torch.nn.Module]:
         return self.module.units()

@@ -28,8 +28,8 @@ from policies.seeds import generator
 
 # The released defaults: 50 times, which are 49 steps.
 STEPS, SHIFT = 49, 3.0
-DECODED_AT_ONCE = 8
-"""Pictures that pass through the decoder together."""
+DECODED_AT_ONCE, DECODED_PIXELS = 8, 2**21
+"""Pictures that pass through the decoder together, and how many pixels these may have."""
 
 
 class Writer:
@@ -181,11 +181,13 @@ def _decoded(layout: Layout, latents: Sequence[Tensor]) -> list[Output]:
     order = sorted(range(len(latents)), key=lambda i: latents[i].shape)
     for _, group in groupby(order, lambda i: latents[i].shape):
         rows = list(group)
-        for at in range(0, len(rows), DECODED_AT_ONCE):
-            part = rows[at : at + DECODED_AT_ONCE]
+        pixels = latents[rows[0]][0].numel() * layout.config.autoencoder.downsample**2
+        count = max(1, min(DECODED_AT_ONCE, DECODED_PIXELS // pixels))
+        for at in range(0, len(rows), count):
+            part = rows[at : at + count]
             stacked = torch.stack([latents[i] for i in part]).to(weight)
-            pixels = bytes_of(layout.autoencoder.decode(stacked))
-            for i, seen in zip(part, pixels, strict=True):
+            decoded = bytes_of(layout.autoencoder.decode(stacked))
+            for i, seen in zip(part, decoded, strict=True):
                 with torch.inference_mode(False):  # or it could not be learned from
                     kept = latents[i].clone().cpu()
                 outputs[i] = learned(Picture(seen, None, kept))

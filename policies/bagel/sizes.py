@@ -1,45 +1,56 @@
-"""How large a BAGEL is: from the small files of its folder and the shapes of its tensors.
+"""How large a BAGEL is: from the small files of its folder and the shapes of its tensors, or from
+its name if its folder is not there yet.
 
 Invariant: parameters are counted on the very modules that would hold them, without allocating them.
+The sizes of public checkpoints are in `known/`, as fields of `policies.bagel.config`.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
 
 from policies.bagel.autoencoder import Autoencoder
-from policies.bagel.checkpoint import read_small
-from policies.bagel.config import BagelConfig
-from policies.bagel.module import BagelModule
+from policies.bagel.checkpoint import SIDES, read_small, sides_within
+from policies.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, VisionConfig
+from policies.bagel.module import ADAPTED, BagelModule
+from policies.bagel.pictures import Limits, size_within
+from policies.config import ConfigError
+from policies.errors import describe
 from policies.footprint import ELEMENT_BYTES, Footprint, decoder_layer, stored_drawing
+from policies.lora import per_rank
 
+KNOWN = Path(__file__).parent / "known"
 # The longest instruction of the json templates has 1,111 characters.
 INSTRUCTION = 384
 # An estimate for CUDA itself, logits, and the pictures that are decoded or encoded at a time.
 WORKSPACE_BYTES = 6 * 2**30
 
 
-def footprint(folder: Path, dtype: str) -> Footprint:
-    """Raises CheckpointError."""
-    return _footprint(read_small(folder).config, dtype)
-
-
-def _footprint(config: BagelConfig, dtype: str) -> Footprint:
+def footprint(
+    folder: Path, dtype: str, *, training_shift: float | None = None, think: int = 0,
+    adapters: str = "all",
+) -> Footprint:  # fmt: skip
+    """Raises CheckpointError, or ConfigError if its size is unknown."""
+    config, limits = _sizes(folder)
     with torch.device("meta"):
         module, autoencoder = BagelModule(config), Autoencoder(config.autoencoder)
     language, side = config.language, config.latent_side * config.token_pixels
     trained, units = _count(module), module.units()
     keys = language.kv_heads * language.head_dim
     drawing = config.latent_side**2
+    layer = decoder_layer(language.hidden_size, keys, language.intermediate_size)
+    seen, redrawn = (_patches(side, each, config.vision.patch) for each in limits[:2])
+    shapes = ((name, weight.shape) for name, weight in module.named_parameters())
     return Footprint(
-        parameters=trained + _count(autoencoder),
+        parameters=trained + sum(map(torch.numel, module.buffers())) + _count(autoencoder),
         trained=trained,
         gathered=trained - sum(map(_count, units)) + 2 * _count(units[-1]),
         layers=language.layers,
         hidden=language.hidden_size,
-        layer_elements=decoder_layer(language.hidden_size, keys, language.intermediate_size),
+        layer_elements=layer,
         words=language.vocab_size,
         codes=config.latent_values,
         drawing=drawing,
@@ -47,7 +58,49 @@ def _footprint(config: BagelConfig, dtype: str) -> Footprint:
         cache_bytes=2 * language.layers * keys * ELEMENT_BYTES[dtype],
         drawing_bytes=stored_drawing(side, drawing * config.latent_values),
         workspace_bytes=WORKSPACE_BYTES,
+        adapter=per_rank(shapes, ADAPTED[adapters]),
+        seen=seen,
+        redrawn=redrawn,
+        token_side=config.token_pixels,
+        step_elements=layer,
+        plan=think,
     )
+
+
+def known(name: str) -> BagelConfig:
+    """The sizes of a public checkpoint. Raises KeyError for another name."""
+    file = KNOWN / f"{name}.json"
+    if not file.is_file():
+        raise KeyError(name)
+    fields = json.loads(file.read_bytes())
+    autoencoder = fields.pop("autoencoder")
+    return BagelConfig(
+        language=LanguageConfig(**fields.pop("language")),
+        vision=VisionConfig(**fields.pop("vision")),
+        autoencoder=AutoencoderConfig(**autoencoder | {"widths": tuple(autoencoder["widths"])}),
+        **fields,
+    )
+
+
+def _sizes(folder: Path) -> tuple[BagelConfig, tuple[Limits, Limits, Limits]]:
+    if folder.exists():
+        small = read_small(folder)
+        return small.config, small.limits
+    try:
+        config = known(folder.absolute().name)
+    except KeyError:
+        names = ", ".join(sorted(path.stem for path in KNOWN.glob("*.json")))
+        raise ConfigError(
+            f"policy.path is {describe(str(folder))}: there is nothing to say how large it is, and "
+            f"its name is none of {names}; give the folder of a checkpoint, or name it so"
+        ) from None
+    return config, sides_within(config, SIDES)
+
+
+def _patches(side: int, limits: Limits, patch: int) -> int:
+    """Tokens of a drawing of the model's own size as features."""
+    height, width = size_within(side, side, limits)
+    return (height // patch) * (width // patch)
 
 
 def _count(module: torch.nn.Module) -> int:

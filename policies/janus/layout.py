@@ -52,6 +52,17 @@ class Layout:
             answers.append(tuple((codes.astype(np.int64) + self.module.words).tolist()))
         return answers
 
+    def lengths(self, examples: Sequence[Example]) -> list[int]:
+        """How many tokens each example takes. Raises PromptError, Unsupported."""
+        targets = targets_of(examples)
+        drawing = any(isinstance(target, Picture) for target in targets)
+        _, questions = self.questions([example.context for example in examples], drawing)
+        return [
+            len(question)
+            + (len(self.wording.answer(t)) if isinstance(t, str) else self.module.features)
+            for question, t in zip(questions, targets, strict=True)
+        ]
+
     def looked(self, contexts: Iterable[Context]) -> tuple[list[Picture], dict[int, range]]:
         """Every picture in `contexts` once, and by its id() the ids of its features."""
         pictures = {id(p): p for context in contexts for p in context if isinstance(p, Picture)}

@@ -15,6 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+ADAPTED = r"model\.language_model\.layers\.\d+\.(self_attn|mlp)\.(q|k|v|o|gate|up|down)_proj"
+"""The layers that adapters sit on: those that read and write, and not those that see."""
+
 
 class JanusModule(nn.Module):
     """Takes the parts of `net`, a `JanusForConditionalGeneration`, without its image tokenizer."""

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from policies import lora
 from policies.checks import require_options, weight_views
 from policies.interface import (
     Condition,
@@ -30,9 +31,9 @@ from policies.interface import (
     TextSampling,
     learned,
 )
-from policies.janus import checkpoint, lora
+from policies.janus import checkpoint
 from policies.janus.layout import Layout, targets_of
-from policies.janus.module import JanusModule
+from policies.janus.module import ADAPTED, JanusModule
 from policies.janus.pictures import AT_ONCE, ImageTokenizer, pixels_of
 from policies.janus.sampler import prefill
 from policies.janus.wording import Wording
@@ -59,9 +60,12 @@ class JanusPolicy:
         self.size: int = self.module.image_size
 
     @classmethod
-    def from_pretrained(cls, path: str | Path) -> Self:
+    def from_pretrained(cls, path: str | Path, dtype: str = "float32") -> Self:
         """Raises CheckpointError."""
-        return cls(checkpoint.load(Path(path)), Path(path))
+        made = cls(checkpoint.load(Path(path), getattr(torch, dtype)), Path(path))
+        if dtype != "float32":
+            made.sample_on("cpu", dtype)
+        return made
 
     def save_pretrained(self, path: str | Path) -> None:
         """In the layout of transformers' `JanusForConditionalGeneration`."""
@@ -148,11 +152,7 @@ class JanusPolicy:
         return lambda ids: F.embedding(ids - first, table)
 
     def _require_whole(self) -> None:
-        if self._adapters:
-            raise RuntimeError(
-                "a Janus whose adapters learn neither samples nor is saved: load `published` "
-                "weights into another one"
-            )
+        lora.require_whole(self._adapters, self.family)
 
     @torch.inference_mode()
     def _sample(
@@ -209,6 +209,10 @@ class JanusPolicy:
                 counts["text"] = counts.get("text", 0) + len(self.wording.answer(target))
         return counts
 
+    def lengths(self, examples: Sequence[Example]) -> list[int]:
+        """Raises PromptError, Unsupported."""
+        return self.layout.lengths(examples)
+
     @torch.inference_mode()
     def log_probs(
         self, contexts: Sequence[Context], targets: Sequence[Segment]
@@ -243,7 +247,7 @@ class JanusPolicy:
 
     def adapt(self, rank: int, alpha: int) -> None:
         """Raises ConfigError."""
-        lora.adapt(self.module, rank, alpha)
+        lora.adapt(self.module, ADAPTED, rank, alpha)
         self._adapters = alpha / rank
 
     def published(self, trained: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:

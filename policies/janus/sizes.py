@@ -8,7 +8,6 @@ of public checkpoints are in `known/`, in the format of transformers' config.jso
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,13 @@ import torch
 from policies.config import ConfigError
 from policies.errors import describe
 from policies.footprint import ELEMENT_BYTES, Footprint, decoder_layer, stored_drawing
-from policies.janus import lora
+from policies.janus.module import ADAPTED
+from policies.lora import per_rank
 
 KNOWN = Path(__file__).parent / "known"
 FROZEN = "model.vqmodel."
 """Prefix of the tensors that are never trained: the image tokenizer."""
 LAYERS, SEEING = "model.language_model.layers.", "model.vision_model.encoder.layers."
-ADAPTED = re.compile(rf"{lora.LAYERS}\.weight")
 # The longest instruction of the json templates has 1,111 characters.
 INSTRUCTION = 384
 # An estimate for CUDA itself, logits, and the pictures that are decoded or encoded at a time.
@@ -36,7 +35,6 @@ def footprint(folder: Path, dtype: str) -> Footprint:
     config = architecture(folder)
     shapes = _shapes(config)
     counts = {name: shape.numel() for name, shape in shapes.items()}
-    adapter = sum(sum(shape) for name, shape in shapes.items() if ADAPTED.fullmatch(name))
     trained = {name: n for name, n in counts.items() if not name.startswith(FROZEN)}
     outside = _sum(trained, "") - _sum(trained, LAYERS) - _sum(trained, SEEING)
     text, vision, vq = config.text_config, config.vision_config, config.vq_config
@@ -55,7 +53,7 @@ def footprint(folder: Path, dtype: str) -> Footprint:
         cache_bytes=2 * text.num_hidden_layers * keys * ELEMENT_BYTES[dtype],
         drawing_bytes=stored_drawing(vision.image_size, vision.num_image_tokens),
         workspace_bytes=WORKSPACE_BYTES,
-        adapter=adapter,
+        adapter=per_rank(shapes.items(), ADAPTED),
     )
 
 

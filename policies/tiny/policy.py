@@ -76,8 +76,9 @@ class TinyPolicy:
         return cls(module, vision, text)
 
     @classmethod
-    def from_pretrained(cls, path: str | Path) -> Self:
-        """Raises CheckpointError."""
+    def from_pretrained(cls, path: str | Path, dtype: str = "float32") -> Self:
+        """Raises CheckpointError, and ConfigError for another dtype."""
+        _require_float32(dtype)
         return cls(*checkpoint.load(Path(path)))
 
     def save_pretrained(self, path: str | Path) -> None:
@@ -88,7 +89,7 @@ class TinyPolicy:
     def sample_on(self, device: str, dtype: str) -> None:
         """Raises ConfigError for anything but float32 on the CPU."""
         require(device == "cpu", "device", device, '"cpu": family tiny samples on CPU only')
-        require(dtype == "float32", "policy.dtype", dtype, '"float32" for family tiny')
+        _require_float32(dtype)
         self.module.requires_grad_(False)
 
     def write(
@@ -173,6 +174,24 @@ class TinyPolicy:
             counts[kind_of(example.target[-1])] += example.target[-1].learned  # EOS
         return {kind: count for kind, count in counts.items() if count}
 
+    def lengths(self, examples: Sequence[Example]) -> list[int]:
+        """Raises PromptError."""
+
+        def tokens(segments: Iterable[Segment]) -> int:
+            return sum(
+                self.vision.config.tokens + 2
+                if isinstance(s, Picture)
+                else len(self.text.encode(s))
+                for s in segments
+            )
+
+        return [
+            3  # BOS, SEP and EOS
+            + ("text" not in each.dropped) * tokens(each.context)
+            + tokens(part.segment for part in each.target)
+            for each in examples
+        ]
+
     def loss(self, examples: Sequence[Example]) -> dict[LossKind, LossTerm]:
         """Raises PromptError."""
         if not examples:
@@ -244,3 +263,7 @@ class TinyPolicy:
 
     def fsdp_units(self) -> list[torch.nn.Module]:
         return [*self.module.layers]
+
+
+def _require_float32(dtype: str) -> None:
+    require(dtype == "float32", "policy.dtype", dtype, '"float32" for family tiny')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from actors.config import JudgeConfig
+from policies.config import BagelPolicyConfig
 from policies.interface import CheckpointError
 from trainer.checkpoint import Checkpoint
 from trainer.config import ReconstructionConfig, RunConfig
@@ -24,7 +25,7 @@ def older(config: RunConfig) -> dict:
 
 def resume(made_with: dict, config: RunConfig) -> None:
     training = object.__new__(Training)
-    training.settings = learning_settings(config)
+    training.config, training.settings = config, learning_settings(config)
     found = object.__new__(Checkpoint)
     object.__setattr__(found, "settings", made_with)
     object.__setattr__(found, "path", "step-1")
@@ -50,3 +51,15 @@ def test_no_rule_may_change_between_resumes(changed: RunConfig) -> None:
     for made_with in (older(RunConfig()), learning_settings(RunConfig())):
         with pytest.raises(CheckpointError, match=r"step-1 was made with .*now it is"):
             resume(made_with, changed)
+
+
+def test_a_family_s_options_that_learning_depends_on_may_not_change_either() -> None:
+    plain = RunConfig(policy=BagelPolicyConfig(path="somewhere"))
+    options = ("policy.training_shift", "policy.adapters")
+    older = {k: v for k, v in learning_settings(plain).items() if k not in options}
+    resume(older, plain)
+    resume(older, RunConfig(policy=BagelPolicyConfig(path="somewhere", think=64)))
+    for changed in ({"training_shift": 4.0}, {"adapters": "generation"}):
+        for made_with in (older, learning_settings(plain)):
+            with pytest.raises(CheckpointError, match=f"policy.{next(iter(changed))}"):
+                resume(made_with, RunConfig(policy=BagelPolicyConfig(path="x", **changed)))

@@ -44,6 +44,20 @@ def test_the_counts_of_the_loss_are_known_without_it(
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
+def test_lengths_are_those_of_each_example_alone(
+    family: Family, policy: Policy, pattern: Pattern
+) -> None:
+    batch = examples(family)[pattern]
+    one, two = lengths = policy.lengths(batch)
+    assert [policy.lengths([example]) for example in batch] == [[one], [two]]
+    longer = replace(batch[0], context=(*batch[0].context, *family.prompts))
+    seen = replace(batch[0], context=(*batch[0].context, family.picture(6)))
+    assert policy.lengths([longer])[0] > one and policy.lengths([seen])[0] > one
+    texts = policy.target_counts(batch).get("text", 0)
+    assert sum(lengths) > texts
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
 def test_a_loss_is_a_function_of_the_example_alone(
     family: Family, policy: Policy, pattern: Pattern
 ) -> None:

@@ -45,7 +45,7 @@ def test_what_is_sampled_has_its_shapes_and_types(family: Family, policy: Policy
 
 def test_no_rows_are_no_work(policy: Policy) -> None:
     assert policy.draw([], [], []) == policy.write([], [], []) == policy.log_probs([], []) == []
-    assert policy.loss([]) == policy.target_counts([]) == {}
+    assert policy.loss([]) == policy.target_counts([]) == {} and policy.lengths([]) == []
 
 
 def test_sampling_follows_from_the_seed(family: Family, policy: Policy) -> None:
@@ -140,6 +140,23 @@ def test_replicas_sample_in_what_they_were_moved_to(
         assert dtype == "bfloat16" or same(ours, theirs, family.tolerance)
         assert one.latents is None or one.latents.isfinite().all()
     assert dtype == "bfloat16" or texts == written
+
+
+def test_loaded_in_bfloat16_it_samples_as_if_it_was_moved_there(
+    family: Family, folder: Path
+) -> None:
+    moved = family.policy.from_pretrained(folder)
+    try:
+        moved.sample_on("cpu", "bfloat16")
+    except ConfigError as error:
+        with pytest.raises(ConfigError, match=str(error)[:20]):
+            family.policy.from_pretrained(folder, "bfloat16")
+        return
+    loaded = family.policy.from_pretrained(folder, "bfloat16")
+    weights = list(loaded.module.parameters())
+    assert all(w.dtype == torch.bfloat16 and not w.requires_grad for w in weights)
+    for ours, theirs in zip(drawings(family, loaded), drawings(family, moved), strict=True):
+        assert same(ours, theirs)
 
 
 def test_sampled_log_probabilities_are_scored_again(family: Family, policy: Policy) -> None:
