@@ -16,8 +16,9 @@ import torch.nn.functional as F
 
 from policies.bagel import checkpoint
 from policies.bagel.layout import Layout
-from policies.bagel.sampler import Writer, drawn
+from policies.bagel.sampler import drawn
 from policies.bagel.sequence import padded
+from policies.bagel.writing import Writer
 from policies.checks import require_options, weight_views
 from policies.config import ConfigError
 from policies.interface import (
