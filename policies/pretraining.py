@@ -34,11 +34,15 @@ class Optimizer:
         parts = flat.split([g.numel() for g in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
+        self.update()
+        for parameter in self.parameters:
+            parameter.grad = None
+        self.done += 1
+
+    def update(self) -> None:
         for group in self.adam.param_groups:
             group["lr"] = self.rate()
         self.adam.step()
-        self.adam.zero_grad(set_to_none=True)
-        self.done += 1
 
     def rate(self) -> float:
         warm = min(1.0, (self.done + 1) / 100)

@@ -20,8 +20,9 @@ from policies.bagel.layout import Layout
 from policies.bagel.module import BagelModule
 from policies.bagel.samples import Format, Noise, Sample, Split, length
 from policies.bagel.sequence import padded
+from policies.bagel.toy.muon import Muon
 from policies.interface import Example, Picture
-from policies.pretraining import Log, Optimizer
+from policies.pretraining import Log
 from policies.seeds import generator
 from policies.tiny import lessons
 
@@ -50,7 +51,8 @@ def train(
 ) -> None:  # fmt: skip
     """`batch` lessons of this worker a step; after every one `save` is called with its number."""
     module.requires_grad_(True).train()
-    optimizer, log = Optimizer(list(module.parameters()), rate, steps), Log("model", steps)
+    turned, others = matrices(module)
+    optimizer, log = Muon(turned, others, rate, 10 * rate, steps), Log("model", steps)
     for step in range(1, steps + 1):
         rng = generator(seed, "lessons", dist.get_rank(), step)
         figures = learn(
@@ -60,6 +62,16 @@ def train(
         log(step, **figures)
         save(step)
     module.requires_grad_(False).eval()
+
+
+def matrices(module: BagelModule) -> tuple[list[Tensor], list[Tensor]]:
+    """The matrices inside the layers, and all other parameters."""
+    inner = {id(each) for unit in module.units() for each in unit.parameters() if each.ndim == 2}
+    every = list(module.parameters())
+    return (
+        [each for each in every if id(each) in inner],
+        [each for each in every if id(each) not in inner],
+    )
 
 
 def taught(scenes: Sequence[lessons.Scene], batch: int, rng: np.random.Generator) -> list[Example]:

@@ -20,7 +20,7 @@ from policies.bagel.samples import Format
 from policies.bagel.toy.words import build_tokenizer, twins
 from policies.tokenizer import TOKENIZER, parse_tokenizer
 
-AUTOENCODER = AutoencoderConfig(stem=32, widths=(64, 32, 32, 96), blocks=1, latents=8)
+AUTOENCODER = AutoencoderConfig(stem=32, widths=(64, 32, 32, 128), blocks=1, latents=16)
 
 
 def sizes(vocabulary: int) -> BagelConfig:

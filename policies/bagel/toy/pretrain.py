@@ -19,14 +19,14 @@ import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 
 from policies.bagel.policy import BagelPolicy
-from policies.bagel.toy import learning, model, seeing
+from policies.bagel.toy import learning, model, patches, seeing
 from policies.seeds import derive
 from policies.tiny.lessons import Scene
 from policies.tiny.pretrain import render_scenes, vocabulary
 
 SAVE_EVERY = 200
-MEASURED = 512
-"""Scenes by which the autoencoder's latents are brought to unit variance."""
+FITTED = 2000
+"""Scenes whose patches the encoder is fitted to."""
 
 
 def pretrain(arguments: argparse.Namespace) -> BagelPolicy:
@@ -37,9 +37,9 @@ def pretrain(arguments: argparse.Namespace) -> BagelPolicy:
         policy = BagelPolicy.from_pretrained(arguments.start)
     else:
         policy = BagelPolicy(model.new(vocabulary(), derive(seed, "toy")))
+        _fit(policy, scenes)
         batch = arguments.picture_batch // workers
         seeing.train(policy.autoencoder, scenes, seed, arguments.picture_steps, batch)
-        _agree(policy, scenes)
 
     def save(step: int) -> None:  # also on the way, so that an interrupted run leaves a checkpoint
         if dist.get_rank() == 0 and (step % SAVE_EVERY == 0 or step == arguments.steps):
@@ -55,10 +55,11 @@ def pretrain(arguments: argparse.Namespace) -> BagelPolicy:
     return policy
 
 
-def _agree(policy: BagelPolicy, scenes: list[Scene]) -> None:
-    """Scales latents by the scenes of worker 0, for all workers must do it alike."""
+def _fit(policy: BagelPolicy, scenes: list[Scene]) -> None:
+    """Sets the encoder by the scenes of worker 0, for all workers must have the same."""
     if dist.get_rank() == 0:
-        seeing.rescale(policy.autoencoder, scenes[:MEASURED])
+        pixels = seeing.pixels_of([scene.picture.pixels for scene in scenes[:FITTED]])
+        patches.fit(policy.autoencoder, pixels)
     for weight in policy.autoencoder.parameters():
         dist.broadcast(weight.data, 0)
 
@@ -89,8 +90,8 @@ def parsed(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="the checkpoint folder to write")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
-    parser.add_argument("--scenes", type=int, default=40_000)
-    parser.add_argument("--picture-steps", type=int, default=4000)
+    parser.add_argument("--scenes", type=int, default=24_000)
+    parser.add_argument("--picture-steps", type=int, default=3000)
     parser.add_argument("--picture-batch", type=int, default=8, help="pictures a step, in all")
     parser.add_argument(
         "--start", type=Path, help="go on with this checkpoint and keep its autoencoder"

@@ -1,4 +1,4 @@
-"""Trains the toy's autoencoder: drawings to smooth latents of about unit variance, and back.
+"""Trains the toy's decoder, and encodes and decodes many pictures.
 
 Invariant: what is trained computes what the whole autoencoder does. Blocks that are left at doing
 nothing are passed over, for at full resolution they would take most of the time.
@@ -20,18 +20,13 @@ from policies.seeds import derive, generator
 from policies.tiny.lessons import Scene
 
 TRAINED = (
-    "encoder.down.2.block.0",
-    "encoder.down.3.block.0",
-    "encoder.mid.block_1",
     "decoder.mid.block_1",
     "decoder.up.3.block.0",
     "decoder.up.2.block.0",
 )
-NOISE = 0.2
+NOISE = 0.1
 """Added to latents before they are decoded: so neighbours of a latent show nearly the same, and a
 flow need not end exactly."""
-UNIT = 0.02
-"""The weight of latents' having mean 0 and variance 1."""
 RATE = 2e-3
 
 
@@ -60,42 +55,26 @@ def lightened(whole: Autoencoder) -> Autoencoder:
 
 
 def train(whole: Autoencoder, scenes: Sequence[Scene], seed: int, steps: int, batch: int) -> None:
-    """`batch` pictures of this worker a step."""
-    light, log = lightened(whole).requires_grad_(True).train(), Log("autoencoder", steps)
-    optimizer = Optimizer(list(light.parameters()), RATE, steps)
+    """Trains the decoder by `batch` pictures of this worker a step."""
+    light, log = lightened(whole).train(), Log("decoder", steps)
+    light.encoder.requires_grad_(False)
+    optimizer = Optimizer(list(light.decoder.requires_grad_(True).parameters()), RATE, steps)
     rank = torch.distributed.get_rank()
     for step in range(1, steps + 1):
-        rng = generator(seed, "autoencoder", rank, step)
+        rng = generator(seed, "decoder", rank, step)
         noise = torch.Generator().manual_seed(derive(seed, "noise", rank, step))
-        chosen = [scenes[i].picture.pixels for i in rng.integers(len(scenes), size=batch)]
-        loss, error = _loss(light, pixels_of(chosen), noise)
+        chosen = rng.integers(len(scenes), size=batch)
+        seen = pixels_of([scenes[i].picture.pixels for i in chosen])
+        with torch.no_grad():
+            latents = light.encode(seen)
+        moved = latents + NOISE * torch.randn(latents.shape, generator=noise)
+        wrong = (light.decode(moved) - seen) / 2
+        loss = wrong.abs().mean() + 2 * wrong.square().mean()
         loss.backward()
         optimizer.step()
-        log(step, loss=loss.item(), error=error)
+        log(step, loss=loss.item(), error=float(wrong.detach().abs().mean()))
     whole.load_state_dict(light.state_dict(), strict=False)
     whole.requires_grad_(False).eval()
-
-
-def _loss(autoencoder: Autoencoder, seen: Tensor, noise: torch.Generator) -> tuple[Tensor, float]:
-    latents = autoencoder.encode(seen)
-    moved = latents + NOISE * torch.randn(latents.shape, generator=noise)
-    wrong = (autoencoder.decode(moved) - seen) / 2
-    mean, variance = latents.mean((0, 2, 3)), latents.var((0, 2, 3))
-    unit = mean.square().mean() + (variance - 1).square().mean()
-    loss = wrong.abs().mean() + 2 * wrong.square().mean() + UNIT * unit
-    return loss, float(wrong.detach().abs().mean())
-
-
-@torch.no_grad()
-def rescale(whole: Autoencoder, scenes: Sequence[Scene]) -> None:
-    """Makes every channel of these scenes' latents of variance 1, and changes no picture."""
-    deviation = encoded(whole, scenes).std((0, 2, 3))
-    moments, first = whole.encoder.conv_out, whole.decoder.conv_in
-    channels = len(deviation)
-    assert moments.bias is not None
-    moments.weight[:channels] /= deviation[:, None, None, None]
-    moments.bias[:channels] /= deviation
-    first.weight *= deviation[None, :, None, None]
 
 
 @torch.no_grad()
