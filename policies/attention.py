@@ -71,10 +71,13 @@ class KeyValues:
             self.blocks[layer] = block[:, :, rows]
         self.bias = self.bias.unflatten(0, (self.kv_heads, -1))[:, rows].flatten(0, 1)
 
-    def attend(self, layer: int, projected: Tensor, slot: int) -> Tensor:
+    def attend(
+        self, layer: int, projected: Tensor, slot: int, turn: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
         """Adds one token per row at `slot` and attends: heads of q, k and v [rows, heads + 2 *
-        kv_heads, head_dim] -> mixed values [rows, heads * head_dim]."""
-        heads = rotate(projected, self.cos[slot], self.sin[slot])
+        kv_heads, head_dim] -> mixed values [rows, heads * head_dim]. Where positions are not slots,
+        `turn` has the cos and sin of every row in the place of the slot's."""
+        heads = rotate(projected, *(turn or (self.cos[slot], self.sin[slot])))
         rows, kv, width, block = len(heads), self.kv_heads, self.width, self.blocks[layer]
         q, new = heads[:, : -2 * kv], heads[:, -2 * kv :]
         block[:, :, :, slot] = new.view(rows, 2, kv, width).permute(1, 2, 0, 3)

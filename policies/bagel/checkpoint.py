@@ -96,7 +96,7 @@ def read_small(folder: Path) -> Small:
             f"{folder / TOKENIZER} has a token {most}, but {LANGUAGE} a vocab_size of "
             f"{config.language.vocab_size}; {AGAIN}."
         )
-    limits = _limits(folder / WHOLE, files[WHOLE], config)
+    limits = limits_of(folder / WHOLE, files[WHOLE], config)
     return Small(config, tokenizer, Format.of(config, **ids), files, limits, (model, autoencoder))
 
 
@@ -155,7 +155,7 @@ def _bytes(file: Path) -> bytes:
         raise CheckpointError(f"{file} cannot be read ({error.strerror}); {AGAIN}.") from error
 
 
-def _limits(file: Path, data: bytes, config: BagelConfig) -> tuple[Limits, Limits, Limits]:
+def limits_of(file: Path, data: bytes, config: BagelConfig) -> tuple[Limits, Limits, Limits]:
     own = json.loads(data).get(OURS, {})
     sides = SIDES | own if isinstance(own, dict) else {}
     whole = {n: v for n, v in sides.items() if n in SIDES and _two_sides(v)}

@@ -18,9 +18,10 @@ from policies import lora
 from policies.bagel import checkpoint, planning
 from policies.bagel.layout import Layout, Shapes
 from policies.bagel.module import ADAPTED
-from policies.bagel.sampler import Writer, drawn
+from policies.bagel.sampler import drawn
 from policies.bagel.samples import Sample
 from policies.bagel.sequence import Batch, packed, padded
+from policies.bagel.writing import Writer
 from policies.checks import require_options, weight_views
 from policies.interface import (
     Condition,

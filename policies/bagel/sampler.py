@@ -1,4 +1,4 @@
-"""Texts word by word and drawings step by step, for many rows at once.
+"""Drawings step by step, for many rows at once.
 
 Invariant: a context is read once for all rows that go on from it, and weights are never written.
 """
@@ -13,62 +13,20 @@ import torch
 from torch import Tensor
 
 from policies import flow
-from policies.bagel.cache import Cache
 from policies.bagel.drawing import Contexts, Drawings
 from policies.bagel.embeddings import picture_of
 from policies.bagel.layout import WITHOUT, Layout
 from policies.bagel.module import BagelModule
 from policies.bagel.pictures import bytes_of
-from policies.bagel.samples import Format, Sample
-from policies.bagel.sequence import next_words
+from policies.bagel.samples import Sample
 from policies.config import ConfigError
 from policies.interface import Context, Output, Picture, PictureSampling, learned
-from policies.sampling import Ids
 from policies.seeds import generator
 
 # The released defaults: 50 times, which are 49 steps.
 STEPS, SHIFT = 49, 3.0
 DECODED_AT_ONCE, DECODED_PIXELS = 8, 2**21
 """Pictures that pass through the decoder together, and how many pixels these may have."""
-
-
-class Writer:
-    """The parts that `policies.sampling.sample` needs, for contexts `(i,)` of samples."""
-
-    def __init__(self, module: BagelModule, form: Format, samples: Sequence[Sample]) -> None:
-        self.module, self.form, self.samples = module, form, samples
-
-    def head(self, states: Tensor) -> Tensor:
-        logits: Tensor = self.module.language_model.lm_head(states)
-        return logits.float()
-
-    def prefill(self, contexts: Sequence[Ids], rows: Tensor, slots: int) -> tuple[Tensor, Written]:
-        read = Contexts(self.module, self.form, [self.samples[i] for (i,) in contexts])
-        whose = rows.cpu()
-        positions = torch.tensor(read.ends)[whose]
-        # `slots` counts a context as one word, which is the mark that a text begins with.
-        written = Written(self.module, self.form, read.cache.rows(rows, slots), positions)
-        begin = torch.full_like(rows, self.form.bos)
-        return written.step(begin, 0), written
-
-
-class Written:
-    """What rows have read and written: a `policies.sampling.Cache`."""
-
-    def __init__(self, module: BagelModule, form: Format, cache: Cache, positions: Tensor) -> None:
-        self.module, self.form, self.cache, self.positions = module, form, cache, positions
-
-    def step(self, ids: Tensor, slot: int) -> Tensor:
-        batch = next_words(ids.cpu(), self.positions, self.form).on(ids.device, self.cache.seen)
-        states = self.module.read(batch, self.cache)[0]
-        self.cache.keep(torch.ones(len(ids), 1, dtype=torch.bool))
-        self.positions = self.positions + 1
-        return states
-
-    def keep(self, rows: Tensor) -> None:
-        left = self.cache.blocks[0].shape[3] - self.cache.used
-        self.cache = self.cache.rows(rows, left)
-        self.positions = self.positions[rows.cpu()]
 
 
 @torch.inference_mode()

@@ -26,6 +26,7 @@ from torch.multiprocessing.spawn import spawn
 from torch.nn.utils import parametrize
 
 from policies.interface import Example, Picture
+from policies.pretraining import Log, Optimizer
 from policies.seeds import derive, generator
 from policies.tiny import lessons
 from policies.tiny.layout import GIVEN, TokenSequence
@@ -35,7 +36,6 @@ from policies.tiny.transformer import Transformer
 from policies.tiny.world.language import CATEGORIES, WORDS
 
 INSTRUCTIONS = ("propose", "like", "rate", "judge", "describe", "answer", ",", ".")
-CLIP = 1.0
 # The scenes' kinds, in this cycle.
 KINDS = ("spoilt", "clean", "clean", "clean", "clean", "clean", "spoilt", "wordless", "clean",
          "clean", "clean", "clean")  # fmt: skip
@@ -47,54 +47,6 @@ def vocabulary() -> list[str]:
     kinds = [*CATEGORIES, *(kind for kinds in CATEGORIES.values() for kind in kinds)]
     category_words = (word for text in kinds for word in text.split())
     return sorted({*WORDS, *INSTRUCTIONS, *category_words})
-
-
-class Optimizer:
-    """AdamW with warm-up and cosine decay, on gradients averaged across the workers."""
-
-    def __init__(self, parameters: list[Tensor], peak: float, steps: int) -> None:
-        self.parameters = parameters
-        self.adam = torch.optim.AdamW(
-            parameters, lr=peak, betas=(0.9, 0.95), weight_decay=0.01, foreach=True
-        )
-        self.peak, self.steps, self.done = peak, steps, 0
-
-    def step(self) -> None:
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        flat = torch.cat([g.flatten() for g in gradients])
-        dist.all_reduce(flat)
-        flat /= dist.get_world_size()
-        flat *= min(1.0, CLIP / (float(flat.norm()) + 1e-6))
-        parts = flat.split([g.numel() for g in gradients])
-        for gradient, part in zip(gradients, parts, strict=True):
-            gradient.copy_(part.view_as(gradient))
-        for group in self.adam.param_groups:
-            group["lr"] = self.rate()
-        self.adam.step()
-        self.adam.zero_grad(set_to_none=True)
-        self.done += 1
-
-    def rate(self) -> float:
-        warm = min(1.0, (self.done + 1) / 100)
-        return self.peak * warm * (0.01 + 0.495 * (1 + np.cos(np.pi * self.done / self.steps)))
-
-
-class Log:
-    """Prints a line every ten seconds from worker 0: phase, step, figures, time left."""
-
-    def __init__(self, phase: str, steps: int) -> None:
-        self.phase, self.steps, self.started, self.last = phase, steps, time.time(), 0.0
-
-    def __call__(self, step: int, **figures: float) -> None:
-        now = time.time()
-        if dist.get_rank() or (now - self.last < 10 and step < self.steps):
-            return
-        self.last = now
-        left = (now - self.started) / step * (self.steps - step)
-        values = " ".join(f"{name} {value:.4f}" for name, value in figures.items())
-        print(
-            f"{self.phase} step {step}/{self.steps} {values} {left / 60:.1f} min left", flush=True
-        )
 
 
 def render_scenes(seed: int, count: int) -> list[lessons.Scene]:

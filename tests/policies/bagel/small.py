@@ -13,8 +13,8 @@ from policies.bagel.checkpoint import (
     MARKS,
     OURS,
     Loaded,
-    _limits,
     describe_sizes,
+    limits_of,
     save,
 )
 from policies.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, VisionConfig
@@ -63,7 +63,7 @@ def loaded(seed: int) -> Loaded:
     whole = json.loads(files[WHOLE]) | {OURS: {"understanding": [SIZE, 8], "redrawing": [SIZE, 8]}}
     files |= {"tokenizer.json": made.to_str().encode(), WHOLE: json.dumps(whole).encode()}
     form = Format.of(CONFIG, **{field: made.token_to_id(name) for field, name in MARKS.items()})
-    limits = _limits(Path(WHOLE), files[WHOLE], CONFIG)
+    limits = limits_of(Path(WHOLE), files[WHOLE], CONFIG)
     return Loaded(module, autoencoder, made, form, files, limits)
 
 

@@ -1,0 +1,129 @@
+"""Trains the toy's transformer: to read and to write by cross-entropy, to draw by a rectified flow.
+
+Invariant: what is read and learned is laid out by `policies.bagel.layout`, as the policy does it.
+A step follows from (seed, worker, step) and the weights alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor
+
+from policies import flow
+from policies.bagel.layout import Layout
+from policies.bagel.module import BagelModule
+from policies.bagel.samples import Format, Noise, Sample, Split, length
+from policies.bagel.sequence import padded
+from policies.bagel.toy.muon import Muon
+from policies.interface import Example, Picture
+from policies.pretraining import Log
+from policies.seeds import generator
+from policies.tiny import lessons
+
+COPIES = 3
+"""Noisy copies of a picture at times of their own after one text, none of which sees another."""
+UNTOLD = 0.1
+"""The share of drawings that are learned without their text, so that guidance knows them."""
+PARTS = 4
+"""Parts of a batch, sorted by length: otherwise padding would be a third of the work."""
+WEIGHTS = {"text": 1.0, "latents": 1.0}
+SPOKEN = 12
+"""One lesson in so many has no picture."""
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """A sample, and the velocities of its noisy pictures: float32 [latents, values]."""
+
+    sample: Sample
+    velocities: Tensor
+
+
+def train(
+    module: BagelModule, layout: Layout, scenes: Sequence[lessons.Scene], seed: int, rate: float,
+    steps: int, batch: int, save: Callable[[int], None],
+) -> None:  # fmt: skip
+    """`batch` lessons of this worker a step; after every one `save` is called with its number."""
+    module.requires_grad_(True).train()
+    turned, others = matrices(module)
+    optimizer, log = Muon(turned, others, rate, 10 * rate, steps), Log("model", steps)
+    for step in range(1, steps + 1):
+        rng = generator(seed, "lessons", dist.get_rank(), step)
+        figures = learn(
+            module, layout.form, [lesson(layout, each, rng) for each in taught(scenes, batch, rng)]
+        )
+        optimizer.step()
+        log(step, **figures)
+        save(step)
+    module.requires_grad_(False).eval()
+
+
+def matrices(module: BagelModule) -> tuple[list[Tensor], list[Tensor]]:
+    """The matrices inside the layers, and all other parameters."""
+    inner = {id(each) for unit in module.units() for each in unit.parameters() if each.ndim == 2}
+    every = list(module.parameters())
+    return (
+        [each for each in every if id(each) in inner],
+        [each for each in every if id(each) not in inner],
+    )
+
+
+def taught(scenes: Sequence[lessons.Scene], batch: int, rng: np.random.Generator) -> list[Example]:
+    """A step's examples, with fixed shares of those with a picture and those without."""
+    spoken = batch // SPOKEN
+    chosen = rng.integers(len(scenes), size=batch - spoken)
+    made = [lessons.lesson(scenes[i], rng) for i in chosen]
+    return made + [lessons.spoken(rng) for _ in range(spoken)]
+
+
+def lesson(layout: Layout, example: Example, rng: np.random.Generator) -> Lesson:
+    """`example` as the layout has it, but for a drawing with several noisy copies."""
+    (part,) = example.target
+    if isinstance(part.segment, str):
+        context: list[Split] = layout.context(example.context, drawing=False)
+        none = torch.zeros(0, layout.form.latent_values)
+        return Lesson([*context, layout.text(part.segment, learned=True)], none)
+    told = example.context != ("",) and rng.random() >= UNTOLD
+    context = layout.context(example.context, drawing=True) if told else []
+    return Lesson(*_copies(layout, context, part.segment, rng))
+
+
+def _copies(
+    layout: Layout, context: Sequence[Split], picture: Picture, rng: np.random.Generator
+) -> tuple[Sample, Tensor]:
+    tokens, grid = layout.latents(picture)
+    raw = torch.from_numpy(rng.standard_normal(COPIES, dtype=np.float32))
+    noise = torch.from_numpy(rng.standard_normal((COPIES, *tokens.shape), dtype=np.float32))
+    times = flow.learning_times(raw, layout.training_shift)
+    copies = [
+        Noise(flow.noisy(tokens, own, time), grid, float(time)) for own, time in zip(noise, times)
+    ]
+    return [*context, *copies], torch.cat([flow.target(tokens, own) for own in noise])
+
+
+def learn(module: BagelModule, form: Format, made: Sequence[Lesson]) -> dict[str, float]:
+    """Adds the gradient of the weighted mean losses per token and per latent value; returns both."""
+    ordered = sorted(made, key=lambda each: length(each.sample))
+    size = -(-len(ordered) // PARTS)
+    parts = [ordered[at : at + size] for at in range(0, len(ordered), size)]
+    batches = [padded([each.sample for each in part], form).on("cpu") for part in parts]
+    words = sum(len(batch.labels) for batch in batches)
+    values = sum(each.velocities.numel() for each in made)
+    figures = dict.fromkeys(WEIGHTS, 0.0)
+    for part, batch in zip(parts, batches):
+        read = module(batch)
+        wanted = torch.cat([each.velocities for each in part])
+        losses = {
+            "text": F.cross_entropy(read.logits, batch.labels, reduction="sum") / max(words, 1),
+            "latents": F.mse_loss(read.velocities, wanted, reduction="sum") / max(values, 1),
+        }
+        torch.stack([WEIGHTS[kind] * loss for kind, loss in losses.items()]).sum().backward()
+        for kind, loss in losses.items():
+            figures[kind] += float(loss.detach())
+    return figures

@@ -1,0 +1,117 @@
+"""The sizes of the toy, and a toy that has learned nothing yet.
+
+Invariant: a new toy follows from its seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from policies.bagel import checkpoint
+from policies.bagel.autoencoder import Autoencoder, Block, Glance
+from policies.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, VisionConfig
+from policies.bagel.module import BagelModule
+from policies.bagel.released import WHOLE
+from policies.bagel.samples import Format
+from policies.bagel.toy.words import build_tokenizer, twins
+from policies.tokenizer import TOKENIZER, parse_tokenizer
+
+AUTOENCODER = AutoencoderConfig(stem=32, widths=(64, 32, 32, 128), blocks=1, latents=16)
+
+
+def sizes(vocabulary: int) -> BagelConfig:
+    """36 patches to see and 36 latents to draw, each of 8 x 8 pixels."""
+    return BagelConfig(
+        language=LanguageConfig(
+            vocab_size=vocabulary, hidden_size=128, intermediate_size=256, layers=4, heads=4,
+            kv_heads=2, head_dim=32, norm_eps=1e-6, rope_theta=1e4, max_positions=512,
+        ),
+        vision=VisionConfig(
+            hidden_size=96, intermediate_size=192, layers=2, heads=4, patch=8, side=6, norm_eps=1e-6
+        ),
+        autoencoder=AUTOENCODER,
+        latent_patch=1,
+        latent_side=6,
+        timestep_shift=1.0,
+    )  # fmt: skip
+
+
+def new(words: Sequence[str], seed: int) -> checkpoint.Loaded:
+    tokenizer = build_tokenizer(words)
+    data = tokenizer.to_str().encode()
+    config = sizes(max(tokenizer.get_vocab().values()) + 1)
+    files = checkpoint.describe_sizes(config) | {TOKENIZER: data}
+    tokenizer, _ = parse_tokenizer(Path(TOKENIZER), data, "BAGEL", checkpoint.MARKS.values())
+    marks = {field: tokenizer.token_to_id(name) for field, name in checkpoint.MARKS.items()}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        module, autoencoder = BagelModule(config), Autoencoder(config.autoencoder)
+        _begin_module(module, twins(tokenizer))
+        _begin_autoencoder(autoencoder)
+    limits = checkpoint.limits_of(Path(WHOLE), files[WHOLE], config)
+    form = Format.of(config, **marks)
+    return checkpoint.Loaded(module.eval(), autoencoder.eval(), tokenizer, form, files, limits)
+
+
+TABLES = ("embed_tokens.weight", "position_embedding.weight")
+
+
+@torch.no_grad()
+def _begin_module(module: BagelModule, same: Sequence[tuple[int, int]]) -> None:
+    """Weights that keep unit variance about as it is. A word begins as the same word with a space
+    before it."""
+    depth = (2 * module.config.language.layers) ** -0.5
+    for name, weight in module.named_parameters():
+        if name.endswith("bias"):
+            nn.init.zeros_(weight)
+        elif weight.ndim == 2:
+            adds = name.endswith(("o_proj.weight", "o_proj_moe_gen.weight", "down_proj.weight"))
+            scale = 0.5 if name.endswith(TABLES) else 0.7 * weight.shape[1] ** -0.5
+            nn.init.normal_(weight, std=scale * (depth if adds else 1.0))
+    language = module.language_model
+    nn.init.normal_(language.lm_head.weight, std=0.02)
+    nn.init.normal_(module.llm2vae.weight, std=0.02)
+    for table in (language.model.embed_tokens, language.lm_head):
+        for bare, spaced in same:
+            table.weight[spaced] = table.weight[bare]
+
+
+@torch.no_grad()
+def _begin_autoencoder(autoencoder: Autoencoder) -> None:
+    """Every block and glance begins as doing nothing. What the decoder's last norm gets has a frame
+    in every other channel, so that each of its groups has one: it takes the mean of a group of two
+    channels away, and without something fixed in them the color of the paper would be lost."""
+    for part in autoencoder.modules():
+        if isinstance(part, Block | Glance):
+            last = part.conv2 if isinstance(part, Block) else part.proj_out
+            _clear(last, slice(None))
+        elif isinstance(part, nn.Conv2d):
+            part.weight *= 3**0.5  # torch begins with a third of the variance
+    decoder, levels = autoencoder.decoder, autoencoder.decoder.up
+    _clear(decoder.conv_in, 0, 1.0)
+    for number, level in enumerate(levels):
+        for block in level.block:
+            if hasattr(block, "nin_shortcut") and number:
+                _clear(block.nin_shortcut, 0)
+                block.nin_shortcut.weight[0, 0] = 1.0
+        if number:
+            _clear(level.upsample.conv, 0)
+            level.upsample.conv.weight[0, 0, 1, 1] = 1.0
+    # The edges of an average over 3 x 3 places are darker: with these numbers of mean 0, variance 1.
+    framing = levels[-1].upsample.conv
+    _clear(framing, 0, -5.352)
+    framing.weight[0, 0] = 6 / 9
+    last = levels[0].block[0].nin_shortcut
+    last.weight[:, 0] = 0.0
+    _clear(last, slice(1, None, 2))
+    last.weight[1::2, 0] = 1.0
+
+
+def _clear(conv: nn.Conv2d, rows: int | slice, bias: float = 0.0) -> None:
+    assert conv.bias is not None
+    conv.weight[rows] = 0.0
+    conv.bias[rows] = bias

@@ -1,0 +1,112 @@
+"""Builds the toy from nothing but a seed: its autoencoder first, then its transformer.
+
+    python -m policies.bagel.toy.pretrain --seed 0 --workers 2 --out policies/bagel/base
+
+Invariant: the result follows from the arguments alone. Every batch comes from a generator keyed by
+(seed, phase, worker, step), and workers meet only in the sum of their gradients.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch.multiprocessing.spawn import spawn
+
+from policies.bagel.policy import BagelPolicy
+from policies.bagel.toy import learning, model, patches, seeing
+from policies.seeds import derive
+from policies.tiny.lessons import Scene
+from policies.tiny.pretrain import render_scenes, vocabulary
+
+SAVE_EVERY = 200
+FITTED = 2000
+"""Scenes whose patches the encoder is fitted to."""
+
+
+def pretrain(arguments: argparse.Namespace) -> BagelPolicy:
+    """The toy, trained by all workers of the process group that this is one of."""
+    seed, workers = arguments.seed, arguments.workers
+    scenes = render_scenes(seed, arguments.scenes // workers)
+    if arguments.start:
+        policy = BagelPolicy.from_pretrained(arguments.start)
+    else:
+        policy = BagelPolicy(model.new(vocabulary(), derive(seed, "toy")))
+        _fit(policy, scenes)
+        batch = arguments.picture_batch // workers
+        seeing.train(policy.autoencoder, scenes, seed, arguments.picture_steps, batch)
+
+    def save(step: int) -> None:  # also on the way, so that an interrupted run leaves a checkpoint
+        if dist.get_rank() == 0 and (step % SAVE_EVERY == 0 or step == arguments.steps):
+            policy.save_pretrained(arguments.out)
+
+    save(0)
+    if not arguments.steps:
+        return policy
+    learning.train(
+        policy.module, policy.layout, _with_latents(policy, scenes), seed, arguments.rate,
+        arguments.steps, arguments.batch // workers, save,
+    )  # fmt: skip
+    return policy
+
+
+def _fit(policy: BagelPolicy, scenes: list[Scene]) -> None:
+    """Sets the encoder by the scenes of worker 0, for all workers must have the same."""
+    if dist.get_rank() == 0:
+        pixels = seeing.pixels_of([scene.picture.pixels for scene in scenes[:FITTED]])
+        patches.fit(policy.autoencoder, pixels)
+    for weight in policy.autoencoder.parameters():
+        dist.broadcast(weight.data, 0)
+
+
+def _with_latents(policy: BagelPolicy, scenes: list[Scene]) -> list[Scene]:
+    latents = seeing.encoded(policy.autoencoder, scenes)
+    return [
+        replace(scene, picture=replace(scene.picture, latents=own.clone()))
+        for scene, own in zip(scenes, latents, strict=True)
+    ]
+
+
+def work(rank: int, arguments: argparse.Namespace, meeting: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{meeting}", rank=rank, world_size=arguments.workers
+    )
+    started = time.time()
+    pretrain(arguments)
+    if rank == 0:
+        minutes = (time.time() - started) / 60
+        print(f"{arguments.out} written after {minutes:.1f} minutes", flush=True)
+    dist.destroy_process_group()
+
+
+def parsed(given: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--out", type=Path, required=True, help="the checkpoint folder to write")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
+    parser.add_argument("--scenes", type=int, default=24_000)
+    parser.add_argument("--picture-steps", type=int, default=3000)
+    parser.add_argument("--picture-batch", type=int, default=8, help="pictures a step, in all")
+    parser.add_argument(
+        "--start", type=Path, help="go on with this checkpoint and keep its autoencoder"
+    )
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--batch", type=int, default=128, help="lessons a step, of all workers")
+    parser.add_argument("--rate", type=float, default=2e-3, help="the highest learning rate")
+    return parser.parse_args(given)
+
+
+def main() -> None:
+    arguments = parsed()
+    with tempfile.TemporaryDirectory() as folder:
+        spawn(work, (arguments, f"{folder}/meeting"), nprocs=arguments.workers)
+
+
+if __name__ == "__main__":
+    main()
