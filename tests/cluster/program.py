@@ -1,6 +1,6 @@
-"""The real program, in a process of its own that begins with what takes long to import.
+"""The real program, in a process of its own in which all that takes long to import is there already.
 
-Invariant: Ray is not among it: the program settles Ray's environment before it imports it.
+What depends on the order of imports needs a process that begins with nothing.
 """
 
 from __future__ import annotations
@@ -48,7 +48,6 @@ def _main(words: tuple[str, ...], cwd: Path, env: dict[str, str], out: str, erro
     os.chdir(cwd)
     os.environ.update(env)
     sys.stdout, sys.stderr = (os.fdopen(number, "w") for number in (1, 2))
-    assert "ray" not in sys.modules
     from cluster.cli import main
 
     sys.exit(main(words))

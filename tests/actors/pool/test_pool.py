@@ -130,6 +130,7 @@ def test_tasks_are_done_with_the_weights_they_name(spec: ReplicaSpec) -> None:
         judges.stop()
 
 
+@pytest.mark.slow
 def test_a_proposer_replica_counts_what_nobody_could_read(spec: ReplicaSpec) -> None:
     config = ProposerConfig(cpus=0.1, max_tokens=8, attempts=2)
 
@@ -183,6 +184,7 @@ def test_a_replica_that_cannot_start_says_why_at_once(spec: ReplicaSpec) -> None
         asyncio.run(role_pool(lost, ACTORS).start())
 
 
+@pytest.mark.slow
 def test_a_task_that_fails_everywhere_is_given_up_with_its_reason(spec: ReplicaSpec) -> None:
     async def fail(pool: Pool) -> None:
         wrong = [replace(PROMPTS[0], prompt="a red dragon")]
@@ -200,6 +202,7 @@ def test_a_task_that_fails_everywhere_is_given_up_with_its_reason(spec: ReplicaS
     with_pool(role_pool(spec, changed(ACTORS, task_attempts=2)), fail)
 
 
+@pytest.mark.slow
 def test_the_end_of_a_pool_ends_its_replicas(spec: ReplicaSpec) -> None:
     pool = role_pool(spec, ACTORS)
     handles: list[Any] = []

@@ -114,7 +114,9 @@ async def until(ready: Callable[[], bool]) -> None:
             await asyncio.sleep(0.05)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize(
+    "how", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.slow)]
+)
 def test_the_tasks_of_a_lost_replica_are_done_by_another(
     ray_cluster: str, tmp_path: Path, how: signal.Signals
 ) -> None:

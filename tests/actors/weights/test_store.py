@@ -173,6 +173,7 @@ def await_lost(refs: Any) -> None:
     raise AssertionError("the copy outlived its owner")
 
 
+@pytest.mark.slow
 def test_a_lost_copy_is_replaced_when_published_again(store: Any, start: Start) -> None:
     (replica,) = start(1)
     owner = WeightStoreActor.remote(kept_versions=2)
@@ -228,6 +229,7 @@ def test_two_parts_are_on_their_way_at_a_time(
     ray.kill(slow)
 
 
+@pytest.mark.slow
 def test_weights_of_several_parts_are_mapped_whole(
     store: Any, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -255,6 +257,7 @@ def test_a_wrong_digest_is_refused(store: Any) -> None:
         publish(store, 1, made_of=2)
 
 
+@pytest.mark.slow
 def test_an_unknown_or_dropped_version_is_named(store: Any, start: Start) -> None:
     (replica,) = start(1)
     with pytest.raises(UnknownVersion, match="v0 were never published: the store keeps no version"):
