@@ -14,9 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 _processes = get_context("forkserver")
-_processes.set_forkserver_preload(
-    ["torch", "pyarrow.parquet", "trainer.config", "policies.registry"]
-)
+_processes.set_forkserver_preload(["ray", "torch", "cluster.api", "cluster.evaluate"])
 
 
 def unicorn(*words: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
