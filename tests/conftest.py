@@ -93,8 +93,3 @@ def place(s3: Line, request: pytest.FixtureRequest) -> BucketPath:
     """A folder of a bucket that no other test uses."""
     s3.mend()
     return BucketPath(f"{ADDRESS}/{request.node.name}")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest begins first, so that it does not end alone."""
-    items.sort(key=lambda item: "test_selfplay" not in item.nodeid)

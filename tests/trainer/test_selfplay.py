@@ -27,6 +27,7 @@ from evaluation.metrics import read_metrics
 from policies.tiny.policy import TinyPolicy
 from tests.bucket import ADDRESS, Line
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 ROUNDS = 2
 
@@ -79,7 +80,6 @@ def test_learning_changed_the_weights(calm: tuple[Path, str]) -> None:
     assert final_weights(calm[0]) != weights_digest(base.weights())
 
 
-@pytest.mark.slow
 def test_a_finished_run_that_is_run_again_changes_nothing(calm: tuple[Path, str]) -> None:
     run, _ = calm
     before = log_digest(run / "replay"), final_weights(run), read_metrics(run)
@@ -87,7 +87,6 @@ def test_a_finished_run_that_is_run_again_changes_nothing(calm: tuple[Path, str]
     assert (log_digest(run / "replay"), final_weights(run), read_metrics(run)) == before
 
 
-@pytest.mark.slow
 def test_the_number_of_solvers_changes_neither_log_nor_weights(calm: tuple[Path, str]) -> None:
     """Three instead of two; test_elastic begins with one."""
     run, _ = calm
@@ -97,7 +96,6 @@ def test_the_number_of_solvers_changes_neither_log_nor_weights(calm: tuple[Path,
     assert final_weights(other) == final_weights(run)
 
 
-@pytest.mark.slow
 def test_a_run_in_a_bucket_that_was_cut_off_and_killed_ends_as_if_it_had_not_been(
     calm: tuple[Path, str], s3: Line
 ) -> None:
@@ -130,7 +128,6 @@ def test_a_run_in_a_bucket_that_was_cut_off_and_killed_ends_as_if_it_had_not_bee
     assert shown["total"] == Gallery(run).groups(None, None, None, 1)["total"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pattern", "told"),
     [

@@ -75,6 +75,7 @@ def with_pool(pool: Pool, work: Callable[[Pool], Coroutine[Any, Any, None]]) -> 
     asyncio.run(asyncio.wait_for(whole(), 240))
 
 
+@pytest.mark.slow
 def test_a_replica_asks_for_its_part_of_a_gpu_and_a_late_start_says_so(spec: ReplicaSpec) -> None:
     assert role_pool(spec, ACTORS).resources == {"CPU": SOLVER.cpus}
     pool = role_pool(replace(spec, config=changed(SOLVER, replicas=1, gpus=0.5)), ACTORS)
@@ -142,6 +143,7 @@ def test_a_proposer_replica_counts_what_nobody_could_read(spec: ReplicaSpec) -> 
     with_pool(role_pool(replace(spec, role="proposer", config=config), ACTORS), propose)
 
 
+@pytest.mark.slow
 def test_no_more_tasks_are_in_flight_than_the_pool_may_hold(spec: ReplicaSpec) -> None:
     async def many(pool: Pool) -> None:
         tasks = [Task(1, "solver", index, 0) for index in range(20)]
@@ -178,6 +180,7 @@ def test_what_does_not_start_is_named_with_what_it_waits_for(spec: ReplicaSpec) 
         asyncio.run(hungry.start(2.0))
 
 
+@pytest.mark.slow
 def test_a_replica_that_cannot_start_says_why_at_once(spec: ReplicaSpec) -> None:
     lost = replace(spec, policy=TinyPolicyConfig(path="nowhere"))
     with pytest.raises(ReplicaDied, match=r"solver replica \d could not start: .*nowhere"):

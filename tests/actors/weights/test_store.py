@@ -139,6 +139,7 @@ def test_a_write_through_torch_is_noticed_at_the_next_version(store: Any, start:
     assert wait(other.load.remote(0)) == 0.5
 
 
+@pytest.mark.slow
 def test_versions_change_and_change_back(store: Any, start: Start) -> None:
     for version in (0, 1):
         publish(store, version)
@@ -147,6 +148,7 @@ def test_versions_change_and_change_back(store: Any, start: Start) -> None:
     assert loaded == [0.5, 1.5, 1.5, 0.5]
 
 
+@pytest.mark.slow
 def test_the_copy_outlives_its_publisher(store: Any, start: Start) -> None:
     (replica,) = start(1)
 
