@@ -30,6 +30,7 @@ from tests.bucket import ADDRESS, Line
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 ROUNDS = 2
+HANG_S = 900.0
 
 
 def start(folder: Path | str, name: str, *overrides: str) -> subprocess.Popen[str]:
@@ -46,7 +47,7 @@ def start(folder: Path | str, name: str, *overrides: str) -> subprocess.Popen[st
 
 
 def finish(run: subprocess.Popen[str]) -> str:
-    out, _ = run.communicate(timeout=300)
+    out, _ = run.communicate(timeout=HANG_S)
     assert run.returncode == 0, out
     return out
 
@@ -147,7 +148,7 @@ def test_what_was_damaged_is_named_in_one_sentence(
     data[len(data) // 2] ^= 1
     file.write_bytes(data)
     run = start(calm[0].parent, "damaged")
-    out, _ = run.communicate(timeout=300)
+    out, _ = run.communicate(timeout=HANG_S)
     assert run.returncode == 2, out
     assert re.search(f"unicorn-ray: .*{told}", out), out
     assert "Traceback" not in out
