@@ -23,7 +23,7 @@ from actors.storage.paths import StoragePath, run_folder
 from evaluation.config import RunSettings
 from evaluation.diversity import diversity
 from evaluation.judging import correlation
-from evaluation.metrics import append_metrics, read_metrics, show
+from evaluation.metrics import read_metrics, show, tell
 from evaluation.suites import NEVER_RIGHT, Suite
 
 BY_THE_ORACLE = {"agreement", "precision", "grammatical", "right", "correlation"}
@@ -121,9 +121,9 @@ async def audit(round_: int, config: Settings, suite: Suite) -> dict[str, float]
         values = {**tally.values(), **diversity(prompts, known, config.seed, round_)}
         if not suite.categories:
             values = {n: v for n, v in values.items() if n.split("/")[1] not in BY_THE_ORACLE}
-        row = {"kind": "round", "round": round_, **values}
-        await asyncio.to_thread(append_metrics, folder, row, config.actors.pause_deadline)
-    show(config.name, values)
+        await tell(config, {"kind": "round", "round": round_}, values)
+    else:
+        show(config.name, values)
     return values
 
 

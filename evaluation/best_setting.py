@@ -21,7 +21,7 @@ from actors.storage.paths import run_folder
 from evaluation.config import Settings
 from evaluation.kept import Found, kept, version_file
 from evaluation.measure import Bench, slices, summary
-from evaluation.metrics import append_metrics, show
+from evaluation.metrics import tell
 from evaluation.selection import FIRST_TASK, best, inference_settings, selection_prompts
 from evaluation.suites import Suite
 from policies.interface import Picture, PictureSampling
@@ -57,9 +57,7 @@ async def measure_best(
     values: dict[str, float] = {name: found["values"][own] for name, own in SCORES.items()}
     for name in ("temperature", "guidance"):
         values[f"best/{name}"] = found["best"][name]
-    row = {"kind": KIND, "version": version, **values}
-    await asyncio.to_thread(append_metrics, folder, row, config.actors.pause_deadline)
-    show(config.name, values)
+    await tell(config, {"kind": KIND, "version": version}, values)
     return values
 
 

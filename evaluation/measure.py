@@ -25,7 +25,7 @@ from evaluation.config import Settings
 from evaluation.grading import Asked, Drawn, Item, Seen
 from evaluation.judging import JUDGED, Score, drift, fixed_set
 from evaluation.kept import Found, kept, read, version_file
-from evaluation.metrics import append_metrics, show
+from evaluation.metrics import tell
 from evaluation.selection import fixed_sampling
 from evaluation.suites import Suite
 from policies.interface import Picture, PictureSampling
@@ -60,9 +60,7 @@ async def measure(
 
     found = await kept(version_file(folder, version), version, config, make)
     values: dict[str, float] = found["values"]
-    row = {"kind": "evaluation", "version": version, **values}
-    await asyncio.to_thread(append_metrics, folder, row, config.actors.pause_deadline)
-    show(config.name, values)
+    await tell(config, {"kind": "evaluation", "version": version}, values)
     return values
 
 

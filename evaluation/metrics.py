@@ -7,6 +7,7 @@ aside and renamed.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import threading
@@ -17,7 +18,8 @@ from actors.metrics.catalog import SCORE
 from actors.metrics.meter import Meter
 from actors.retry import patiently
 from actors.storage import storage
-from actors.storage.paths import StoragePath, parse_path
+from actors.storage.paths import StoragePath, parse_path, run_folder
+from evaluation.config import RunSettings
 from policies.errors import UserError
 
 FILE = "metrics.jsonl"
@@ -45,6 +47,13 @@ def append_metrics(folder: str | StoragePath, row: Mapping[str, Any], pause_s: f
         data = "".join(lines).encode()
         patiently(lambda: storage.write(parse_path(folder) / FILE, data), FILE, pause_s)
     return True
+
+
+async def tell(config: RunSettings, key: Mapping[str, Any], values: Mapping[str, float]) -> None:
+    """Adds the row of `key` to the metrics of the run, and exports its values."""
+    row, pause_s = {**key, **values}, config.actors.pause_deadline
+    await asyncio.to_thread(append_metrics, run_folder(config), row, pause_s)
+    show(config.name, values)
 
 
 def read_metrics(folder: str | StoragePath) -> list[Row]:

@@ -14,7 +14,7 @@ from actors.metrics import catalog
 from actors.metrics.meter import Meter
 from actors.storage import events, storage
 from actors.storage.paths import StoragePath
-from evaluation.metrics import append_metrics, show
+from evaluation.metrics import tell
 from trainer.config import RunConfig
 from trainer.journal import JOURNAL, Journal
 
@@ -59,9 +59,7 @@ class Reporter:
 
     async def note(self, kind: str, round_: int, values: Mapping[str, float]) -> None:
         """Adds a row of a round to metrics.jsonl."""
-        row = {"kind": kind, "round": round_, **values}
-        await asyncio.to_thread(append_metrics, self.folder, row, self.config.actors.pause_deadline)
-        show(self.config.name, values)
+        await tell(self.config, {"kind": kind, "round": round_}, values)
 
     def sampling(self, round_: int, total: int, stored: Mapping[str, int]) -> None:
         """Of `total` groups of the round so many are `stored`."""

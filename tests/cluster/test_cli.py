@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import socket
@@ -11,30 +10,9 @@ from pathlib import Path
 import pytest
 
 from cluster.recipes import recipe
+from tests.cluster.program import ROOT, refused, unicorn
 
-ROOT = Path(__file__).resolve().parents[2]
 TINY = str(ROOT / "configs" / "tiny.yaml")
-
-
-def unicorn(*words: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
-    """The real program, as a person starts it."""
-    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import cluster.cli as c; sys.exit(c.main())"
-    return subprocess.run(
-        [sys.executable, "-c", program, *words],
-        cwd=cwd,
-        env=os.environ | env,
-        capture_output=True,
-        text=True,
-        timeout=300,  # a limit for a hang, not for a busy machine
-    )
-
-
-def refused(*words: str, cwd: Path, **env: str) -> str:
-    """The one sentence with which the program ends with exit code 2."""
-    done = unicorn(*words, cwd=cwd, **env)
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith("unicorn-ray: ") and done.stderr.count("\n") == 1, done.stderr
-    return done.stderr
 
 
 def checkpoint(folder: Path) -> str:

@@ -38,6 +38,7 @@ async def _measure(settings: Settings) -> dict[int, dict[str, float]]:
     return found
 
 
+@pytest.mark.slow
 def test_each_version_is_measured_at_the_first_of_its_best_settings(measured):
     _, values = measured
     assert values[0]["best/temperature"] == 0.5 and values[1]["best/temperature"] == 1.0
@@ -45,6 +46,7 @@ def test_each_version_is_measured_at_the_first_of_its_best_settings(measured):
     assert {"best/soft", "best/unicycle_hard", "best/unicycle_soft"} < set(values[0])
 
 
+@pytest.mark.slow
 def test_what_was_tried_and_chosen_is_kept(measured):
     settings, values = measured
     folder = Path(settings.folder) / settings.name

@@ -23,8 +23,8 @@ from policies.tiny.world.language import (
 from policies.tiny.world.questions import NONE, analysis, judge_score, questions
 from policies.tiny.world.render import render, sample_malformed, sample_scene
 
-SCENES = 1500
-SPOILT = 600
+SCENES = 700
+SPOILT = 300
 
 
 def _generator(name: str) -> np.random.Generator:

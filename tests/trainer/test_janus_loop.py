@@ -58,7 +58,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         env={**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": ""},
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=900,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / "runs" / "janus"

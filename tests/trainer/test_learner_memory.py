@@ -75,6 +75,7 @@ def require_near(ours: Outcome, theirs: Outcome) -> None:
         torch.testing.assert_close(gradient, theirs[1][name], rtol=0, atol=1e-6, msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["one", "two"])
 def test_micro_batches_give_the_gradient_of_the_whole_batch(plain, two_ranks, way: str) -> None:
     require_near(plain[way], plain["all"])
@@ -82,6 +83,7 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(plain, two_ranks, wa
     require_near(two_ranks["all"], plain["all"])
 
 
+@pytest.mark.slow
 def test_recomputing_gives_the_same_bits(plain, two_ranks) -> None:
     for found in (plain, two_ranks):
         (learned, gradients), (again, recomputed) = found["all"], found["recomputed"]
@@ -102,6 +104,7 @@ def test_recomputing_runs_each_unit_again_and_leaves_its_names() -> None:
     assert len(runs) == 2 * len(policy.fsdp_units()) * len(batch)
 
 
+@pytest.mark.slow
 def test_bfloat16_computes_near_float32_and_sums_in_it(two_ranks) -> None:
     learned, gradients = two_ranks["half"]
     exact, wanted = two_ranks["all"]

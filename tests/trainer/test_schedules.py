@@ -250,7 +250,11 @@ def test_the_simulation_notices_what_would_wait_for_ever() -> None:
 ELASTIC = changed(ACTORS, backlog_seconds=20.0, cool_down=30.0)
 
 
-@pytest.mark.parametrize("fate", [FATES[0], FATES[1], FATES[2], FATES[4]], ids=str)
+@pytest.mark.parametrize(
+    "fate",
+    [FATES[0], FATES[4], *(pytest.param(fate, marks=pytest.mark.slow) for fate in FATES[1:3])],
+    ids=str,
+)
 def test_a_pool_grows_with_its_work_and_shrinks_without_it(fate: Fate) -> None:
     for seed in range(150):
         random = generator("elastic", seed)

@@ -27,8 +27,10 @@ from evaluation.metrics import read_metrics
 from policies.tiny.policy import TinyPolicy
 from tests.bucket import ADDRESS, Line
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 ROUNDS = 2
+HANG_S = 900.0
 
 
 def start(folder: Path | str, name: str, *overrides: str) -> subprocess.Popen[str]:
@@ -45,7 +47,7 @@ def start(folder: Path | str, name: str, *overrides: str) -> subprocess.Popen[st
 
 
 def finish(run: subprocess.Popen[str]) -> str:
-    out, _ = run.communicate(timeout=300)
+    out, _ = run.communicate(timeout=HANG_S)
     assert run.returncode == 0, out
     return out
 
@@ -79,7 +81,6 @@ def test_learning_changed_the_weights(calm: tuple[Path, str]) -> None:
     assert final_weights(calm[0]) != weights_digest(base.weights())
 
 
-@pytest.mark.slow
 def test_a_finished_run_that_is_run_again_changes_nothing(calm: tuple[Path, str]) -> None:
     run, _ = calm
     before = log_digest(run / "replay"), final_weights(run), read_metrics(run)
@@ -87,7 +88,6 @@ def test_a_finished_run_that_is_run_again_changes_nothing(calm: tuple[Path, str]
     assert (log_digest(run / "replay"), final_weights(run), read_metrics(run)) == before
 
 
-@pytest.mark.slow
 def test_the_number_of_solvers_changes_neither_log_nor_weights(calm: tuple[Path, str]) -> None:
     """Three instead of two; test_elastic begins with one."""
     run, _ = calm
@@ -97,7 +97,6 @@ def test_the_number_of_solvers_changes_neither_log_nor_weights(calm: tuple[Path,
     assert final_weights(other) == final_weights(run)
 
 
-@pytest.mark.slow
 def test_a_run_in_a_bucket_that_was_cut_off_and_killed_ends_as_if_it_had_not_been(
     calm: tuple[Path, str], s3: Line
 ) -> None:
@@ -130,7 +129,6 @@ def test_a_run_in_a_bucket_that_was_cut_off_and_killed_ends_as_if_it_had_not_bee
     assert shown["total"] == Gallery(run).groups(None, None, None, 1)["total"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pattern", "told"),
     [
@@ -150,7 +148,7 @@ def test_what_was_damaged_is_named_in_one_sentence(
     data[len(data) // 2] ^= 1
     file.write_bytes(data)
     run = start(calm[0].parent, "damaged")
-    out, _ = run.communicate(timeout=300)
+    out, _ = run.communicate(timeout=HANG_S)
     assert run.returncode == 2, out
     assert re.search(f"unicorn-ray: .*{told}", out), out
     assert "Traceback" not in out

@@ -127,7 +127,7 @@ def test_a_run_in_peace_learns_every_epoch_of_every_round(peace) -> None:
     assert journal[-1]["losses"]["caption"] < journal[0]["losses"]["caption"]
 
 
-@pytest.mark.parametrize("death", [Killed, StopRequested])
+@pytest.mark.parametrize("death", [Killed, pytest.param(StopRequested, marks=pytest.mark.slow)])
 def test_a_run_killed_or_stopped_at_any_moment_ends_the_same(death, peace, tmp_path) -> None:
     """The weight store lives on in one half of the cases, and dies with the run in the other."""
     counting = TrainingIO(death=death)

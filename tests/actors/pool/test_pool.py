@@ -75,6 +75,7 @@ def with_pool(pool: Pool, work: Callable[[Pool], Coroutine[Any, Any, None]]) -> 
     asyncio.run(asyncio.wait_for(whole(), 240))
 
 
+@pytest.mark.slow
 def test_a_replica_asks_for_its_part_of_a_gpu_and_a_late_start_says_so(spec: ReplicaSpec) -> None:
     assert role_pool(spec, ACTORS).resources == {"CPU": SOLVER.cpus}
     pool = role_pool(replace(spec, config=changed(SOLVER, replicas=1, gpus=0.5)), ACTORS)
@@ -130,6 +131,7 @@ def test_tasks_are_done_with_the_weights_they_name(spec: ReplicaSpec) -> None:
         judges.stop()
 
 
+@pytest.mark.slow
 def test_a_proposer_replica_counts_what_nobody_could_read(spec: ReplicaSpec) -> None:
     config = ProposerConfig(cpus=0.1, max_tokens=8, attempts=2)
 
@@ -141,6 +143,7 @@ def test_a_proposer_replica_counts_what_nobody_could_read(spec: ReplicaSpec) -> 
     with_pool(role_pool(replace(spec, role="proposer", config=config), ACTORS), propose)
 
 
+@pytest.mark.slow
 def test_no_more_tasks_are_in_flight_than_the_pool_may_hold(spec: ReplicaSpec) -> None:
     async def many(pool: Pool) -> None:
         tasks = [Task(1, "solver", index, 0) for index in range(20)]
@@ -177,12 +180,14 @@ def test_what_does_not_start_is_named_with_what_it_waits_for(spec: ReplicaSpec) 
         asyncio.run(hungry.start(2.0))
 
 
+@pytest.mark.slow
 def test_a_replica_that_cannot_start_says_why_at_once(spec: ReplicaSpec) -> None:
     lost = replace(spec, policy=TinyPolicyConfig(path="nowhere"))
     with pytest.raises(ReplicaDied, match=r"solver replica \d could not start: .*nowhere"):
         asyncio.run(role_pool(lost, ACTORS).start())
 
 
+@pytest.mark.slow
 def test_a_task_that_fails_everywhere_is_given_up_with_its_reason(spec: ReplicaSpec) -> None:
     async def fail(pool: Pool) -> None:
         wrong = [replace(PROMPTS[0], prompt="a red dragon")]
@@ -200,6 +205,7 @@ def test_a_task_that_fails_everywhere_is_given_up_with_its_reason(spec: ReplicaS
     with_pool(role_pool(spec, changed(ACTORS, task_attempts=2)), fail)
 
 
+@pytest.mark.slow
 def test_the_end_of_a_pool_ends_its_replicas(spec: ReplicaSpec) -> None:
     pool = role_pool(spec, ACTORS)
     handles: list[Any] = []

@@ -114,7 +114,9 @@ async def until(ready: Callable[[], bool]) -> None:
             await asyncio.sleep(0.05)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize(
+    "how", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.slow)]
+)
 def test_the_tasks_of_a_lost_replica_are_done_by_another(
     ray_cluster: str, tmp_path: Path, how: signal.Signals
 ) -> None:
@@ -187,6 +189,7 @@ def test_a_task_that_kills_every_replica_is_given_up_and_the_others_are_not(
     with_pool(1, kill)
 
 
+@pytest.mark.slow
 def test_a_failing_task_is_tried_again_and_then_given_up(ray_cluster: str, tmp_path: Path) -> None:
     async def fail(pool: Pool, seen: list[str]) -> None:
         diary = tmp_path / "diary"
@@ -198,6 +201,7 @@ def test_a_failing_task_is_tried_again_and_then_given_up(ray_cluster: str, tmp_p
     with_pool(2, fail)
 
 
+@pytest.mark.slow
 def test_what_a_person_must_mend_is_not_tried_again(ray_cluster: str) -> None:
     async def refuse(pool: Pool, seen: list[str]) -> None:
         with pytest.raises(TaskFailed, match="the cable is out") as caught:

@@ -139,6 +139,7 @@ def test_a_write_through_torch_is_noticed_at_the_next_version(store: Any, start:
     assert wait(other.load.remote(0)) == 0.5
 
 
+@pytest.mark.slow
 def test_versions_change_and_change_back(store: Any, start: Start) -> None:
     for version in (0, 1):
         publish(store, version)
@@ -147,6 +148,7 @@ def test_versions_change_and_change_back(store: Any, start: Start) -> None:
     assert loaded == [0.5, 1.5, 1.5, 0.5]
 
 
+@pytest.mark.slow
 def test_the_copy_outlives_its_publisher(store: Any, start: Start) -> None:
     (replica,) = start(1)
 
@@ -173,6 +175,7 @@ def await_lost(refs: Any) -> None:
     raise AssertionError("the copy outlived its owner")
 
 
+@pytest.mark.slow
 def test_a_lost_copy_is_replaced_when_published_again(store: Any, start: Start) -> None:
     (replica,) = start(1)
     owner = WeightStoreActor.remote(kept_versions=2)
@@ -228,6 +231,7 @@ def test_two_parts_are_on_their_way_at_a_time(
     ray.kill(slow)
 
 
+@pytest.mark.slow
 def test_weights_of_several_parts_are_mapped_whole(
     store: Any, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -255,6 +259,7 @@ def test_a_wrong_digest_is_refused(store: Any) -> None:
         publish(store, 1, made_of=2)
 
 
+@pytest.mark.slow
 def test_an_unknown_or_dropped_version_is_named(store: Any, start: Start) -> None:
     (replica,) = start(1)
     with pytest.raises(UnknownVersion, match="v0 were never published: the store keeps no version"):

@@ -105,6 +105,7 @@ def test_an_altered_version_is_named(folder: VersionFolder) -> None:
         folder.read(1)
 
 
+@pytest.mark.slow
 def test_a_killed_store_comes_back_with_every_version(
     ray_cluster: str, folder: VersionFolder, tmp_path: Path
 ) -> None:
