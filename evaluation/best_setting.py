@@ -55,14 +55,14 @@ async def measure_best(
 
     found = await kept(version_file(folder, version, KIND), version, config, make)
     values: dict[str, float] = {name: found["values"][own] for name, own in SCORES.items()}
-    for name in ("temperature", "guidance"):
-        values[f"best/{name}"] = found["best"][name]
+    values |= {f"best/{name}": value for name, value in found["best"].items() if name != "right"}
     await tell(config, {"kind": KIND, "version": version}, values)
     return values
 
 
 def _described(how: PictureSampling) -> dict[str, float]:
-    return {"temperature": how.temperature, "guidance": how.guidance}
+    steps = {"steps": how.steps} if how.steps else {}
+    return {"temperature": how.temperature, "guidance": how.guidance, **steps}
 
 
 async def _try(bench: Bench, prompts: list[str], settings: Sequence[PictureSampling]) -> list[int]:

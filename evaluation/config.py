@@ -8,7 +8,7 @@ from pydantic import Field
 
 from actors.config import ActorsConfig, SolverConfig
 from policies.config import Section
-from policies.constraints import NotNegative, Temperature, Text, Whole
+from policies.constraints import Natural, NotNegative, Temperature, Text, Whole
 
 Some = Annotated[Whole, Field(ge=1, le=100_000)]
 Temperatures = Annotated[tuple[Temperature, ...], Field(strict=False, min_length=1)]
@@ -38,6 +38,8 @@ class EvaluationConfig(Section):
     """What the best setting is chosen among; of equal ones the first."""
     guidances: Annotated[tuple[NotNegative, ...], Field(strict=False)] = ()
     """Each is tried with every temperature; empty: the fixed guidance alone."""
+    steps: Annotated[tuple[Natural, ...], Field(strict=False)] = ()
+    """Steps of a flow's solver, each tried with all of these; empty: solver.steps alone."""
 
 
 class RunSettings(Protocol):

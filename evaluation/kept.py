@@ -13,7 +13,7 @@ from typing import Any
 from actors.retry import patiently
 from actors.storage import storage
 from actors.storage.paths import StoragePath
-from evaluation.config import Settings
+from evaluation.config import EvaluationConfig, Settings
 from evaluation.selection import fixed_sampling
 from policies.errors import UserError
 
@@ -79,6 +79,9 @@ def read(file: StoragePath) -> Found:
 
 
 def _require_same(file: StoragePath, then: Found, now: Found) -> None:
+    """A setting that there was not yet counts as its default."""
+    usual = {f"evaluation.{k}": v for k, v in EvaluationConfig().model_dump(mode="json").items()}
+    then = {**usual, **then}
     for name in sorted({*then, *now}):
         if then.get(name) != now.get(name):
             raise MeasureError(

@@ -27,10 +27,11 @@ def fixed_sampling(config: Settings) -> PictureSampling:
 
 
 def inference_settings(config: Settings) -> list[PictureSampling]:
-    """Every temperature with every guidance, in the order of the recipe."""
+    """Every temperature with every guidance and number of steps, in the order of the recipe."""
     own, fixed = config.evaluation, fixed_sampling(config)
     return [
-        replace(fixed, temperature=temperature, guidance=guidance)
+        replace(fixed, temperature=temperature, guidance=guidance, steps=steps)
+        for steps in own.steps or (fixed.steps,)
         for guidance in own.guidances or (fixed.guidance,)
         for temperature in own.temperatures
     ]

@@ -102,7 +102,8 @@ def tried(run: Run) -> list[Tried]:
 
 def _setting(how: Found) -> str:
     guided = "" if how["guidance"] == 1 else f", guidance {how['guidance']:g}"
-    return f"{how['temperature']:g}{guided}"
+    solved = f", {how['steps']} steps" if "steps" in how else ""
+    return f"{how['temperature']:g}{guided}{solved}"
 
 
 def _share(right: int, count: int) -> str:

@@ -81,6 +81,12 @@ def test_of_equal_settings_the_first_is_best() -> None:
     ]  # fmt: skip
 
 
+def test_a_flows_steps_are_tried_with_every_guidance() -> None:
+    own = EvaluationConfig(temperatures=(1.0,), guidances=(1.0, 3.0), steps=(8, 20))
+    tried = inference_settings(Settings("run", "runs", evaluation=own))
+    assert [(how.steps, how.guidance) for how in tried] == [(8, 1), (8, 3), (20, 1), (20, 3)]
+
+
 def test_without_guidances_the_fixed_one_is_taken() -> None:
     own = EvaluationConfig(temperatures=(0.5,))
     settings = Settings("run", "runs", solver=SolverConfig(guidance=(2.0, 4.0)), evaluation=own)
