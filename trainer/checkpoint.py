@@ -42,13 +42,15 @@ KEPT_VERSIONS = 2
 @dataclass(frozen=True)
 class Cursor:
     """Where training stands: `step` steps of epoch `epoch` of round `round` are done, and
-    `version` is the newest that is finished. `global_step` counts the run's steps."""
+    `version` is the newest that is finished. `global_step` counts the run's steps, of which the last
+    `skipped` were skipped."""
 
     round: int = 1
     epoch: int = 1
     step: int = 0
     global_step: int = 0
     version: int = 0
+    skipped: int = 0
 
     @property
     def between_rounds(self) -> bool:
@@ -258,7 +260,7 @@ def _manifest(path: StoragePath) -> tuple[Checkpoint, dict[str, str]]:
 
 
 def _cursor(numbers: Mapping[str, Any]) -> Cursor:
-    if numbers.keys() != vars(Cursor()).keys():
+    if numbers.keys() | {"skipped"} != vars(Cursor()).keys():  # which older ones do not have
         raise ValueError(f"the cursor has {describe(sorted(numbers))}")
     for name, value in numbers.items():
         if type(value) is not int or value < 0:

@@ -54,6 +54,8 @@ class ReconstructionConfig(Section):
     """Proportion of examples that learn the best drawing after a worse one and its judgement."""
     repeat: bool = False
     """Whether a pattern that too few groups can give is learned from these again, each time with other random choices, until the proportions hold (released code); otherwise it falls short."""
+    caption_wording: Literal["any", "infer"] = "any"
+    """Which instructions captions are learned after: any, or those that ask for the prompt itself (released code, which has five for each category; here they are the same for all)."""
     judged: Literal["balanced", "accepted", "all"] = "balanced"
     """Which drawing's judgement a group gives: one that the Judge accepts or does not, with equal chance; any; or any, and rejected groups give theirs too (released code)."""
     judge_as_asked: bool = False
@@ -153,6 +155,8 @@ class TrainerConfig(Section):
     """Steps between two checkpoints."""
     kept_checkpoints: Count = 2
     """Newest checkpoints that are kept."""
+    max_skipped: Natural = 0
+    """So many steps in a row whose loss or gradient is no number are skipped, and the next such one ends training; 0: the first one does."""
     max_failures: Natural = 3
     """Failures of workers that training outlives."""
 

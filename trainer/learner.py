@@ -27,13 +27,17 @@ from policies.errors import UserError
 from policies.interface import LOSS_KINDS, LossKind, Pattern, Policy
 from trainer.batches import Share
 from trainer.config import TrainerConfig
+from trainer.faults import GRADIENT, Fault, everywhere, fault, finite, told
 
 Kind = Literal["model", "ema"]
 Named = dict[str, Tensor]
 
 
 class TrainingDiverged(UserError, ArithmeticError):
-    """A gradient that is no number; the message names the step and the losses."""
+    """A loss or a gradient that is no number; the message names the step, the losses and the groups
+    that they are of, and so does `why` in short."""
+
+    why = ""
 
 
 @dataclass(frozen=True)
@@ -114,21 +118,25 @@ class Learner:
 
     def step(self, batch: Mapping[Pattern, Sequence[Share]]) -> Learned:
         """One optimizer step from this rank's shares; all ranks name the same patterns in the
-        same order, with as many shares. Raises TrainingDiverged and leaves the weights as they
-        were."""
+        same order, with as many shares. Raises TrainingDiverged, on all ranks if on one, and leaves
+        the weights as they were."""
         self.optimizer.zero_grad(set_to_none=True)
         kinds: dict[Pattern, dict[LossKind, float]] = {}
         tokens: dict[Pattern, int] = {}
+        faults: list[Fault] = []
+        spoiled = False
         for pattern, shares in batch.items():
-            kinds[pattern], tokens[pattern] = self._accumulate(pattern, shares)
+            kinds[pattern], tokens[pattern] = self._accumulate(pattern, shares, faults)
+            if not spoiled:
+                spoiled = self.any_rank(bool(faults) or not finite(self._gradients()))
+                if spoiled and not faults:
+                    whole = (example for share in shares for example in share.examples)
+                    faults.append(fault(pattern, GRADIENT, whole))
         weights = self.config.kind_weights
         losses = {p: sum(weights[k] * mean for k, mean in of.items()) for p, of in kinds.items()}
         norm = _number(torch.nn.utils.clip_grad_norm_(self.params.values(), self.config.clip))
-        if not math.isfinite(norm):
-            raise TrainingDiverged(
-                f"The gradient of step {self.steps + 1} is {norm} (losses {losses}): lower "
-                f"trainer.lr (now {self.config.lr}) and resume from the last checkpoint."
-            )
+        if spoiled or not math.isfinite(norm):
+            raise self._diverged(norm, losses, everywhere(faults, self.world))
         lr = self._learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = lr
@@ -137,11 +145,33 @@ class Learner:
         self.steps += 1
         return Learned(losses, kinds, tokens, norm, lr)
 
+    def _gradients(self) -> list[Tensor]:
+        return [_local(p.grad) for p in self.params.values() if p.grad is not None]
+
+    def skip(self) -> None:
+        """Passes over a step that diverged: it counts, and nothing is learned from it."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.steps += 1
+
+    def _diverged(
+        self, norm: float, losses: Mapping[Pattern, float], faults: Sequence[Fault]
+    ) -> TrainingDiverged:
+        infinite = not math.isfinite(norm)
+        what = f"gradient of step {self.steps + 1} is {norm}" if infinite else (
+            f"loss of step {self.steps + 1} is no number")  # fmt: skip
+        why = told(faults) or "no loss, but the sum of all gradients"
+        error = TrainingDiverged(
+            f"The {what} (losses {dict(losses)}; {why}): lower trainer.lr (now {self.config.lr}) or "
+            "let steps be skipped (trainer.max_skipped), and resume from the last checkpoint."
+        )
+        error.why = why
+        return error
+
     def _accumulate(
-        self, pattern: Pattern, shares: Sequence[Share]
+        self, pattern: Pattern, shares: Sequence[Share], faults: list[Fault]
     ) -> tuple[dict[LossKind, float], int]:
-        """Adds the pattern's part of the gradient; returns the mean loss of each kind and the
-        count of all."""
+        """Adds the pattern's part of the gradient, and to `faults` what is no number; returns the
+        mean loss of each kind and the count of all."""
         counted = [self.policy.target_counts(share.examples) for share in shares]
         counts = self._summed(
             {k: sum(c.get(k, 0) * s.weight for c, s in zip(counted, shares, strict=True))
@@ -158,16 +188,18 @@ class Learner:
             totals = {kind: term.total * share.weight for kind, term in terms.items()}
             torch.stack([total * scales[kind] for kind, total in totals.items()]).sum().backward()
             for kind, total in totals.items():
-                sums[kind] += total.item()
+                sums[kind] += (value := total.item())
+                if not math.isfinite(value):
+                    faults.append(fault(pattern, kind, share.examples))
         means = {kind: total / counts[kind] for kind, total in self._summed(sums).items()}
         return means, int(sum(counts.values()))
 
     def _summed(self, numbers: Mapping[LossKind, float]) -> dict[LossKind, float]:
         """Over all ranks, without those that are 0 everywhere; all call it together."""
-        told = torch.tensor(list(numbers.values()), dtype=torch.float64, device=self.device)
+        summed = torch.tensor(list(numbers.values()), dtype=torch.float64, device=self.device)
         if self.distributed:
-            dist.all_reduce(told)
-        return {kind: total for kind, total in zip(numbers, told.tolist(), strict=True) if total}
+            dist.all_reduce(summed)
+        return {kind: total for kind, total in zip(numbers, summed.tolist(), strict=True) if total}
 
     def _learning_rate(self) -> float:
         warmup = self.config.warmup_steps
@@ -201,9 +233,9 @@ class Learner:
         """True on all ranks if it is on one; all ranks call it together."""
         if not self.distributed:
             return flag
-        told = torch.tensor(int(flag), device=self.device)
-        dist.all_reduce(told, op=dist.ReduceOp.MAX)
-        return bool(told.item())
+        flags = torch.tensor(int(flag), device=self.device)
+        dist.all_reduce(flags, op=dist.ReduceOp.MAX)
+        return bool(flags.item())
 
 
 def _local(tensor: Tensor) -> Tensor:

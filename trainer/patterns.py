@@ -42,12 +42,13 @@ def reconstruct(
         )
     random = generator(seed, "reconstruct", group.round, group.index)
     repair = "reflection" if rules.reflection_judgement else "repair"
+    caption = "infer" if rules.caption_wording == "infer" else "caption"
     variant = {name: int(random.integers(templates.variants(name)))
-               for name in ("draw", "caption", "judge", repair)}  # fmt: skip
+               for name in ("draw", caption, "judge", repair)}  # fmt: skip
     best, prompt = group.rollouts[group.winner(seed, config.judge.ties)], group.prompt
     made: dict[Pattern, Lesson] = {
         "generation": (templates.draw(prompt, variant["draw"]), best.output),
-        "caption": (templates.caption(_drawn(best), variant["caption"]), learned(prompt)),
+        "caption": (templates.caption(_drawn(best), variant[caption], caption), learned(prompt)),
     }
     judged = _pick(_judged(ranked, config, random), random)
     made["judgement"] = _judgement(group, judged, config, templates, variant["judge"])

@@ -17,6 +17,7 @@ import numpy as np
 
 from actors.replay.records import JudgedGroup
 from actors.roles.templates import Templates
+from actors.storage import events
 from actors.storage.paths import StoragePath
 from policies.checks import bfloat16_bits
 from policies.interface import CheckpointError, Example
@@ -35,6 +36,8 @@ LEARNING = (
     "precision", "lora_rank", "lora_alpha", "lr", "warmup_steps", "betas", "eps", "weight_decay", "clip", "ema", "publish", "epochs",
     "groups_per_step", "loss_weights", "kind_weights", "publish_dtype",
 )  # fmt: skip
+NOTHING = Learned({}, {}, {}, 0.0, 0.0)
+"""What a step did that was skipped."""
 LearnRound = Callable[["Training", int], None]
 """What a worker does with a round: it takes the steps that are left of it and publishes its version."""
 
@@ -92,14 +95,15 @@ class Training:
     def learn(self, step: Step) -> None:
         """Takes the step, notes its figures, and keeps a checkpoint when it is time for one."""
         started = time.monotonic()
-        learned = self._step(step)
-        self._note(step, learned, time.monotonic() - started)
+        learned, why = self._step(step)
+        self._note(step, learned, time.monotonic() - started, why)
         if self.learner.steps % self.config.trainer.checkpoint_every == 0:
             self._save()
 
     def publish(self, round_: int) -> None:
         """Keeps a checkpoint of the round's end, then publishes its weights as version `round_`."""
-        self.cursor = Cursor(round_ + 1, 1, 0, self.learner.steps, round_)
+        steps, skipped = self.learner.steps, self.cursor.skipped
+        self.cursor = Cursor(round_ + 1, 1, 0, steps, round_, skipped)
         self._save()
         weights = self.learner.weights(self._published, here=self.learner.rank == 0)
         if self.learner.rank == 0:
@@ -140,19 +144,24 @@ class Training:
         short = self.config.trainer.publish_dtype == "bfloat16"
         self.io.publish(version, bfloat16_bits(whole) if short else whole)
 
-    def _step(self, step: Step) -> Learned:
-        rank = self.learner.rank
+    def _step(self, step: Step) -> tuple[Learned, str]:
+        """What it did, and where it was skipped why."""
         shares = {p: self._shares(each) for p, each in step.batch.items()}
+        learned, why, skipped = NOTHING, "", 0
         try:
             learned = self.learner.step(shares)
-        except TrainingDiverged:
-            if rank == 0:
+        except TrainingDiverged as error:
+            if self.learner.rank == 0:
                 self.io.diverged()
-            raise
+            why, skipped = error.why, self.cursor.skipped + 1
+            if skipped > self.config.trainer.max_skipped:
+                raise
+            self.learner.skip()
         self.cursor = replace(
-            self.cursor, epoch=step.epoch, step=step.index, global_step=self.learner.steps
-        )
-        return learned
+            self.cursor, epoch=step.epoch, step=step.index, global_step=self.learner.steps,
+            skipped=skipped,
+        )  # fmt: skip
+        return learned, why
 
     def _shares(self, examples: Sequence[Example]) -> tuple[Share, ...]:
         rank, world, own = self.learner.rank, self.learner.world, self.config.trainer
@@ -174,11 +183,15 @@ class Training:
             raise StopRequested(reason)
         return step
 
-    def _note(self, step: Step, learned: Learned, seconds: float) -> None:
+    def _note(self, step: Step, learned: Learned, seconds: float, why: str) -> None:
         row = {
             "step": self.learner.steps, "round": self.cursor.round, "epoch": step.epoch,
             "index": step.index, **asdict(learned), "seconds": round(seconds, 4),
         }  # fmt: skip
+        if why:
+            row["skipped"] = why
+            if self.journal is not None:
+                events.note(self.checkpoints.parent, "training", events.SKIPPED, why=why)
         if self.journal is not None:
             self.journal.add(row)
             self.io.show(row)

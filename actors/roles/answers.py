@@ -1,13 +1,14 @@
 """What the model wrote, read strictly: either a valid record or None, never an exception.
 
 Invariant: an answer is one JSON object with exactly the keys that were asked for, and nothing
-around it (a proposal may be the only one of a list). Nothing is repaired: what cannot be read is asked again, and then is recorded as
-unparsable. Scores are numbers from 0 to 10, judged as written and only then rounded to a float.
+around it but one code fence (a proposal may be the only one of a list). Nothing is repaired: what cannot
+be read is asked again, and then is recorded as unparsable. Scores are numbers from 0 to 10, judged as written and only then rounded to a float.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -18,6 +19,8 @@ from policies.interface import Context, TextSampling
 
 Answer = TypeVar("Answer")
 Write = Callable[[Sequence[Context], Sequence[TextSampling], Sequence[int]], list[str]]
+
+FENCE = re.compile(r"\s*```(?:json)?[ \t]*\n([^`]*)\n```\s*")
 
 # Asked again greedily, a model would repeat itself word for word.
 REASKED_TEMPERATURE = 0.7
@@ -103,10 +106,14 @@ def _object(value: Any) -> dict[str, Any] | None:
 
 
 def _value(text: str) -> Any:
-    """The JSON value that `text` is, or None."""
+    """The JSON value that `text` is, or None; it may be all that a code fence holds."""
+    fenced = FENCE.fullmatch(text)
     try:
         return json.loads(
-            text, object_pairs_hook=_no_repeats, parse_constant=_refuse, parse_float=Decimal
+            fenced[1] if fenced else text,
+            object_pairs_hook=_no_repeats,
+            parse_constant=_refuse,
+            parse_float=Decimal,
         )
     # An exponent that is too large for Decimal is an ArithmeticError.
     except (ValueError, ArithmeticError, RecursionError):

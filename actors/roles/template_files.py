@@ -24,12 +24,13 @@ FIELDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "rate": (frozenset({"prompt"}), frozenset()),
     "judge": (frozenset({"prompt", "picture"}), frozenset({"category", "rubric", "standard", "reply"})),
     "caption": (frozenset({"picture"}), frozenset()),
+    "infer": (frozenset({"picture"}), frozenset()),
     "answer": (frozenset({"picture", "question"}), frozenset()),
     "draw": (frozenset({"prompt"}), frozenset()),
     "reflection": (frozenset({"prompt", "picture", "judgement"}), frozenset()),
     "repair": (frozenset({"prompt", "picture"}), frozenset()),
 }  # fmt: skip
-NEW = frozenset({"repair"})
+NEW = frozenset({"repair", "infer"})
 """Instructions that a file may lack: only settings that are not the default need them."""
 PLAIN = ("analysis", "score")
 COUNTED = (*QUANTITIES, *PLAIN)

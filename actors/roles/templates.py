@@ -106,8 +106,9 @@ class Templates:
                           reply=self._reply(category))  # fmt: skip
         return tuple(sorted(said, key=lambda part: part is not picture)) if picture_first else said
 
-    def caption(self, picture: Picture, variant: int = 0) -> Context:
-        return self._fill("caption", variant, picture=picture)
+    def caption(self, picture: Picture, variant: int = 0, name: str = "caption") -> Context:
+        """By any instruction for captions, or by one of those named "infer"."""
+        return self._fill(name, variant, picture=picture)
 
     def answer(self, picture: Picture, question: str) -> Context:
         return self._fill("answer", 0, picture=picture, question=question)

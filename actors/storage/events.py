@@ -18,7 +18,7 @@ from actors.storage import storage
 from actors.storage.paths import StoragePath, parse_path
 
 FILE = "events.jsonl"
-STARTED = "started"
+STARTED, SKIPPED = "started", "skipped a step"
 
 
 def note(folder: str | StoragePath, who: str, what: str, **facts: Any) -> None:

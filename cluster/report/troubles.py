@@ -30,6 +30,6 @@ def troubles(folder: StoragePath) -> Troubles:
             known.add(who)
         elif what == "gave up a task":
             given_up.append(event["why"])
-        elif what in ("died", "silent", "failed"):
+        elif what in ("died", "silent", "failed", events.SKIPPED):
             counts[f"{kind} {what}"] += 1
     return Troubles((+counts).most_common(), given_up[-GIVEN_UP_SHOWN:])

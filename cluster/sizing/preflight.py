@@ -126,11 +126,16 @@ def _check_rules(config: RunConfig) -> None:
             f"proposer.personas is {own.personas!r}: the templates {name!r} have no place for a "
             "persona: use others, or leave the field empty"
         )
-    if not config.reconstruction.reflection_judgement and not templates.variants("repair"):
-        raise ConfigError(
-            f"reconstruction.reflection_judgement is False: the templates {name!r} lack the "
-            "instruction repair: use others, or set it to true"
-        )
+    rules = config.reconstruction
+    for field, needs_it, entry, usual in (
+        ("reflection_judgement", not rules.reflection_judgement, "repair", "true"),
+        ("caption_wording", rules.caption_wording == "infer", "infer", '"any"'),
+    ):
+        if needs_it and not templates.variants(entry):
+            raise ConfigError(
+                f"reconstruction.{field} is {getattr(rules, field)!r}: the templates {name!r} lack "
+                f"the instruction {entry}: use others, or set it to {usual}"
+            )
 
 
 def _check_checkpoint(config: RunConfig, checkpoint: Path) -> None:

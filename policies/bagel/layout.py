@@ -212,7 +212,8 @@ class Shapes(Layout):
 
     def _tokens(self, picture: Picture, limits: Limits, side: int) -> Grid:
         require_pixels(picture.pixels)
-        height, width = size_within(*picture.pixels.shape[:2], limits)
+        shape = picture.pixels.shape
+        height, width = size_within(shape[0], shape[1], limits)
         return height // side, width // side
 
     def places(self, example: Example) -> int:

@@ -49,8 +49,8 @@ def _scaled(height: int, width: int, scale: float, stride: int) -> tuple[int, in
 def pixels_of(picture: Picture, limits: Limits) -> Tensor:
     """float32 [3, height, width] from -1 to 1. Raises ValueError for what is no picture."""
     require_pixels(picture.pixels)
-    height, width = size_within(*picture.pixels.shape[:2], limits)
     pixels = picture.pixels
+    height, width = size_within(pixels.shape[0], pixels.shape[1], limits)
     if pixels.shape[:2] != (height, width):
         image = Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
         pixels = np.asarray(image)

@@ -98,7 +98,7 @@ def _flowed(
 
 
 def _guidance(sampling: Sequence[PictureSampling]) -> flow.Guidance:
-    numbers = (
+    text, image, start, end = (
         torch.tensor([float(value) for value in values])
         for values in (
             [how.guidance for how in sampling],
@@ -107,7 +107,7 @@ def _guidance(sampling: Sequence[PictureSampling]) -> flow.Guidance:
             [how.interval[1] for how in sampling],
         )
     )
-    return flow.Guidance(*numbers, [how.renorm for how in sampling])
+    return flow.Guidance(text, image, start, end, [how.renorm for how in sampling])
 
 
 def _branches(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 
 from policies.bagel.policy import BagelPolicy
 from policies.config import changed
@@ -14,7 +17,7 @@ from tests.policies.bagel.small import picture, write_folder
 from tests.policies.bagel.test_policy import family
 from tests.policies.conformance.family import examples, mixed
 from tests.policies.conformance.sharded import require_same_gradients
-from tests.trainer.small import TRAINER
+from tests.trainer.small import TRAINER, free_port
 from trainer.batches import shares_for_rank
 from trainer.learner import Learner
 
@@ -62,3 +65,34 @@ def test_layers_that_are_computed_again_have_the_same_gradients(
     assert losses == same_losses and picture(0).latents is not None
     for name, gradient in plain.items():
         assert torch.equal(gradient, recomputed[name]), name
+
+
+@pytest.fixture
+def group_of_one() -> Iterator[None]:
+    """A process group, which FSDP2 needs to cast."""
+    where = f"tcp://127.0.0.1:{free_port()}"
+    dist.init_process_group("gloo", init_method=where, rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+def test_frozen_weights_are_held_in_half_of_the_memory_and_compute_the_same(
+    family, tmp_path: Path, group_of_one: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_folder(tmp_path, 0)
+    how = changed(TRAINER, precision="bfloat16", lora_rank=RANK, clip=1e9)
+    found = []
+    for shrinks in (True, False):
+        if not shrinks:
+            monkeypatch.setattr(Learner, "_shrink_frozen", lambda self: None)
+        learner = Learner(adapted(tmp_path, "all"), how)
+        frozen = [w for w in learner.policy.module.parameters() if not w.requires_grad]
+        assert {w.dtype for w in frozen} == {torch.bfloat16 if shrinks else torch.float32}
+        assert {w.dtype for w in learner.params.values()} == {torch.float32}
+        shares = {p: shares_for_rank(e, 0, 1, 0) for p, e in examples(family).items()}
+        losses = learner.step(shares).losses
+        found.append((losses, learner.weights("model")))
+    (losses, ours), (same_losses, theirs) = found
+    assert losses == same_losses
+    for name, array in ours.items():
+        np.testing.assert_array_equal(array, theirs[name], err_msg=name)

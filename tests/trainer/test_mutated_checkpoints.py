@@ -93,7 +93,7 @@ def test_a_sealed_manifest_is_believed_in_its_settings_alone(folder: Path) -> No
         if found is not None:
             assert json.dumps(found.settings) == json.dumps(dict(body["settings"])), name
             assert body["files"] == good["files"], name
-            assert vars(found.cursor) == body["cursor"], name
+            assert vars(found.cursor) == {"skipped": 0, **body["cursor"]}, name
             assert found.cursor.name == CURSOR.name, name
         read += found is not None
     print(f"\nsealed manifests: {read} read, {600 - read} refused")

@@ -84,6 +84,16 @@ def test_a_reflection_can_do_without_the_judgement() -> None:
     assert len(wordings) == JSON.variants("repair") == 12
 
 
+def test_captions_can_be_learned_as_the_prompt_alone() -> None:
+    judged = group(3, (2.0, 9.0))
+    seen = {
+        made(judged, seed, JSON, caption_wording="infer")["caption"].context[1] for seed in SEEDS
+    }
+    assert len(seen) == JSON.variants("infer") == 5 and "Describe this picture." not in seen
+    plain = {made(judged, seed, JSON)["caption"].context[-1] for seed in SEEDS}
+    assert "Describe this picture." in plain and not plain & seen
+
+
 def test_any_judged_drawing_gives_the_judgement() -> None:
     judged = group(5, (9.0, 1.0, 2.0, None, 6.9))
     for rule in ("accepted", "all"):

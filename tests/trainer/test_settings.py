@@ -11,7 +11,7 @@ from trainer.checkpoint import Checkpoint
 from trainer.config import ReconstructionConfig, RunConfig
 from trainer.training import Training, learning_settings
 
-OLDER = ("repeat", "judged", "judge_as_asked", "loser", "reflection_from", "reflection_margin",
+OLDER = ("caption_wording", "repeat", "judged", "judge_as_asked", "loser", "reflection_from", "reflection_margin",
          "reflection_judgement")  # fmt: skip
 
 
@@ -44,7 +44,7 @@ def test_a_run_from_before_the_rules_goes_on_with_their_defaults() -> None:
         RunConfig(judge=JudgeConfig(ties="random")),
         RunConfig(judge=JudgeConfig(picture_first=True)),
         *(RunConfig(reconstruction=ReconstructionConfig(**{name: value})) for name, value in zip(
-            OLDER, (True, "all", True, "worst", 9.0, 3.0, False), strict=True)),
+            OLDER, ("infer", True, "all", True, "worst", 9.0, 3.0, False), strict=True)),
     ],
 )  # fmt: skip
 def test_no_rule_may_change_between_resumes(changed: RunConfig) -> None:

@@ -92,7 +92,11 @@ def test_an_unparsable_judgement_has_no_text() -> None:
         "8",
         "null",
         "[]",
-        '```json\n{"analysis": "x", "score": 8}\n```',
+        'Sure:\n```json\n{"analysis": "x", "score": 8}\n```',
+        '```json\n{"analysis": "x", "score": 8}',
+        '```json {"analysis": "x", "score": 8} ```',
+        '```yaml\n{"analysis": "x", "score": 8}\n```',
+        '```json\n```json\n{"analysis": "x", "score": 8}\n```\n```',
         'Here it is: {"analysis": "x", "score": 8}',
         '{"analysis": "x", "score": 8} ok',
         '{"analysis": "x", "score": 8, "more": 1}',
@@ -115,6 +119,13 @@ def test_an_unparsable_judgement_has_no_text() -> None:
 )
 def test_refused_judgements(text: str) -> None:
     assert parse_judgement(text) is None
+
+
+def test_one_fence_around_all_of_an_answer_is_taken_off() -> None:
+    plain = '{"analysis": "x", "score": 8}'
+    for text in (f"```json\n{plain}\n```", f"\n```\n{plain}\n```\n", f"```json \n {plain} \n```"):
+        assert parse_judgement(text) == parse_judgement(plain) == Judgement("x", 8.0, 1)
+    assert parse_rating('```json\n{"score": 3}\n```') == 3.0
 
 
 def test_scores_may_be_whole_or_not() -> None:

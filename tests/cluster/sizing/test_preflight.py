@@ -234,3 +234,8 @@ def test_templates_without_a_repair_are_refused_where_it_is_needed(
     check(RunConfig(reconstruction=plain), 8, PLENTY, checkpoint)
     with pytest.raises(ConfigError, match=r"reflection_judgement is False: .* lack the instructi"):
         check(changed(run, reconstruction=plain), 8, PLENTY, checkpoint)
+    infer = RunConfig(reconstruction=ReconstructionConfig(caption_wording="infer"))
+    with pytest.raises(
+        ConfigError, match=r"caption_wording is 'infer': .* lack the instruction in"
+    ):
+        check(infer, 8, PLENTY, checkpoint)

@@ -14,6 +14,7 @@ from policies.bagel import policy as bagel
 from policies.bagel.policy import BagelPolicy
 from policies.bagel.samples import Absent, Features, Latents, Noise, Text, length
 from policies.bagel.sequence import packed
+from policies.config import BagelPolicyConfig, JanusPolicyConfig, TinyPolicyConfig
 from policies.interface import (
     Condition,
     Example,
@@ -23,6 +24,7 @@ from policies.interface import (
     TextSampling,
     learned,
 )
+from policies.registry import load_policy
 from tests.policies.bagel.small import picture, write_folder
 
 PROMPT, PLAN = "a red circle", "big and round"
@@ -166,3 +168,12 @@ def test_many_contexts_are_read_a_few_at_a_time(
         assert torch.allclose(one, other, atol=1e-4)
     for one, other in zip(written.logits, parts.logits, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_a_recipe_s_options_reach_the_policy(folder: Path) -> None:
+    own = BagelPolicyConfig(path=str(folder), training_shift=2.0, think=5, adapters="generation")
+    assert own.options() == {"training_shift": 2.0, "think": 5, "adapters": "generation"}
+    made = load_policy(own)
+    assert isinstance(made, BagelPolicy) and made.think == 5
+    assert made.layout.training_shift == 2.0
+    assert TinyPolicyConfig().options() == JanusPolicyConfig().options() == {}
