@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from policies.bagel.autoencoder import Autoencoder
+from policies.bagel.autoencoder import Autoencoder, pass_over_idle
 from policies.bagel.config import BagelConfig
 from policies.bagel.module import TABLES, BagelModule, with_tables
 from policies.bagel.pictures import Limits
@@ -110,6 +110,7 @@ def load(folder: Path, dtype: torch.dtype = torch.float32) -> Loaded:
     module.load_state_dict(with_tables(small.config, made), assign=True)
     autoencoder.load_state_dict(_weights(small.stored[1], autoencoder, dtype), assign=True)
     autoencoder.requires_grad_(False)
+    pass_over_idle(autoencoder)
     return Loaded(
         module.eval(), autoencoder.eval(), small.tokenizer, small.form, small.files, small.limits
     )

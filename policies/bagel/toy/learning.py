@@ -26,7 +26,7 @@ from policies.pretraining import Log
 from policies.seeds import generator
 from policies.tiny import lessons
 
-COPIES = 3
+COPIES = 2
 """Noisy copies of a picture at times of their own after one text, none of which sees another."""
 UNTOLD = 0.1
 """The share of drawings that are learned without their text, so that guidance knows them."""

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from policies.bagel import checkpoint
-from policies.bagel.autoencoder import Autoencoder, Block, Glance
+from policies.bagel.autoencoder import Autoencoder, Block, Glance, pass_over_idle
 from policies.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, VisionConfig
 from policies.bagel.module import BagelModule
 from policies.bagel.released import WHOLE
@@ -87,8 +87,7 @@ def _begin_autoencoder(autoencoder: Autoencoder) -> None:
     channels away, and without something fixed in them the color of the paper would be lost."""
     for part in autoencoder.modules():
         if isinstance(part, Block | Glance):
-            last = part.conv2 if isinstance(part, Block) else part.proj_out
-            _clear(last, slice(None))
+            _clear(part.last(), slice(None))
         elif isinstance(part, nn.Conv2d):
             part.weight *= 3**0.5  # torch begins with a third of the variance
     decoder, levels = autoencoder.decoder, autoencoder.decoder.up
@@ -109,6 +108,7 @@ def _begin_autoencoder(autoencoder: Autoencoder) -> None:
     last.weight[:, 0] = 0.0
     _clear(last, slice(1, None, 2))
     last.weight[1::2, 0] = 1.0
+    pass_over_idle(autoencoder)
 
 
 def _clear(conv: nn.Conv2d, rows: int | slice, bias: float = 0.0) -> None:

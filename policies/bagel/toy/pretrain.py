@@ -65,10 +65,14 @@ def _fit(policy: BagelPolicy, scenes: list[Scene]) -> None:
 
 
 def _with_latents(policy: BagelPolicy, scenes: list[Scene]) -> list[Scene]:
-    latents = seeing.encoded(policy.autoencoder, scenes)
+    """The scenes, those that are drawn with their latents."""
+    drawn = [scene for scene in scenes if not scene.spoilt]
+    latents = iter(seeing.encoded(policy.autoencoder, drawn))
     return [
-        replace(scene, picture=replace(scene.picture, latents=own.clone()))
-        for scene, own in zip(scenes, latents, strict=True)
+        scene
+        if scene.spoilt
+        else replace(scene, picture=replace(scene.picture, latents=next(latents).clone()))
+        for scene in scenes
     ]
 
 
@@ -90,7 +94,7 @@ def parsed(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="the checkpoint folder to write")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
-    parser.add_argument("--scenes", type=int, default=24_000)
+    parser.add_argument("--scenes", type=int, default=40_000)
     parser.add_argument("--picture-steps", type=int, default=3000)
     parser.add_argument("--picture-batch", type=int, default=8, help="pictures a step, in all")
     parser.add_argument(
