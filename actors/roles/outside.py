@@ -1,4 +1,4 @@
-"""Personas and seed prompts from outside, which a run may begin its prompts with (DESIGN, 2.9).
+"""Personas and seed prompts from outside, which a run may begin its prompts with.
 
 Invariant: a file is read whole or refused with one sentence that names the file, the line, the field
 and the fix. What a prompt gets of it follows from (seed, round, number of the prompt) and the file,

@@ -15,10 +15,11 @@ from policies.registry import footprint
 
 ROOT = Path(__file__).resolve().parents[3]
 GIB = 2**30
-SHIPPED = sorted((ROOT / "configs").glob("*.yaml"))
+# Of the toy that draws by a flow nothing tells the size before it is made.
+SHIPPED = [path for path in sorted((ROOT / "configs").glob("*.yaml")) if path.stem != "tiny-flow"]
 BAGEL = [path for path in SHIPPED if path.stem.startswith("bagel")]
 AUTOENCODER = 83_800_000
-# By hand, of models.md's sizes: keys and values of a token, what a layer keeps of one, and bytes of a
+# By hand, of the public sizes: keys and values of a token, what a layer keeps of one, and bytes of a
 # replica's weights and workspace.
 CACHE, LAYER = 28 * 2 * 4 * 128 * 2, 8 * 3584 + 2 * 512 + 4 * 18944
 TRAINED = 14_575_018_464

@@ -54,7 +54,7 @@ def test_the_tiny_models_memory_is_counted_by_hand() -> None:
     assert memory.object_store(config, size) == 4 * 4 * size.trained + drawings * 8192
 
 
-# By hand (models.md's arithmetic): parameters; those that are learned; what a training worker gathers, outside
+# By hand: parameters; those that are learned; what a training worker gathers, outside
 # of layers and two layers; bytes of keys and values a token: 2 x layers x hidden x 2.
 SIZES = {
     "1b": (2_076_636_811, 2_004_753_408, 469_310_464 + 2 * 51_384_320, 2 * 24 * 2048 * 2, 24, 2048),
