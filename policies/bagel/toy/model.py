@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -46,7 +47,9 @@ def new(words: Sequence[str], seed: int) -> checkpoint.Loaded:
     config = sizes(max(tokenizer.get_vocab().values()) + 1)
     files = checkpoint.describe_sizes(config) | {TOKENIZER: data}
     tokenizer, _ = parse_tokenizer(Path(TOKENIZER), data, "BAGEL", checkpoint.MARKS.values())
-    marks = {field: tokenizer.token_to_id(name) for field, name in checkpoint.MARKS.items()}
+    marks: dict[str, Any] = {
+        field: tokenizer.token_to_id(name) for field, name in checkpoint.MARKS.items()
+    }
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         module, autoencoder = BagelModule(config), Autoencoder(config.autoencoder)
@@ -90,7 +93,8 @@ def _begin_autoencoder(autoencoder: Autoencoder) -> None:
             _clear(part.last(), slice(None))
         elif isinstance(part, nn.Conv2d):
             part.weight *= 3**0.5  # torch begins with a third of the variance
-    decoder, levels = autoencoder.decoder, autoencoder.decoder.up
+    decoder: Any = autoencoder.decoder  # modules of modules, which have no types
+    levels = decoder.up
     _clear(decoder.conv_in, 0, 1.0)
     for number, level in enumerate(levels):
         for block in level.block:

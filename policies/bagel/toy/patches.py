@@ -7,6 +7,8 @@ learned by gradients, and the encoder computes it by the layers that FLUX's has.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,7 +26,7 @@ then drawn last, as the flow leaves the noise."""
 @torch.no_grad()
 def fit(autoencoder: Autoencoder, pixels: Tensor) -> None:
     """Sets the encoder by pictures float32 [n, 3, height, width] from -1 to 1."""
-    encoder = autoencoder.encoder
+    encoder: Any = autoencoder.encoder  # modules of modules, which have no types
     for part in encoder.modules():
         if isinstance(part, nn.Conv2d):
             part.weight.zero_()
