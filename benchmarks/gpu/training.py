@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,15 +24,15 @@ BATCH = 8
 
 def figures(card: Card, small: bool) -> Iterator[Figure]:
     """Janus-Pro-1B whole; BAGEL by adapters, for its weights and Adam's moments need eight cards."""
-    store = Path("/tmp/on_gpu_meeting")
-    store.unlink(missing_ok=True)
     backend = "nccl" if card.device == "cuda" else "gloo"
-    dist.init_process_group(backend, init_method=f"file://{store}", rank=0, world_size=1)
-    try:
-        yield _janus(card, small)
-        yield _bagel(card, small)
-    finally:
-        dist.destroy_process_group()
+    with tempfile.TemporaryDirectory() as folder:
+        meeting = f"file://{folder}/meeting"
+        dist.init_process_group(backend, init_method=meeting, rank=0, world_size=1)
+        try:
+            yield _janus(card, small)
+            yield _bagel(card, small)
+        finally:
+            dist.destroy_process_group()
 
 
 def _janus(card: Card, small: bool) -> Figure:
