@@ -145,8 +145,9 @@ def reading_of(file: Path) -> dict[str, Any]:
 
 
 def require_as_said(config: RunConfig, told: dict[str, Any], name: str) -> None:
+    usual = DEFAULTS | flat(RunConfig(policy=type(config.policy)()))  # a family's own fields too
     for field, value in flat(config).items():
-        wanted = told.pop(field, DEFAULTS[field])
+        wanted = told.pop(field, usual[field])
         wanted = tuple(map(float, wanted)) if isinstance(value, tuple) else wanted
         assert value == wanted, f"{name}: {field} is {value!r}, the text says {wanted!r}"
         kinds = {int, float} if type(value) is float else {type(value)}
