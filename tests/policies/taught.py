@@ -1,4 +1,4 @@
-"""A tiny Janus that can play its roles: taught by heart to propose, to rate and to judge.
+"""A tiny model that can play its roles: taught by heart to propose, to rate and to judge.
 
 What it says of a drawing follows from the prompt and chance, not from the drawing: it is here to
 send a whole round through real processes, not to draw well.
@@ -13,10 +13,12 @@ import numpy as np
 import torch
 
 from actors.roles.templates import Templates
+from policies.bagel.policy import BagelPolicy
 from policies.interface import Example, Picture, learned
 from policies.janus.policy import JanusPolicy
 from policies.seeds import generator
 from tests.policies import janus
+from tests.policies.bagel import small
 
 TEMPLATES = """\
 propose: [["propose $category, $subcategory$demonstrations"]]
@@ -32,9 +34,9 @@ JUDGEMENTS = tuple(
     json.dumps({"analysis": analysis, "score": score})
     for analysis, score in (("all is right", 9), ("all is wrong", 2))
 )
-
-
 MOST_STEPS = 400
+SIZE = 32
+assert SIZE == janus.SIZE == small.SIZE
 
 
 def lessons(templates: Templates, categories: int) -> tuple[list[Example], list[Example]]:
@@ -47,15 +49,23 @@ def lessons(templates: Templates, categories: int) -> tuple[list[Example], list[
         told = {"major_category": category, "subcategory": kind, "prompt": prompt}
         context = templates.propose(category, kind, ())
         proposals.append(Example(context, learned(json.dumps(told)), "caption"))
-        pixels = chance.integers(0, 256, (janus.SIZE, janus.SIZE, 3), dtype=np.uint8)
+        pixels = chance.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
         question = templates.judge(category, prompt, Picture(pixels))
         judgements += [Example(question, learned(told), "judgement") for told in JUDGEMENTS]
     return proposals, judgements
 
 
-def taught_folder(folder: Path, templates: Templates, categories: int) -> Path:
+def random_policy(family: str, folder: Path) -> JanusPolicy | BagelPolicy:
+    """One of random weights, whose checkpoint is written to `folder`."""
+    if family == "janus":
+        return JanusPolicy.from_pretrained(janus.tiny_folder(folder))
+    small.write_folder(folder, 0)
+    return BagelPolicy.from_pretrained(folder)
+
+
+def taught_folder(family: str, folder: Path, templates: Templates, categories: int) -> Path:
     """Writes the checkpoint."""
-    policy = JanusPolicy.from_pretrained(janus.tiny_folder(folder))
+    policy = random_policy(family, folder)
     optimizer = torch.optim.AdamW(policy.module.parameters(), lr=3e-3, weight_decay=0.0)
     for _ in range(MOST_STEPS):
         means = []
