@@ -32,7 +32,7 @@ def sizes(vocabulary: int) -> BagelConfig:
             kv_heads=2, head_dim=32, norm_eps=1e-6, rope_theta=1e4, max_positions=512,
         ),
         vision=VisionConfig(
-            hidden_size=96, intermediate_size=192, layers=2, heads=4, patch=8, side=6, norm_eps=1e-6
+            hidden_size=96, intermediate_size=192, layers=4, heads=4, patch=8, side=6, norm_eps=1e-6
         ),
         autoencoder=AUTOENCODER,
         latent_patch=1,

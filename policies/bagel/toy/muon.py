@@ -8,10 +8,10 @@ Invariant: workers start alike and see the same gradients, so all of them stay a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from policies.pretraining import Optimizer
 
@@ -46,6 +46,17 @@ class Muon(Optimizer):
             turns *= rate * max(1.0, turns.shape[1] / turns.shape[2]) ** 0.5
             for weight, turn in zip(own, turns, strict=True):
                 weight.mul_(1 - rate * DECAY).sub_(turn)
+
+
+def matrices(
+    units: Iterable[nn.Module], parameters: Sequence[Tensor]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Of `parameters` the matrices inside `units`, and all others."""
+    inner = {id(each) for unit in units for each in unit.parameters() if each.ndim == 2}
+    return (
+        [each for each in parameters if id(each) in inner],
+        [each for each in parameters if id(each) not in inner],
+    )
 
 
 def orthogonal(x: Tensor) -> Tensor:

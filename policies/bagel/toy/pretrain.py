@@ -1,4 +1,4 @@
-"""Builds the toy from nothing but a seed: its autoencoder first, then its transformer.
+"""Builds the toy from nothing but a seed: its autoencoder first, then its eyes, then all else.
 
     python -m policies.bagel.toy.pretrain --seed 0 --workers 2 --out policies/bagel/base
 
@@ -18,8 +18,9 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 
+from policies.bagel.autoencoder import pass_over_idle
 from policies.bagel.policy import BagelPolicy
-from policies.bagel.toy import learning, model, patches, seeing
+from policies.bagel.toy import learning, model, patches, phrases, seeing
 from policies.seeds import derive
 from policies.tiny.lessons import Scene
 from policies.tiny.pretrain import render_scenes, vocabulary
@@ -33,13 +34,19 @@ def pretrain(arguments: argparse.Namespace) -> BagelPolicy:
     """The toy, trained by all workers of the process group that this is one of."""
     seed, workers = arguments.seed, arguments.workers
     scenes = render_scenes(seed, arguments.scenes // workers)
-    if arguments.start:
-        policy = BagelPolicy.from_pretrained(arguments.start)
+    policy = BagelPolicy(model.new(vocabulary(), derive(seed, "toy")))
+    if arguments.autoencoder:
+        given = BagelPolicy.from_pretrained(arguments.autoencoder).autoencoder
+        policy.autoencoder.load_state_dict(given.state_dict())
+        pass_over_idle(policy.autoencoder)
+        seeing.empty_idle(policy.autoencoder)
     else:
-        policy = BagelPolicy(model.new(vocabulary(), derive(seed, "toy")))
         _fit(policy, scenes)
         batch = arguments.picture_batch // workers
         seeing.train(policy.autoencoder, scenes, seed, arguments.picture_steps, batch)
+    vision, sizes = policy.module.vit_model, policy.module.config.vision
+    batch = arguments.phrase_batch // workers
+    phrases.train(vision, sizes, scenes, seed, arguments.phrase_steps, batch)
 
     def save(step: int) -> None:  # also on the way, so that an interrupted run leaves a checkpoint
         if dist.get_rank() == 0 and (step % SAVE_EVERY == 0 or step == arguments.steps):
@@ -50,7 +57,7 @@ def pretrain(arguments: argparse.Namespace) -> BagelPolicy:
         return policy
     learning.train(
         policy.module, policy.layout, _with_latents(policy, scenes), seed, arguments.rate,
-        arguments.steps, arguments.batch // workers, save,
+        arguments.steps, arguments.batch // workers, arguments.compile, save,
     )  # fmt: skip
     return policy
 
@@ -94,14 +101,17 @@ def parsed(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="the checkpoint folder to write")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
-    parser.add_argument("--scenes", type=int, default=40_000)
+    parser.add_argument("--scenes", type=int, default=100_000)
     parser.add_argument("--picture-steps", type=int, default=3000)
     parser.add_argument("--picture-batch", type=int, default=8, help="pictures a step, in all")
     parser.add_argument(
-        "--start", type=Path, help="go on with this checkpoint and keep its autoencoder"
+        "--autoencoder", type=Path, help="take that of this checkpoint, and train none"
     )
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--phrase-steps", type=int, default=1500)
+    parser.add_argument("--phrase-batch", type=int, default=128, help="pictures a step, in all")
+    parser.add_argument("--steps", type=int, default=3600)
     parser.add_argument("--batch", type=int, default=128, help="lessons a step, of all workers")
+    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--rate", type=float, default=2e-3, help="the highest learning rate")
     return parser.parse_args(given)
 

@@ -52,7 +52,17 @@ def train(whole: Autoencoder, scenes: Sequence[Scene], seed: int, steps: int, ba
         optimizer.step()
         log(step, loss=loss.item(), error=float(wrong.detach().abs().mean()))
     pass_over_idle(whole)
+    empty_idle(whole)
     whole.requires_grad_(False).eval()
+
+
+def empty_idle(whole: Autoencoder) -> None:
+    """Zeros in all parts that are passed over, so that they pack to nothing."""
+    for part in whole.modules():
+        if isinstance(part, Block | Glance) and part.idle:
+            for name, weight in part.named_parameters():
+                if "shortcut" not in name:
+                    weight.data.zero_()
 
 
 @torch.no_grad()

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
 
 from policies.bagel.policy import BagelPolicy
-from policies.bagel.toy import pretrain
+from policies.bagel.toy import model, phrases, pretrain
+from policies.tiny import lessons
+from policies.tiny.pretrain import vocabulary
 
 
 @pytest.fixture
@@ -22,12 +25,35 @@ def alone(tmp_path: Path) -> Iterator[None]:
     dist.destroy_process_group()
 
 
+def test_phrases_are_words_that_follow_one_another() -> None:
+    assert list(phrases.phrases("a dotted red star and a circle")) == [
+        "dotted red", "red star", "star and", "and circle", "dotted star", "red and", "star circle",
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("alone")
+def test_the_encoder_learns_which_phrases_are_true_of_what_it_sees(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rng = np.random.default_rng(0)
+    scenes = [lessons.scene(rng, "clean") for _ in range(300)]
+    module = model.new(vocabulary(), seed=3).module
+    before = {name: weight.clone() for name, weight in module.named_parameters()}
+    phrases.train(module.vit_model, module.config.vision, scenes, 0, 150, 32)
+    nats = [float(line.split()[4]) for line in capsys.readouterr().out.splitlines()]
+    assert nats[-1] < 0.6 * nats[0]
+    moved = {n for n, weight in module.named_parameters() if not weight.equal(before[n])}
+    assert moved and all(name.startswith("vit_model.") for name in moved)
+
+
 @pytest.mark.usefixtures("alone")
 def test_pretraining_follows_from_its_seed(tmp_path: Path) -> None:
-    few = "--workers=1 --scenes=24 --picture-steps=2 --picture-batch=4 --steps=2 --batch=24".split()
+    few = {"scenes": 24, "picture-steps": 2, "picture-batch": 4, "phrase-steps": 2,
+           "phrase-batch": 4, "steps": 2, "batch": 24, "workers": 1}  # fmt: skip
+    given = ["--no-compile", *(f"--{name}={value}" for name, value in few.items())]
 
     def made(seed: int) -> dict[str, torch.Tensor]:
-        pretrain.pretrain(pretrain.parsed([*few, f"--seed={seed}", f"--out={tmp_path}"]))
+        pretrain.pretrain(pretrain.parsed([*given, f"--seed={seed}", f"--out={tmp_path}"]))
         policy = BagelPolicy.from_pretrained(tmp_path)
         return {**policy.module.state_dict(), **policy.autoencoder.state_dict()}
 

@@ -1,0 +1,90 @@
+"""Teaches the encoder of pictures which phrases are true of what it sees, before anything is written.
+
+A caption tells a transformer little about which patches it speaks of, and shapes are what it learns
+last. Here every pair of words that follow one another in a scene's prompt must be read off one
+patch at least, and all pairs are learned at once: that takes a small part of the time.
+
+Invariant: only texts of true scenes that are not held out are learned from. A step follows from
+(seed, worker, step) and the weights alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from policies.bagel.config import VisionConfig
+from policies.bagel.embeddings import patches_of, spots_of
+from policies.bagel.toy.muon import Muon, matrices
+from policies.bagel.toy.seeing import pixels_of
+from policies.bagel.vision import Vision
+from policies.pretraining import Log
+from policies.seeds import derive, generator
+from policies.tiny.lessons import Scene
+
+SEEN_OFTEN = 20
+"""Phrases of fewer scenes are left out."""
+PASSED_OVER = ("a", "an", "the")
+RATE = 2e-3
+
+
+def train(
+    vision: Vision, config: VisionConfig, scenes: Sequence[Scene], seed: int, steps: int, batch: int
+) -> None:
+    """`batch` pictures of this worker a step."""
+    told = [scene for scene in scenes if not scene.spoilt and not scene.wordless]
+    places = known([scene.prompt.text for scene in told])
+    with torch.random.fork_rng():
+        torch.manual_seed(derive(seed, "phrases"))
+        head = nn.Linear(config.hidden_size, len(places))
+    nn.init.constant_(head.bias, -5.0)  # few are true of one picture
+    vision.requires_grad_(True).train()
+    turned, others = matrices(vision.stack(), [*vision.parameters(), *head.parameters()])
+    optimizer, log = Muon(turned, others, RATE, 10 * RATE, steps), Log("phrases", steps)
+    for step in range(1, steps + 1):
+        chosen = generator(seed, "phrases", dist.get_rank(), step).integers(len(told), size=batch)
+        shown = [told[i] for i in chosen]
+        loss = missed(vision, head, config, shown, places)
+        loss.backward()
+        optimizer.step()
+        log(step, nats=loss.item())
+    vision.requires_grad_(False).eval()
+
+
+def missed(
+    vision: Vision, head: nn.Linear, config: VisionConfig, shown: Sequence[Scene],
+    places: dict[str, int],
+) -> Tensor:  # fmt: skip
+    """The nats by picture of what is true of it and what is not: of each phrase at the patches
+    that show it most."""
+    patches = patches_of(pixels_of([scene.picture.pixels for scene in shown]), config.patch)
+    spots = spots_of((config.side, config.side), config.side).repeat(len(shown))
+    counts = [config.side**2] * len(shown)
+    by_patch = head(vision(patches.flatten(0, 1), spots, counts)).unflatten(0, (len(shown), -1))
+    found = by_patch.logsumexp(1) - math.log(config.side**2)
+    true = torch.zeros_like(found)
+    for row, scene in enumerate(shown):
+        true[row, [places[each] for each in phrases(scene.prompt.text) if each in places]] = 1.0
+    return F.binary_cross_entropy_with_logits(found, true, reduction="sum") / len(shown)
+
+
+def known(texts: Sequence[str]) -> dict[str, int]:
+    """The phrases of all workers' texts that are frequent in those of worker 0, numbered."""
+    counts = Counter(each for text in texts for each in phrases(text))
+    told = [sorted(each for each, count in counts.items() if count >= SEEN_OFTEN)]
+    dist.broadcast_object_list(told)
+    return {each: number for number, each in enumerate(told[0])}
+
+
+def phrases(text: str) -> Iterator[str]:
+    """Words with the next one and the one after that."""
+    words = [word for word in text.split() if word not in PASSED_OVER]
+    for ahead in (1, 2):
+        for first, second in zip(words, words[ahead:]):
+            yield f"{first} {second}"
