@@ -57,8 +57,6 @@ class BagelPolicy:
     ) -> None:  # fmt: skip
         self._loaded, self._source, self._adapted = loaded, source, ADAPTED[adapters]
         self._adapters, self.think = 0.0, think
-        # The type of arrays that are mapped as they are; others, and all on a GPU, are copied.
-        self._shares: torch.dtype | None = torch.float32
         self.module, self.autoencoder = loaded.module, loaded.autoencoder
         config = self.module.config
         shift = config.timestep_shift if training_shift is None else training_shift
@@ -88,7 +86,6 @@ class BagelPolicy:
         place, kind = torch.device(device), getattr(torch, dtype)
         self.module.requires_grad_(False).to(place, kind)
         self.autoencoder.to(place, kind)
-        self._shares = kind if place.type == "cpu" else None
 
     def write(
         self, contexts: Sequence[Context], sampling: Sequence[TextSampling], seeds: Sequence[int]
@@ -242,12 +239,8 @@ class BagelPolicy:
         own = dict(self.module.named_parameters())
         views = weight_views(weights, own)
         self.module.requires_grad_(False)
-        if all(view.dtype == self._shares for view in views.values()):
-            self.module.load_state_dict(views | dict(self.module.named_buffers()), assign=True)
-            self.module.requires_grad_(False)
-        else:  # one at a time: two models would not fit
-            for name, view in views.items():
-                own[name].copy_(view)
+        for name, view in views.items():  # itself, or a copy where type or device differ
+            own[name].data = view.to(own[name])
 
     def _require_whole(self) -> None:
         lora.require_whole(self._adapters, self.family)

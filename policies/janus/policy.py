@@ -51,8 +51,6 @@ class JanusPolicy:
     def __init__(self, loaded: checkpoint.Loaded, source: Path | None = None) -> None:
         self._loaded, self._source = loaded, source
         self._adapters = 0.0
-        # The type of arrays that are mapped as they are; others, and all on a GPU, are copied.
-        self._shares: torch.dtype | None = torch.float32
         self.module = JanusModule(loaded.net)
         self.vision = ImageTokenizer(loaded.net.model.vqmodel)
         self.wording = Wording(loaded.tokenizer, loaded.special)
@@ -81,7 +79,6 @@ class JanusPolicy:
         self.module.requires_grad_(False).to(place, kind)
         rotary.inv_freq = angles.to(place)  # in bfloat16 far tokens would be turned by a radian
         self.vision.vq.to(place, kind)
-        self._shares = kind if place.type == "cpu" else None
 
     def write(
         self, contexts: Sequence[Context], sampling: Sequence[TextSampling], seeds: Sequence[int]
@@ -273,11 +270,8 @@ class JanusPolicy:
         own = dict(self.module.named_parameters())
         views = weight_views(weights, own)
         self.module.requires_grad_(False)
-        if all(view.dtype == self._shares for view in views.values()):
-            self.module.load_state_dict(views, assign=True)
-        else:  # one at a time: two models would not fit
-            for name, view in views.items():
-                own[name].copy_(view)
+        for name, view in views.items():  # itself, or a copy where type or device differ
+            own[name].data = view.to(own[name])
 
     def fsdp_units(self) -> list[torch.nn.Module]:
         model = self.module.model

@@ -52,7 +52,9 @@ def train(
     """`batch` lessons of this worker a step; after every one `save` is called with its number.
     Layers that are `compiled` take two thirds of the time, and two minutes at first."""
     module.requires_grad_(True).train()
-    turned, others = matrices(module.units(), list(module.parameters()))
+    module.vit_model.requires_grad_(False)  # steps of one size would undo what it learned before
+    learning = [each for each in module.parameters() if each.requires_grad]
+    turned, others = matrices(module.units(), learning)
     for unit in module.units() if compiled else ():
         unit.compile(dynamic=True)
     optimizer, log = Muon(turned, others, rate, 10 * rate, steps), Log("model", steps)

@@ -70,3 +70,19 @@ def test_published_weights_draw_as_those_that_learned(
     for found in (back, again):
         assert weights_digest(bfloat16_bits(found) if dtype == "bfloat16" else found) == digest
     assert weights_digest(weights) == digest
+
+
+def test_weights_of_another_dtype_leave_those_before_them_as_they_are(
+    family: Family, policy: Policy, folder: Path
+) -> None:
+    """Arrays that are mapped belong to all replicas; versions need not be of one dtype."""
+    exact = {name: array.copy() for name, array in policy.weights().items()}
+    other = {name: array + np.float32(1) for name, array in exact.items()}
+    loaded = family.policy.from_pretrained(folder)
+    for version in (exact, bfloat16_bits(other), exact):
+        loaded.load_weights(version)
+    assert weights_digest(exact) == weights_digest(policy.weights())
+    loaded.load_weights(bfloat16_bits(other))
+    rounded = bfloat16_bits(loaded.weights())
+    assert weights_digest(rounded) == weights_digest(bfloat16_bits(other))
+    assert weights_digest(exact) == weights_digest(policy.weights())
