@@ -103,7 +103,9 @@ class Learner:
         if self.config.precision == "float32":
             return MixedPrecisionPolicy()
         # Gradients are summed in float32: small ones of many ranks would vanish.
-        return MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+        return MixedPrecisionPolicy(
+            param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False
+        )
 
     def _begin_moments(self) -> None:
         # AdamW makes these at its first step; a checkpoint may be wanted (or loaded) before it.

@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from policies.bagel.embeddings import Times
 from policies.bagel.policy import BagelPolicy
 from policies.config import changed
 from tests.policies.bagel.small import picture, write_folder
@@ -96,3 +97,20 @@ def test_frozen_weights_are_held_in_half_of_the_memory_and_compute_the_same(
     assert losses == same_losses
     for name, array in ours.items():
         np.testing.assert_array_equal(array, theirs[name], err_msg=name)
+
+
+def test_times_are_not_rounded_where_weights_are(
+    family, tmp_path: Path, group_of_one: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_folder(tmp_path, 0)
+    seen: list[torch.Tensor] = []
+    forward = Times.forward
+
+    def watched(self: Times, t: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        seen.append(t)
+        return forward(self, t, dtype)
+
+    monkeypatch.setattr(Times, "forward", watched)
+    learner = Learner(BagelPolicy.from_pretrained(tmp_path), changed(TRAINER, precision="bfloat16"))
+    learner.step({p: shares_for_rank(e, 0, 1, 0) for p, e in examples(family).items()})
+    assert {t.dtype for t in seen} == {torch.float32}

@@ -32,6 +32,22 @@ def test_two_sharded_workers_have_the_gradients_of_one_process(
     require_same_gradients(partial(sharpened, family, folder), batches, tmp_path / "sharded.pt")
 
 
+def test_it_learns_in_bfloat16_what_it_learns_in_float32(family: Family, folder: Path) -> None:
+    """Up to the rounding: FSDP2 casts weights, and a family what it computes with them."""
+    make, batches = partial(sharpened, family, folder), dict(examples(family))
+    exact, rounded = gradients(make, batches), {}
+    meeting = f"tcp://127.0.0.1:{free_port()}"
+    dist.init_process_group("gloo", init_method=meeting, rank=0, world_size=1)
+    try:
+        rounded = gradients(make, batches, precision="bfloat16")
+    finally:
+        dist.destroy_process_group()
+    for name, (loss, grads) in exact.items():
+        assert rounded[name][0] == pytest.approx(loss, rel=0.05), name
+        ours, theirs = (torch.cat([g[w].flatten() for w in grads]) for g in (grads, rounded[name][1]))
+        assert float(torch.cosine_similarity(ours, theirs, 0)) > 0.98, name
+
+
 def require_same_gradients(
     make: Callable[[], Policy], batches: Mapping[str, list[Example]], out: Path
 ) -> None:
@@ -50,12 +66,14 @@ def require_same_gradients(
             assert worst < 1e-6 * scale, (name, weight, worst)
 
 
-def gradients(make: Callable[[], Policy], batches: Mapping[str, list[Example]]) -> Gradients:
+def gradients(
+    make: Callable[[], Policy], batches: Mapping[str, list[Example]], **how: object
+) -> Gradients:
     """Of each batch the loss of one step from the same weights, and its whole gradients."""
     found: Gradients = {}
     for name, batch in batches.items():
         pattern = batch[0].pattern
-        learner = Learner(make(), changed(TRAINER, clip=1e9))
+        learner = Learner(make(), changed(TRAINER, clip=1e9, **how))
         shares = shares_for_rank(batch, learner.rank, learner.world, 0)
         loss = learner.step({pattern: shares}).losses[pattern]
         grads = {n: p.grad for n, p in learner.params.items() if p.grad is not None}
