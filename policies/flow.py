@@ -22,7 +22,7 @@ Velocities = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 velocity of x[row[i]] at t[row[i]] under branch[i], [n, tokens, channels], all n in one call."""
 
 PLAIN, WITHOUT_TEXT, WITHOUT_PICTURES = range(3)
-"""The branches: of the whole context, of all but its last text, of all but its pictures."""
+"""The branches: of the whole context, of all but its texts, of all but its pictures."""
 
 
 def shifted(s: Tensor, shift: Tensor | float) -> Tensor:
@@ -104,7 +104,7 @@ def solve(velocities: Velocities, noise: Tensor, at: Tensor, guidance: Guidance)
     float32 [rows, tokens, channels] to the drawings, of the same shape.
 
     A branch is computed for those rows alone that ask for it, together with the others in one call.
-    Guidance's numbers and times stay on the CPU, so that no step waits for a GPU."""
+    Which rows ask is decided on the CPU, so that no step waits for what a GPU computes."""
     x, rows = noise, torch.arange(len(noise))
     for t, following in pairwise(at):
         asking = [rows, *(rows[each] for each in guidance.asks(t))]

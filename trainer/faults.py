@@ -48,7 +48,7 @@ def everywhere(own: Sequence[Fault], world: int) -> list[Fault]:
     return [each for each in every if each.what != GRADIENT] or every
 
 
-def told(faults: Sequence[Fault]) -> str:
+def described(faults: Sequence[Fault]) -> str:
     """Faults of the same pattern and kind as one: "caption (text of round 1, groups 3, 5)"."""
     groups: dict[tuple[Pattern, str], set[tuple[int, int]]] = {}
     for each in faults:

@@ -27,7 +27,7 @@ from policies.errors import UserError
 from policies.interface import LOSS_KINDS, LossKind, Pattern, Policy
 from trainer.batches import Share
 from trainer.config import TrainerConfig
-from trainer.faults import GRADIENT, Fault, everywhere, fault, finite, told
+from trainer.faults import GRADIENT, Fault, described, everywhere, fault, finite
 
 Kind = Literal["model", "ema"]
 Named = dict[str, Tensor]
@@ -78,7 +78,7 @@ class Learner:
 
     def _prepare(self) -> dict[str, torch.nn.Parameter]:
         self._shrink_frozen()
-        module, units = self.policy.module.to(self.device), self.policy.fsdp_units()
+        module, units = self.policy.module, self.policy.fsdp_units()
         if self.config.recompute:
             for unit in units:
                 unit.forward = partial(checkpoint, unit.forward, use_reentrant=False)
@@ -88,6 +88,8 @@ class Learner:
             mesh = init_device_mesh(self.device.type, (self.world,))
             for unit in (*units, module):
                 fully_shard(unit, mesh=mesh, mp_policy=self._precision())
+        else:  # sharding moves one unit after the other
+            module.to(self.device)
         return {name: p for name, p in module.named_parameters() if p.requires_grad}
 
     def _shrink_frozen(self) -> None:
@@ -161,7 +163,7 @@ class Learner:
         infinite = not math.isfinite(norm)
         what = f"gradient of step {self.steps + 1} is {norm}" if infinite else (
             f"loss of step {self.steps + 1} is no number")  # fmt: skip
-        why = told(faults) or "no loss, but the sum of all gradients"
+        why = described(faults) or "no loss, but the sum of all gradients"
         error = TrainingDiverged(
             f"The {what} (losses {dict(losses)}; {why}): lower trainer.lr (now {self.config.lr}) or "
             "let steps be skipped (trainer.max_skipped), and resume from the last checkpoint."

@@ -9,23 +9,17 @@ import torch
 from benchmarks.gpu.figures import Card, Figure, peak_gib, seconds
 from policies.bagel.autoencoder import Autoencoder
 from policies.bagel.checkpoint import MARKS, Loaded
-from policies.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, VisionConfig
+from policies.bagel.config import BagelConfig
 from policies.bagel.module import BagelModule
 from policies.bagel.pictures import Limits
 from policies.bagel.policy import BagelPolicy
 from policies.bagel.samples import Format
+from policies.bagel.sizes import known
 from policies.interface import PictureSampling
 from tests.policies.bagel.small import CONFIG as SMALL
 from tests.policies.bagel.small import tokenizer
 
-REAL = BagelConfig(
-    LanguageConfig(152064, 3584, 18944, 28, 28, 4, 128, 1e-6, 1e6, 32768),
-    VisionConfig(1152, 4304, 26, 16, 14, 70, 1e-6),
-    AutoencoderConfig(128, (128, 256, 512, 512), 2, 16),
-    latent_patch=2,
-    latent_side=64,
-    timestep_shift=1.0,
-)
+REAL = known("BAGEL-7B-MoT")
 PROMPT = "a red circle above two blue squares, in the style of a woodcut"
 STEPS, GUIDANCE = 5, 4.0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tempfile
 from collections.abc import Iterator
 
@@ -30,6 +31,9 @@ def figures(card: Card, small: bool) -> Iterator[Figure]:
         dist.init_process_group(backend, init_method=meeting, rank=0, world_size=1)
         try:
             yield _janus(card, small)
+            gc.collect()  # modules that are computed again refer to themselves
+            if card.device == "cuda":
+                torch.cuda.empty_cache()
             yield _bagel(card, small)
         finally:
             dist.destroy_process_group()
@@ -51,9 +55,12 @@ def _janus(card: Card, small: bool) -> Figure:
 
 
 def _bagel(card: Card, small: bool) -> Figure:
-    config, side = (SMALL, 32) if small else (bagel.REAL, 512)
-    policy = bagel.policy_of(config, "cpu", torch.float32 if small else torch.bfloat16)
+    config, side = (SMALL, 32) if small else (bagel.REAL, 1024)
+    policy = bagel.policy_of(config, card.device, torch.float32 if small else torch.bfloat16)
     policy.adapt(16, 32)
+    for weight in policy.module.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()
     shape = (config.autoencoder.latents, *2 * (side // config.autoencoder.downsample,))
     pictures = [
         Picture(np.zeros((side, side, 3), np.uint8), None, torch.zeros(shape)) for _ in range(BATCH)

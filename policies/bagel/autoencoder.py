@@ -65,8 +65,10 @@ class Glance(nn.Module):
         if self.idle:
             return x
         normed = self.norm(x)
+        # Strided views would take the path that holds all scores, 1 GiB for a large picture.
         q, k, v = (
-            each(normed).flatten(2).transpose(1, 2)[:, None] for each in (self.q, self.k, self.v)
+            each(normed).flatten(2).transpose(1, 2).contiguous()[:, None]
+            for each in (self.q, self.k, self.v)
         )
         mixed = F.scaled_dot_product_attention(q, k, v)[:, 0].transpose(1, 2)
         mapped: Tensor = self.proj_out(mixed.unflatten(2, x.shape[2:]))

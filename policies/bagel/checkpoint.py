@@ -101,14 +101,14 @@ def read_small(folder: Path) -> Small:
 
 
 def load(folder: Path, dtype: torch.dtype = torch.float32) -> Loaded:
-    """The checkpoint in `folder`, its weights in `dtype`, whatever they were. Raises
-    CheckpointError."""
+    """The checkpoint in `folder`, its weights in `dtype`, whatever they were, but for the
+    autoencoder's, which are float32. Raises CheckpointError."""
     small = read_small(folder)
     with torch.device("meta"):  # shapes alone, until the files are seen to hold them
         module, autoencoder = BagelModule(small.config), Autoencoder(small.config.autoencoder)
     made = _weights(small.stored[0], module, dtype, TABLES)
     module.load_state_dict(with_tables(small.config, made), assign=True)
-    autoencoder.load_state_dict(_weights(small.stored[1], autoencoder, dtype), assign=True)
+    autoencoder.load_state_dict(_weights(small.stored[1], autoencoder, torch.float32), assign=True)
     autoencoder.requires_grad_(False)
     pass_over_idle(autoencoder)
     return Loaded(

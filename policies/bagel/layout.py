@@ -190,7 +190,14 @@ class Layout:
     def _latent_values(self, picture: Picture) -> int:
         if picture.latents is not None:
             return picture.latents.numel()
-        return self.latents(picture)[0].numel()
+        rows, columns = self._tokens(picture, self.drawing, self.config.token_pixels)
+        return rows * columns * self.form.latent_values
+
+    def _tokens(self, picture: Picture, limits: Limits, side: int) -> Grid:
+        require_pixels(picture.pixels)
+        shape = picture.pixels.shape
+        height, width = size_within(shape[0], shape[1], limits)
+        return height // side, width // side
 
 
 class Shapes(Layout):
@@ -209,12 +216,6 @@ class Shapes(Layout):
         self, tokens: Tensor, grid: Grid, random: np.random.Generator
     ) -> tuple[Noise, Tensor]:
         return Noise(tokens, grid, 0.0), NOTHING
-
-    def _tokens(self, picture: Picture, limits: Limits, side: int) -> Grid:
-        require_pixels(picture.pixels)
-        shape = picture.pixels.shape
-        height, width = size_within(shape[0], shape[1], limits)
-        return height // side, width // side
 
     def places(self, example: Example) -> int:
         """How many an example takes. Raises PromptError."""

@@ -6,6 +6,7 @@ noisy picture is seen by itself alone. Both forms say the same.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -48,10 +49,14 @@ class Layout:
         return known & (same | (self.noisy[row, k] == 0))
 
 
+def _free(layout: Layout, cached: Tensor | None) -> bool:
+    return layout.free() and (cached is None or bool(cached.all()))
+
+
 def dense(layout: Layout, cached: Tensor | None = None) -> Tensor | None:
     """The mask bool [rows, 1, places, slots + places] of places that also see the slots of a cache
     that are `cached` (bool [rows, slots], on the layout's device)."""
-    if layout.free() and (cached is None or bool(cached.all())):
+    if _free(layout, cached):
         return None
     rows, places = layout.sample.shape
     row, place = (torch.arange(n, device=layout.sample.device) for n in (rows, places))
@@ -74,10 +79,9 @@ def blocks(layout: Layout, cached: Tensor | None = None) -> BlockMask:
         own = layout.sees(row, q, (k - slots).clamp(min=0))
         return torch.where(k < slots, held[row, k.clamp(max=max(slots - 1, 0))], own)
 
-    compiled = device.type == "cuda"  # or it holds the whole dense mask at once
-    return create_block_mask(
-        sees, rows, None, places, slots + places, device=str(device), _compile=compiled
-    )
+    make = _compiled(create_block_mask) if device.type == "cuda" else create_block_mask
+    found: BlockMask = make(sees, rows, None, places, slots + places, device=str(device))
+    return found
 
 
 def build(layout: Layout, cached: Tensor | None = None) -> Mask:
@@ -86,18 +90,19 @@ def build(layout: Layout, cached: Tensor | None = None) -> Mask:
     keys = places + (0 if cached is None else cached.shape[1])
     if layout.sample.device.type == "cpu" or rows * places * keys <= DENSE:
         return dense(layout, cached)
-    return blocks(layout, cached)
+    return None if _free(layout, cached) else blocks(layout, cached)
 
 
 @cache
-def _flex() -> Any:
-    return torch.compile(flex_attention, dynamic=True)
+def _compiled(function: Callable[..., Any]) -> Any:
+    """Where it cannot be compiled it fails: as it stands it would hold every score at once."""
+    return torch.compile(function, dynamic=True, fullgraph=True)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
     """q [rows, heads, queries, head_dim], k and v [rows, kv_heads, keys, head_dim] -> q's shape."""
     if isinstance(mask, BlockMask):
-        flex = _flex() if q.device.type == "cuda" else flex_attention
+        flex = _compiled(flex_attention) if q.device.type == "cuda" else flex_attention
         mixed: Tensor = flex(q, k, v, block_mask=mask, enable_gqa=True)
         return mixed
     share = q.shape[1] // k.shape[1]

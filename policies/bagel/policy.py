@@ -85,7 +85,7 @@ class BagelPolicy:
     def sample_on(self, device: str, dtype: str) -> None:
         place, kind = torch.device(device), getattr(torch, dtype)
         self.module.requires_grad_(False).to(place, kind)
-        self.autoencoder.to(place, kind)
+        self.autoencoder.to(place)  # in float32, as it was released
 
     def write(
         self, contexts: Sequence[Context], sampling: Sequence[TextSampling], seeds: Sequence[int]

@@ -90,23 +90,6 @@ def padded(samples: Sequence[Sample], form: Format, starts: Sequence[int] = ()) 
     return made.batch()
 
 
-def next_words(ids: Tensor, positions: Tensor, form: Format) -> Batch:
-    """One word more in each row, whose next one is wanted: int64 [rows] each, on the CPU."""
-    made = _Builder(form, len(ids), 1).batch()
-    places = torch.arange(len(ids))
-    zeros = torch.zeros(len(ids), 1, dtype=torch.int64)
-    return replace(
-        made,
-        positions=positions[:, None],
-        words=ids,
-        word_places=places,
-        scored=places,
-        labels=zeros[:, 0],
-        layout=Layout(zeros, zeros, zeros),  # it sees itself and all that is cached
-        ends=tuple((positions + 1).tolist()),
-    )
-
-
 class _Builder:
     def __init__(self, form: Format, rows: int, places: int) -> None:
         self.form, self.places = form, places

@@ -10,8 +10,9 @@ from policies.bagel.drawing import Contexts, Drawings
 from policies.bagel.embeddings import patches_of, picture_of
 from policies.bagel.module import BagelModule
 from policies.bagel.samples import Latents, Sample, Text
-from policies.bagel.sequence import next_words
+from policies.bagel.writing import Writer
 from policies.flow import PLAIN, WITHOUT_PICTURES, WITHOUT_TEXT, Guidance, solve, times
+from policies.sampling import Row, Sampled, sample
 from tests.policies.bagel.golden import (
     autoencoder,
     close,
@@ -64,16 +65,24 @@ def test_greedy_writing_and_its_cache(model: BagelModule) -> None:
     assert read.ends == tuple(given["context_rope"].tolist())
     for found, name in zip(read.cache.blocks[1], ("k", "v")):
         close(found[0].transpose(0, 1), given[f"out_{name}_cache_l1"])
-    cache, token, positions = read.cache.rows(torch.tensor([0]), 8), [150], torch.tensor(read.ends)
-    logits: list[Tensor] = []
-    for _ in range(8):
-        batch = next_words(torch.tensor(token[-1:]), positions, form()).on("cpu", cache.seen)
-        logits.append(model(batch, cache).logits[0])
-        cache.keep(torch.ones(1, 1, dtype=torch.bool))
-        token.append(int(logits[-1].argmax()))
-        positions = positions + 1
-    close(torch.stack(logits), given["out_logits"])
-    assert token[:8] == given["out_tokens"].tolist()
+    written = written_after(model, [context])
+    close(torch.from_numpy(written.logits[0]), given["out_logits"])
+    # The reference's list begins with the word that its first logits come after.
+    assert [150, *written.tokens[0][:7].tolist()] == given["out_tokens"].tolist()
+
+
+def test_a_row_is_written_as_if_alone(model: BagelModule) -> None:
+    given = tensors("und")
+    context: Sample = [features(given["image"]), Text(given["prompt_ids"].tolist())]
+    written = written_after(model, [[Text([7, 8, 9])], context])
+    close(torch.from_numpy(written.logits[1]), given["out_logits"])
+
+
+def written_after(model: BagelModule, samples: list[Sample]) -> Sampled:
+    """Eight greedy words after each."""
+    writer = Writer(model, form(), samples)
+    rows = [Row((i,), 0.0, 1.0, 0, 8) for i in range(len(samples))]
+    return sample(writer.prefill, writer.head, rows, 0, None, keep_logits=True)
 
 
 @pytest.mark.parametrize("kind", list(GRIDS))

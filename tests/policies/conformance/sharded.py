@@ -44,7 +44,9 @@ def test_it_learns_in_bfloat16_what_it_learns_in_float32(family: Family, folder:
         dist.destroy_process_group()
     for name, (loss, grads) in exact.items():
         assert rounded[name][0] == pytest.approx(loss, rel=0.05), name
-        ours, theirs = (torch.cat([g[w].flatten() for w in grads]) for g in (grads, rounded[name][1]))
+        ours, theirs = (
+            torch.cat([g[w].flatten() for w in grads]) for g in (grads, rounded[name][1])
+        )
         assert float(torch.cosine_similarity(ours, theirs, 0)) > 0.98, name
 
 
