@@ -35,6 +35,10 @@ def node_resources(node: str) -> dict[str, float]:
     return {node: LEAST} if node else {}
 
 
+Engine = Annotated[
+    Literal["own", "vllm"],
+    Field(description="What runs the model's transformer: the family's own sampler, or vLLM, an option (docs/engines.md)."),
+]  # fmt: skip
 Replicas = Annotated[Count, Field(description="How many processes play the role.")]
 Fraction = Annotated[Number, Field(ge=0, le=1)]
 Attempts = Annotated[Whole, Field(ge=1, le=1000)]
@@ -48,6 +52,7 @@ class ReplicaConfig(Section):
     cpus: Cpus = 0.4
     gpus: Gpus = 0.0
     node: Node = ""
+    engine: Engine = "own"
 
 
 class ElasticReplicaConfig(ReplicaConfig):

@@ -23,6 +23,7 @@ from policies.constraints import (
     Whole,
     ZeroOrOne,
 )
+from policies.engines.config import EngineConfig
 
 Chance = Annotated[Number, Field(ge=0, lt=1)]
 
@@ -184,6 +185,7 @@ class RunConfig(Section):
     """What is told of a run as it goes: "tensorboard", "wandb"."""
     policy: AnyPolicyConfig = TinyPolicyConfig()
     actors: ActorsConfig = ActorsConfig()
+    engine: EngineConfig = EngineConfig()
     proposer: ProposerConfig = ProposerConfig()
     solver: SolverConfig = SolverConfig()
     judge: JudgeConfig = JudgeConfig()
