@@ -46,7 +46,7 @@ class VllmEngine:
         self._read = max(READ_AT_ONCE, self._length)
         self._made = 0
         on_cpu = current_platform.is_cpu()
-        if on_cpu:  # what is compiled there takes minutes and gains nothing, with a model of any size
+        if on_cpu:  # to compile takes minutes there
             torch.compiler.set_stance("force_eager")
 
         def logger(settings: Any, index: int = 0) -> FigureLogger:

@@ -24,9 +24,6 @@ from vllm.model_executor.model_loader.reload import (
 
 from policies.named_tensors import require_names
 
-# It warns of every rotary table, which is no weight and stays; what is missing is refused here.
-logging.getLogger("vllm.model_executor.model_loader.reload.layerwise").setLevel(logging.ERROR)
-
 BACKEND = "unicorn_mapped"
 
 
@@ -47,7 +44,8 @@ class MappedTransfer(WeightTransferEngine[Nothing, Weights]):
     update_info_cls = Weights
 
     def init_transfer_engine(self, init_info: Nothing) -> None:
-        pass
+        # It warns of every rotary table, which is no weight and stays; what is missing is refused here.
+        logging.getLogger(initialize_layerwise_reload.__module__).setLevel(logging.ERROR)
 
     def start_weight_update(self) -> None:
         initialize_layerwise_reload(self.model)

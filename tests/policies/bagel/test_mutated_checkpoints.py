@@ -46,7 +46,11 @@ def run(folder: Path, file: str, seed: int, count: int, changes: tuple[Change, .
 @pytest.mark.parametrize(
     ("file", "seed", "fields"),
     [
-        (LANGUAGE, 70, {"hidden_size": "language.hidden_size", "rms_norm_eps": "language.norm_eps"}),
+        (
+            LANGUAGE,
+            70,
+            {"hidden_size": "language.hidden_size", "rms_norm_eps": "language.norm_eps"},
+        ),
         (VISION, 71, {"layer_norm_eps": "vision.norm_eps", "patch_size": "vision.patch"}),
         (WHOLE, 72, {"latent_patch_size": "latent_patch", "timestep_shift": "timestep_shift"}),
     ],
