@@ -202,6 +202,13 @@ class RunConfig(Section):
                 "a plain folder name" + (", in a bucket without @, ? and #" if no_name != "/" else ""))  # fmt: skip
         return self
 
+    @model_validator(mode="after")
+    def _require_own_answers(self) -> Self:
+        require(not self.judge.server or self.evaluation.suite == "none", "evaluation.suite",
+                self.evaluation.suite, '"none" with judge.server, which would answer for the model '
+                "that is measured; `unicorn-ray evaluate` can measure it later, without the server")  # fmt: skip
+        return self
+
     def sampling_version(self, round_: int) -> int:
         """The weight version that samples round `round_` (1-based)."""
         return max(0, round_ - 1 - self.lag)
