@@ -55,7 +55,15 @@ FAMILIES = {
         ),
     ),
     "bagel": Family("policies.bagel.policy:BagelPolicy", "policies.bagel.sizes:footprint"),
-    "janus": Family("policies.janus.policy:JanusPolicy", "policies.janus.sizes:footprint"),
+    "janus": Family(
+        "policies.janus.policy:JanusPolicy",
+        "policies.janus.sizes:footprint",
+        Served(
+            "policies.janus.served:ServedJanusPolicy",
+            "policies.janus.served:backbone",
+            ("proposer", "judge"),
+        ),
+    ),
 }
 
 

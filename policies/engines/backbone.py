@@ -6,7 +6,7 @@ takes the same rows to an engine that it would take to its own sampler.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -19,11 +19,17 @@ from policies.sampling import Ids, Row, Sampled
 @dataclass(frozen=True)
 class Backbone:
     """`config` is the config.json of a causal language model as transformers knows it, under whose
-    public names the weights come; `positions` are the tokens that it holds."""
+    public names the weights come; `positions` are the tokens that it holds. Where contexts hold what no
+    token of the model stands for, they come as embeddings: it is `embedded`."""
 
     config: Mapping[str, Any]
     positions: int
     dtype: str = "float32"
+    embedded: bool = False
+
+
+Embed = Callable[[Ids], Tensor]
+"""The ids of a context -> its embeddings [tokens, hidden]."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +60,16 @@ class Engine(Protocol):
     """One engine, in this process. A call is a batch of its own: nothing of an earlier one can
     change its answers, and no other is in flight."""
 
-    def sample(self, rows: Sequence[Row], allowed: slice, stop: int | None = None) -> Sampled:
+    def sample(
+        self, rows: Sequence[Row], allowed: slice, stop: int | None = None,
+        embed: Embed | None = None,
+    ) -> Sampled:  # fmt: skip
         """As `policies.sampling.sample` does, and with its random numbers; without logits. Guided
-        rows must be as long as their limits: `stop` is for unguided ones."""
+        rows must be as long as their limits: `stop` is for unguided ones. `embed` is there for a
+        backbone that is embedded."""
         ...
 
-    def log_probs(self, scored: Sequence[Scored]) -> list[np.ndarray]:
+    def log_probs(self, scored: Sequence[Scored], embed: Embed | None = None) -> list[np.ndarray]:
         """The log-probability of each token, float32 [tokens] a row."""
         ...
 

@@ -96,10 +96,7 @@ def test_two_rounds_are_those_of_the_own_sampler(runs: Path, name: str) -> None:
     same = [a.prompt == b.prompt for a, b in zip(ours, theirs, strict=True)]
     assert np.mean(same) >= 0.9
     for round_ in (1, 2):
-        means = [
-            scores(groups(runs / run, round_)).mean()
-            for run in ("own", name)
-        ]
+        means = [scores(groups(runs / run, round_)).mean() for run in ("own", name)]
         assert abs(means[0] - means[1]) < 1.0
     assert {group.weight_version for group in groups(runs / name, 2)} == {1}
 

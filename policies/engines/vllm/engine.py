@@ -21,11 +21,12 @@ from vllm.config import WeightTransferConfig
 from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind
 
-from policies.engines.backbone import Backbone, Figures, Scored
+from policies.engines.backbone import Backbone, Embed, Figures, Scored
 from policies.engines.config import BLOCK, EngineConfig
 from policies.engines.vllm.choice import Choice, Wish
 from policies.engines.vllm.figures import FigureLogger
 from policies.engines.vllm.transfer import BACKEND
+from policies.interface import PromptError
 from policies.sampling import Ids, Row, Sampled
 
 MIB = 2**20
@@ -44,7 +45,7 @@ class VllmEngine:
     def __init__(self, backbone: Backbone, config: EngineConfig) -> None:
         self._length = config.max_length or backbone.positions
         self._read = max(READ_AT_ONCE, self._length)
-        self._made = 0
+        self._made, self._open = 0, set[str]()
         on_cpu = current_platform.is_cpu()
         if on_cpu:  # to compile takes minutes there
             torch.compiler.set_stance("force_eager")
@@ -61,6 +62,7 @@ class VllmEngine:
                 max_model_len=self._length, max_num_seqs=ROWS, max_num_batched_tokens=self._read,
                 kv_cache_memory_bytes=config.cache_mib * MIB, block_size=BLOCK,
                 enable_prefix_caching=True, async_scheduling=False,
+                enable_prompt_embeds=backbone.embedded,
                 logits_processors=[Choice], logprobs_mode="processed_logits",
                 weight_transfer_config=WeightTransferConfig(backend=BACKEND),
             )  # fmt: skip
@@ -69,18 +71,22 @@ class VllmEngine:
         self._blocks = blocks or 0
         self._engine.collective_rpc("init_weight_transfer_engine", args=({},))
 
-    def sample(self, rows: Sequence[Row], allowed: slice, stop: int | None = None) -> Sampled:
-        """See `policies.engines.backbone.Engine`."""
+    def sample(
+        self, rows: Sequence[Row], allowed: slice, stop: int | None = None,
+        embed: Embed | None = None,
+    ) -> Sampled:  # fmt: skip
+        """See `policies.engines.backbone.Engine`. Raises PromptError."""
         going = [(i, row) for i, row in enumerate(rows) if row.max_tokens > 0]
         groups = [_requests(i, row, allowed, stop) for i, row in going]
-        answers = self._answers(groups, together=any(len(group) > 1 for group in groups))
+        guided = any(len(group) > 1 for group in groups)
+        answers = self._answers(groups, embed, together=guided)
         tokens = [np.zeros(0, np.int64) for _ in rows]
         for (i, _), answer in zip(going, answers, strict=True):
             found = np.array(answer.outputs[0].token_ids, np.int64)
             tokens[i] = found[:-1] if len(found) and found[-1] == stop else found
         return Sampled(tokens, [])
 
-    def log_probs(self, scored: Sequence[Scored]) -> list[np.ndarray]:
+    def log_probs(self, scored: Sequence[Scored], embed: Embed | None = None) -> list[np.ndarray]:
         """A step for each token: the engine has no likelihoods among a part of its vocabulary for
         tokens that it reads."""
         groups: list[list[Request]] = [
@@ -89,7 +95,7 @@ class VllmEngine:
             for each in scored
         ]  # fmt: skip
         found = []
-        for each, answer in zip(scored, self._answers(groups, logprobs=0), strict=True):
+        for each, answer in zip(scored, self._answers(groups, embed, logprobs=0), strict=True):
             steps = answer.outputs[0].logprobs or ()
             values = [step[token].logprob for token, step in zip(each.tokens, steps, strict=True)]
             found.append(np.array(values, np.float32))
@@ -108,23 +114,39 @@ class VllmEngine:
         self._engine.engine_core.shutdown()
 
     def _answers(
-        self, groups: Sequence[list[Request]], together: bool = False, logprobs: int | None = None
-    ) -> list[RequestOutput]:
+        self, groups: Sequence[list[Request]], embed: Embed | None, together: bool = False,
+        logprobs: int | None = None,
+    ) -> list[RequestOutput]:  # fmt: skip
         """The answer to the first request of each group. Those of a group are at the same token in
         every step if all that is asked at once is read in one: `together`."""
-        self._engine.reset_prefix_cache()
+        for context, wish, _ in (request for group in groups for request in group):
+            self._require_room(len(context), wish.steps)
+        self._engine.abort_request(list(self._open))  # of a call that failed
+        self._open.clear()
+        if not self._engine.reset_prefix_cache():
+            raise RuntimeError("the engine's prefix cache is in use, though no request is in flight")
         answers: list[RequestOutput] = []
         for part in self._parts(groups) if together else [groups]:
-            asked = [[self._add(request, logprobs) for request in group] for group in part]
+            asked = [[self._add(request, embed, logprobs) for request in group] for group in part]
             found = self._finish()
             answers += [found[names[0]] for names in asked]
         return answers
 
-    def _add(self, request: Request, logprobs: int | None) -> str:
+    def _require_room(self, context: int, answer: int) -> None:
+        if context + answer > self._length:  # it would be cut short without a word
+            raise PromptError(
+                f"A context of {context} tokens and its answer of up to {answer} need more than the "
+                f"engine's {self._length}; raise engine.max_length or lower max_tokens."
+            )
+
+    def _add(self, request: Request, embed: Embed | None, logprobs: int | None) -> str:
         context, wish, stop = request
         self._made += 1
         prompt: Any = {"prompt_token_ids": list(context)}
+        if embed is not None:
+            prompt = {"prompt_embeds": embed(context).cpu()}
         self._engine.add_request(str(self._made), prompt, _params(wish, stop, logprobs))
+        self._open.add(str(self._made))
         return str(self._made)
 
     def _finish(self) -> dict[str, RequestOutput]:
@@ -132,7 +154,9 @@ class VllmEngine:
         while self._engine.has_unfinished_requests():
             for output in self._engine.step():
                 assert isinstance(output, RequestOutput)
-                found |= {output.request_id: output} if output.finished else {}
+                if output.finished:
+                    found[output.request_id] = output
+                    self._open.discard(output.request_id)
         return found
 
     def _parts(self, groups: Sequence[list[Request]]) -> Iterator[list[list[Request]]]:

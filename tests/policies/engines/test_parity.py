@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from policies.interface import Context, PictureSampling, PromptError, TextSampling
+from policies.sampling import Row
 from policies.tiny.policy import TinyPolicy
 from policies.tiny.served import ServedTinyPolicy
 from tests.policies.engines import contexts
@@ -84,3 +85,8 @@ def test_it_refuses_what_the_family_refuses(served: ServedTinyPolicy) -> None:
         served.write([("red",)], [TextSampling(0.0, 500)], [0])
     with pytest.raises(PromptError, match="does not know"):
         served.write([("xylophone",)], [TextSampling()], [0])
+
+
+def test_an_answer_that_would_be_cut_short_is_refused(served: ServedTinyPolicy) -> None:
+    with pytest.raises(PromptError, match="more than the engine's 192; raise engine.max_length"):
+        served.engine.sample([Row((1,) * 150, 0.0, 1.0, 0, 43)], slice(5, 9))
