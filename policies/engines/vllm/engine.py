@@ -124,7 +124,9 @@ class VllmEngine:
         self._engine.abort_request(list(self._open))  # of a call that failed
         self._open.clear()
         if not self._engine.reset_prefix_cache():
-            raise RuntimeError("the engine's prefix cache is in use, though no request is in flight")
+            raise RuntimeError(
+                "the engine's prefix cache is in use, though no request is in flight"
+            )
         answers: list[RequestOutput] = []
         for part in self._parts(groups) if together else [groups]:
             asked = [[self._add(request, embed, logprobs) for request in group] for group in part]
