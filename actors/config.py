@@ -21,6 +21,8 @@ from policies.constraints import (
     NotNegative,
     Number,
     Positive,
+    ServedModel,
+    Server,
     Temperature,
     Text,
     Whole,
@@ -35,6 +37,10 @@ def node_resources(node: str) -> dict[str, float]:
     return {node: LEAST} if node else {}
 
 
+Engine = Annotated[
+    Literal["own", "vllm"],
+    Field(description="What runs the model's transformer: the family's own sampler, or vLLM, an option (docs/engines.md)."),
+]  # fmt: skip
 Replicas = Annotated[Count, Field(description="How many processes play the role.")]
 Fraction = Annotated[Number, Field(ge=0, le=1)]
 Attempts = Annotated[Whole, Field(ge=1, le=1000)]
@@ -48,6 +54,24 @@ class ReplicaConfig(Section):
     cpus: Cpus = 0.4
     gpus: Gpus = 0.0
     node: Node = ""
+    engine: Engine = "own"
+
+
+def external_player(role: str, server: str, model: str) -> str:
+    """What a record says of a role that a server plays; empty for the run's own model."""
+    return f"{role} {model} at {server}" if server else ""
+
+
+def named_together(*external: str) -> str:
+    """All of those that there are, as a record names them."""
+    return ", ".join(filter(None, external))
+
+
+def _require_server(section: str, server: str, model: str, engine: str) -> None:
+    require(bool(server) == bool(model), f"{section}.server_model", model,
+            f"the name of a model with {section}.server, and empty without")  # fmt: skip
+    require(not server or engine == "own", f"{section}.engine", engine,
+            f"own where {section}.server plays the role")  # fmt: skip
 
 
 class ElasticReplicaConfig(ReplicaConfig):
@@ -125,9 +149,12 @@ class ProposerConfig(ReplicaConfig):
     """A JSONL file from outside with a text `persona` on every line: each prompt is written as one of them, chosen by key, and its records say so; empty: none."""
     seed_prompts: Text = ""
     """A CSV file from outside with the columns Major Category, Subcategory and Seed: each prompt is shown 1 to `demonstrations` of one subcategory, chosen by key, in place of prompts that the Judge picked, and its records say so; empty: none."""
+    server: Server = ""
+    server_model: ServedModel = ""
 
     @model_validator(mode="after")
-    def _require_demonstrations(self) -> Self:
+    def _require_demonstrations_and_server(self) -> Self:
+        _require_server(self.section, self.server, self.server_model, self.engine)
         require(not self.seed_prompts or self.demonstrations > 0, "proposer.demonstrations",
                 self.demonstrations, "1 or more with proposer.seed_prompts")  # fmt: skip
         return self
@@ -193,6 +220,13 @@ class JudgeConfig(ElasticReplicaConfig):
     """Whether it sees the drawing before any text (released code) and not where the template has it; judgements are learned in the same order."""
     ties: Literal["first", "random"] = "first"
     """Which of a prompt's equally good drawings is learned from: the first, or one by key (released code)."""
+    server: Server = ""
+    server_model: ServedModel = ""
+
+    @model_validator(mode="after")
+    def _require_server(self) -> Self:
+        _require_server(self.section, self.server, self.server_model, self.engine)
+        return self
 
 
 class ActorsConfig(Section):

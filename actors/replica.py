@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,12 +26,16 @@ from actors.replay.records import Role
 from actors.roles.judge import Judge
 from actors.roles.proposer import Proposer
 from actors.roles.requests import Request
+from actors.roles.server import ServerWriter
 from actors.roles.solver import Solver
 from actors.roles.templates import load_templates
 from actors.storage.events import note_start
 from actors.weights.mapped import MappedWeights
 from policies.config import PolicyConfig
-from policies.registry import load_policy
+from policies.engines.backbone import Figures, HasEngine
+from policies.engines.config import EngineConfig
+from policies.engines.loading import load_for_role
+from policies.interface import Policy
 
 ROLES: dict[Role, Callable[..., Any]] = {"proposer": Proposer, "solver": Solver, "judge": Judge}
 
@@ -53,6 +57,7 @@ class ReplicaSpec:
     seed: int
     namespace: str
     folder: str
+    engine: EngineConfig = field(default_factory=EngineConfig)
 
 
 class Replica:
@@ -61,8 +66,7 @@ class Replica:
         note_start(spec.folder, f"{spec.role} {number}")
         self._spec = spec
         self._number = number
-        self._policy = load_policy(spec.policy, spec.policy.dtype)
-        self._policy.sample_on("cuda" if spec.config.gpus else "cpu", spec.policy.dtype)
+        self._policy = _player(spec)
         self._role = ROLES[spec.role](self._policy, spec.config, load_templates(spec.templates))
         store = ray.get_actor("weight_store", namespace=spec.namespace)
         self._weights = MappedWeights(store, repr(self))
@@ -79,7 +83,8 @@ class Replica:
     def perform(self, request: Request[P], *inputs: Any) -> tuple[Receipt, P]:
         """Does the request with the weights that its task names, in inference mode."""
         started = time.perf_counter()
-        self._weights.load(self._policy, request.task.version)
+        if not isinstance(self._policy, ServerWriter):
+            self._weights.load(self._policy, request.task.version)
         with torch.inference_mode():
             result = request.do(self._role, self._spec.seed, *inputs)
         seconds = time.perf_counter() - started
@@ -93,6 +98,27 @@ class Replica:
         self._meter.add(catalog.IMAGES, receipt.drawings, stage=stage)
         self._meter.add(catalog.UNPARSABLE, receipt.unparsable, stage=stage)
         self._meter.set(catalog.REPLICA_VERSION, receipt.task.version)
+        if isinstance(self._policy, HasEngine):
+            self._measure_engine(self._policy.engine.figures())
+
+    def _measure_engine(self, figures: Figures) -> None:
+        self._meter.add(catalog.ENGINE_TOKENS, figures.read, kind="read")
+        self._meter.add(catalog.ENGINE_TOKENS, figures.written, kind="written")
+        self._meter.add(catalog.ENGINE_PREFIX, figures.prefix_asked, kind="asked")
+        self._meter.add(catalog.ENGINE_PREFIX, figures.prefix_found, kind="found")
+        self._meter.set(catalog.ENGINE_REQUESTS, figures.waiting, kind="waiting")
+        self._meter.set(catalog.ENGINE_REQUESTS, figures.running, kind="running")
+        self._meter.set(catalog.ENGINE_CACHE, figures.cache_use)
+
+
+def _player(spec: ReplicaSpec) -> Policy | ServerWriter:
+    """What answers for the role."""
+    own = spec.config
+    if not isinstance(own, SolverConfig) and own.server:
+        return ServerWriter(spec.role, own.server, own.server_model)
+    policy = load_for_role(spec.policy, own.engine, spec.engine)
+    policy.sample_on("cuda" if own.gpus else "cpu", spec.policy.dtype)
+    return policy
 
 
 class ProposerReplica(Replica):

@@ -46,8 +46,18 @@ def preflight(config: RunConfig) -> None:
     from policies.registry import checkpoint_folder
 
     loggers.require(config.loggers, run_folder(config))
+    _servers(config)
     room = preflight.room(run_folder(config))
     preflight.check(config, machine(), room, checkpoint_folder(config.policy))
+
+
+def _servers(config: RunConfig) -> None:
+    """Whether the servers that play a role serve their models. Raises UserError."""
+    from actors.roles.server import ServerWriter
+
+    for role, own in (("proposer", config.proposer), ("judge", config.judge)):
+        if own.server:
+            ServerWriter(role, own.server, own.server_model, patience_s=10.0).require()
 
 
 def machine() -> Machine:

@@ -50,6 +50,11 @@ def _can_be_a_resource(name: str) -> bool:
     return re.fullmatch(r"[A-Za-z][\w-]*|", name, re.ASCII) is not None and name not in own
 
 
+def _can_be_a_server(url: str) -> bool:
+    plain = re.fullmatch(r"https?://[\w.:\[\]-]+(/[\w./~-]*)?", url, re.ASCII)
+    return not url or plain is not None
+
+
 KINDS: dict[Any, str] = {
     int: "a whole number below 2**63",
     float: f"a finite number within {MOST:g} of 0",
@@ -84,6 +89,14 @@ Node = Annotated[
     ),
     Field(description="A custom resource: only nodes that offer it are used, as far as their CPUs and GPUs allow; empty: any node."),
 ]  # fmt: skip
+Server = Annotated[
+    Text,
+    Must(_can_be_a_server, "empty, or an address such as http://host:8000/v1, without a name or a key"),
+    Field(description="An OpenAI-compatible server that plays the role with weights that do not follow the run, named in every record; empty: the run's own model."),
+]  # fmt: skip
+ServedModel = Annotated[
+    Text, Field(description="Which of the server's models plays the role; empty without a server.")
+]
 # One that is all but 0 would make infinities of logits.
 Temperature = Annotated[
     Number, Must(lambda value: value == 0 or value >= 0.001, "0, or from 0.001 on")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from policies.config import ConfigError, PolicyConfig
+from policies.engines.backbone import Backbone
 from policies.footprint import Footprint
 from policies.interface import Policy
 
@@ -21,20 +22,48 @@ WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
 
 @dataclass(frozen=True)
+class Served:
+    """What a family has for engines, as "module:name": a policy with `serve_by(engine)`, and a
+    function of a checkpoint's folder and the dtype of replicas that gives a
+    `policies.engines.backbone.Backbone`; and the roles that an engine may be asked to play."""
+
+    policy: str
+    backbone: str
+    roles: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Family:
     """Where the two parts of a family are, as "module:name": a class that implements
     `policies.interface.Policy`, and a function of a checkpoint's folder, the dtype of replicas and,
     by name, the family's options that gives a `policies.footprint.Footprint` without reading
-    weights."""
+    weights. `served` is there where an engine can run the family's transformer."""
 
     policy: str
     footprint: str
+    served: Served | None = None
 
 
 FAMILIES = {
-    "tiny": Family("policies.tiny.policy:TinyPolicy", "policies.tiny.sizes:footprint"),
+    "tiny": Family(
+        "policies.tiny.policy:TinyPolicy",
+        "policies.tiny.sizes:footprint",
+        Served(
+            "policies.tiny.served:ServedTinyPolicy",
+            "policies.tiny.served:backbone",
+            ("proposer", "solver", "judge"),
+        ),
+    ),
     "bagel": Family("policies.bagel.policy:BagelPolicy", "policies.bagel.sizes:footprint"),
-    "janus": Family("policies.janus.policy:JanusPolicy", "policies.janus.sizes:footprint"),
+    "janus": Family(
+        "policies.janus.policy:JanusPolicy",
+        "policies.janus.sizes:footprint",
+        Served(
+            "policies.janus.served:ServedJanusPolicy",
+            "policies.janus.served:backbone",
+            ("proposer", "judge"),
+        ),
+    ),
 }
 
 
@@ -51,6 +80,33 @@ def policy_class(config: PolicyConfig) -> type[Policy]:
     """The class of the family, which says what the family can. Raises ConfigError."""
     found: type[Policy] = _load(_family(config).policy)
     return found
+
+
+def served_by(family: str) -> tuple[str, ...]:
+    """The roles of the family that an engine may be asked to play."""
+    served = FAMILIES[family].served
+    return served.roles if served else ()
+
+
+def served_policy(config: PolicyConfig) -> Any:
+    """The class of the family that takes an engine. Raises ConfigError."""
+    return _load(_served(config).policy)
+
+
+def served_backbone(config: PolicyConfig) -> Backbone:
+    """What an engine is to run. Raises ConfigError, CheckpointError."""
+    describe: Any = _load(_served(config).backbone)
+    found: Backbone = describe(checkpoint_folder(config), config.dtype)
+    return found
+
+
+def _served(config: PolicyConfig) -> Served:
+    served = _family(config).served
+    if served is None:
+        raise ConfigError(
+            f"policy.family is {config.family!r}: it has nothing for an engine to run"
+        )
+    return served
 
 
 def footprint(config: PolicyConfig) -> Footprint:

@@ -94,10 +94,23 @@ class Chooser:
     def choose(self, logits: Tensor, at: int) -> Tensor:
         """logits [rows, allowed], spent -> their choices int64 [rows]."""
         best = logits.argmax(-1) if self.any_greedy else None
-        heights = torch.softmax(logits.div_(self.temperature), -1).cumsum_(-1)
-        aim = self.uniforms[:, at : at + 1] * heights[:, -1:]
-        drawn = torch.searchsorted(heights, aim, right=True)[:, 0].clamp_(max=logits.shape[1] - 1)
+        drawn = _draw(logits.div_(self.temperature), self.uniforms[:, at : at + 1])
         return drawn if best is None else torch.where(self.greedy, best, drawn)
+
+
+def choose(logits: Tensor, temperature: Tensor, uniforms: Tensor) -> Tensor:
+    """One choice a row, int64 [rows], of guided logits [rows, allowed], which are spent; the other
+    two are [rows, 1], and a temperature of 0 is greedy. For who keeps no Chooser's state."""
+    best, greedy = logits.argmax(-1), temperature == 0
+    drawn = _draw(logits.div_(torch.where(greedy, 1.0, temperature)), uniforms)
+    return torch.where(greedy[:, 0], best, drawn)
+
+
+def _draw(scaled: Tensor, uniforms: Tensor) -> Tensor:
+    """The inverse of each row's distribution at its uniform number."""
+    heights = torch.softmax(scaled, -1).cumsum_(-1)
+    aim = uniforms * heights[:, -1:]
+    return torch.searchsorted(heights, aim, right=True)[:, 0].clamp_(max=scaled.shape[1] - 1)
 
 
 @torch.inference_mode()

@@ -23,6 +23,7 @@ from policies.constraints import (
     Whole,
     ZeroOrOne,
 )
+from policies.engines.config import EngineConfig
 
 Chance = Annotated[Number, Field(ge=0, lt=1)]
 
@@ -184,6 +185,7 @@ class RunConfig(Section):
     """What is told of a run as it goes: "tensorboard", "wandb"."""
     policy: AnyPolicyConfig = TinyPolicyConfig()
     actors: ActorsConfig = ActorsConfig()
+    engine: EngineConfig = EngineConfig()
     proposer: ProposerConfig = ProposerConfig()
     solver: SolverConfig = SolverConfig()
     judge: JudgeConfig = JudgeConfig()
@@ -198,6 +200,13 @@ class RunConfig(Section):
         plain = self.name.isprintable() and not set(no_name) & set(self.name)
         require(plain and self.name not in ("", ".", ".."), "name", self.name,
                 "a plain folder name" + (", in a bucket without @, ? and #" if no_name != "/" else ""))  # fmt: skip
+        return self
+
+    @model_validator(mode="after")
+    def _require_own_answers(self) -> Self:
+        require(not self.judge.server or self.evaluation.suite == "none", "evaluation.suite",
+                self.evaluation.suite, '"none" with judge.server, which would answer for the model '
+                "that is measured; `unicorn-ray evaluate` can measure it later, without the server")  # fmt: skip
         return self
 
     def sampling_version(self, round_: int) -> int:

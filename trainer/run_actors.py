@@ -146,7 +146,7 @@ class RunActors:
         config = self.config
         spec = ReplicaSpec(
             role, own, config.policy, config.actors.templates, config.seed, self.namespace,
-            str(self.folder),
+            str(self.folder), config.engine,
         )  # fmt: skip
         return role_pool(spec, config.actors, self.report.on_event)
 

@@ -39,6 +39,23 @@ REPLICA_VERSION = Metric(
     "gauge", "replica_version", "Weight version of the replica's last task.", ("role",)
 )
 
+# Replicas with an engine.
+ENGINE_TOKENS = Metric(
+    "counter", "engine_tokens", "Tokens that engines read and wrote.", ("role", "kind")
+)
+ENGINE_PREFIX = Metric(
+    "counter", "engine_prefix_tokens",
+    "Tokens of contexts that engines looked for among what was read before, and found.",
+    ("role", "kind"),
+)  # fmt: skip
+ENGINE_REQUESTS = Metric(
+    "gauge", "engine_requests", "Most requests of the last task that waited, and ran, at once.",
+    ("role", "kind"),
+)  # fmt: skip
+ENGINE_CACHE = Metric(
+    "gauge", "engine_cache_use", "Most of the cache that the last task took, 0 to 1.", ("role",)
+)
+
 # The driver, of its pools.
 WANTED = Metric("gauge", "replicas_wanted", "Replicas that the pool wants to have.", ("role",))
 RUNNING = Metric("gauge", "replicas_running", "Replicas that can take a task.", ("role",))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from actors.config import JudgeConfig
+from actors.config import JudgeConfig, external_player, named_together
 from actors.replay.records import Drawing, JudgedGroup, Judgement, Proposal, Rollout, Task
 from actors.roles.answers import Answer, ask, parse_judgement, parse_rating
 from actors.roles.templates import Templates
@@ -23,6 +23,7 @@ class Judge:
         self._policy = policy
         self._config = config
         self._templates = templates
+        self._external = external_player("judge", config.server, config.server_model)
 
     def judge(
         self,
@@ -123,7 +124,7 @@ class Judge:
             reason=rejection_reason(
                 [rollout.judgement for rollout in rollouts], self._config.accept_at
             ),
-            external=proposal.external,
+            external=named_together(proposal.external, self._external),
         )
 
 

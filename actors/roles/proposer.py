@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from actors.config import ProposerConfig
+from actors.config import ProposerConfig, external_player, named_together
 from actors.replay.records import Proposal, Task
 from actors.roles.answers import ask, parse_proposal
 from actors.roles.templates import Templates
@@ -23,6 +23,7 @@ class Proposer:
         self._policy = policy
         self._config = config
         self._templates = templates
+        self._external = external_player("proposer", config.server, config.server_model)
 
     def propose(
         self,
@@ -45,7 +46,7 @@ class Proposer:
         def parse(row: int, own: int, text: str) -> Proposal | None:
             topic = topics[row]
             read = parse_proposal(text, topic.category, topic.number, own)
-            return read and replace(read, external=topic.external)
+            return read and replace(read, external=named_together(topic.external, self._external))
 
         answers = ask(
             self._policy.write, contexts, sampling,

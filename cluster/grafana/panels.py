@@ -69,6 +69,7 @@ def scores(title: str, unit: str, help: str, which: str, category: str = "all") 
 
 
 _ACCEPTED = 'reason="accepted"'
+_ASKED, _FOUND = 'kind="asked"', 'kind="found"'
 
 ROWS = (
     Row("The run", (
@@ -104,6 +105,18 @@ ROWS = (
               (latest(catalog.IN_FLIGHT, "role"), "{{role}} in flight")),
         panel("Weights of the replicas", "none", "The version of each role's last task.",
               (latest(catalog.REPLICA_VERSION, "role"), "{{role}}")),
+    )),
+    Row("Engines", (
+        panel("Tokens of engines", "ops", "Read and written per second, where a role has an engine.",
+              (rate(catalog.ENGINE_TOKENS, "role, kind"), "{{role}} {{kind}}")),
+        panel("Prefixes found", "percentunit", "The share of tokens of contexts that was read before "
+              "for a row of the same task, 0 to 1.",
+              (f"{rate(catalog.ENGINE_PREFIX, 'role', _FOUND)} / "
+               f"{rate(catalog.ENGINE_PREFIX, 'role', _ASKED)}", "{{role}}")),
+        panel("Requests of engines", "none", "At most in the last task: waiting, and running.",
+              (latest(catalog.ENGINE_REQUESTS, "role, kind"), "{{role}} {{kind}}")),
+        panel("Cache of engines", "percentunit", "At most taken in the last task, 0 to 1.",
+              (latest(catalog.ENGINE_CACHE, "role"), "{{role}}")),
     )),
     Row("Judging", (
         panel("Groups", "ops", "Stored per second: accepted, or the reason for rejection.",

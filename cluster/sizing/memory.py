@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from actors.config import ReplicaConfig
 from actors.roles.solver import rollout_sampling
 from policies.footprint import ELEMENT_BYTES, Footprint
 from policies.interface import PictureSampling
@@ -18,6 +19,9 @@ ASSUMED = (
     "{workspace} GiB; a worker its share of 20 bytes a learned parameter, what it gathers, and the "
     "longest activations; instructions have {instruction} tokens, prompts proposer.max_tokens"
 )
+MIB = 2**20
+ENGINE_BYTES = 512 * MIB
+"""Of an engine's program, beside what any replica needs."""
 AROUND = 16
 """Tokens of the chat template around a prompt to draw, up to where the picture begins."""
 LEARNING_BYTES = 4 + 4 + 8 + 4
@@ -43,26 +47,45 @@ class Disk(NamedTuple):
 def proposer(config: RunConfig, size: Footprint) -> int:
     """Bytes of one replica: its weights, and the keys and values of its largest task."""
     own = config.proposer
-    tokens = size.instruction + (own.demonstrations + 1) * own.max_tokens
-    return _replica(config, size, own.prompts_per_task * tokens)
+    tokens = own.prompts_per_task * proposer_tokens(config, size)
+    return _replica(config, own, size, tokens)
 
 
 def solver(config: RunConfig, size: Footprint) -> int:
     """Bytes. A rollout with a guidance other than 1 takes two rows: with and without its prompt; with
     an image guidance other than 1 as well a third one, without the pictures of its context."""
     own, element = config.solver, ELEMENT_BYTES[config.policy.dtype]
-    passes = [_passes(rollout_sampling(own, k)) for k in range(own.rollouts)]
-    rows, drawing = own.prompts_per_task * sum(passes), drawn_tokens(config, size)
-    prompt = config.proposer.max_tokens + AROUND + (size.plan and size.plan + 2 * AROUND)
+    rows, drawing = own.prompts_per_task * sum(passes(config)), drawn_tokens(config, size)
     step = rows * drawing * size.step_elements * element
-    return _replica(config, size, rows * (prompt + drawing)) + step
+    return _replica(config, own, size, rows * solver_tokens(config, size)) + step
 
 
 def judge(config: RunConfig, size: Footprint) -> int:
     """Bytes. All votes on all drawings of a Solver's task are one batch."""
     rows = config.solver.prompts_per_task * config.solver.rollouts * config.judge.votes
+    return _replica(config, config.judge, size, rows * judge_tokens(config, size))
+
+
+def proposer_tokens(config: RunConfig, size: Footprint) -> int:
+    """The longest context of the role, with its answer; so too for the others."""
+    own = config.proposer
+    return size.instruction + (own.demonstrations + 1) * own.max_tokens
+
+
+def solver_tokens(config: RunConfig, size: Footprint) -> int:
+    prompt = config.proposer.max_tokens + AROUND + (size.plan and size.plan + 2 * AROUND)
+    return prompt + drawn_tokens(config, size)
+
+
+def judge_tokens(config: RunConfig, size: Footprint) -> int:
     prompt = size.instruction + config.proposer.max_tokens
-    return _replica(config, size, rows * (prompt + seen_tokens(size) + config.judge.max_tokens))
+    return prompt + seen_tokens(size) + config.judge.max_tokens
+
+
+def passes(config: RunConfig) -> list[int]:
+    """The rows of each rollout of a prompt."""
+    own = config.solver
+    return [_passes(rollout_sampling(own, k)) for k in range(own.rollouts)]
 
 
 def trainer_worker(config: RunConfig, size: Footprint) -> int:
@@ -122,9 +145,12 @@ def disk(config: RunConfig, size: Footprint) -> Disk:
     )
 
 
-def _replica(config: RunConfig, size: Footprint, tokens: int) -> int:
+def _replica(config: RunConfig, own: ReplicaConfig, size: Footprint, tokens: int) -> int:
     weights = ELEMENT_BYTES[config.policy.dtype] * size.parameters
-    return weights + tokens * size.cache_bytes + size.workspace_bytes
+    if own.engine == "own":
+        return weights + tokens * size.cache_bytes + size.workspace_bytes
+    # The engine packs its own copy.
+    return 2 * weights + config.engine.cache_mib * MIB + size.workspace_bytes + ENGINE_BYTES
 
 
 def _activations(config: RunConfig, size: Footprint) -> int:

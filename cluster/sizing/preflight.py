@@ -20,6 +20,7 @@ from actors.roles.templates import load_templates
 from actors.storage import storage
 from actors.storage.paths import StoragePath, run_folder
 from cluster.sizing import memory
+from cluster.sizing.engines import check_engines
 from cluster.sizing.needs import Machine, Need, measuring, needs, require_room
 from evaluation.suites import load_suite
 from policies.checks import require_conditions, require_options
@@ -56,7 +57,9 @@ def check_measuring(config: RunConfig, machine: Machine, checkpoint: Path) -> No
 
 
 def check_family(config: RunConfig, size: Footprint) -> None:
-    """Raises ConfigError for options, conditions, adapters or GPUs that the family does not have."""
+    """Raises ConfigError for options, conditions, adapters, engines or GPUs that the family does not
+    have."""
+    check_engines(config, size)
     family, rank = config.policy.family, config.trainer.lora_rank
     policy = policy_class(config.policy)
     chances = dict(config.reconstruction.condition_dropout.items())
@@ -73,7 +76,8 @@ def check_family(config: RunConfig, size: Footprint) -> None:
             "set it to 0 to learn all weights"
         )
     for need in needs(config):
-        if need.actor in SAMPLING and need.gpus and "cuda" not in size.devices:
+        sampled_here = need.actor in SAMPLING and getattr(config, need.actor).engine == "own"
+        if sampled_here and need.gpus and "cuda" not in size.devices:
             raise ConfigError(
                 f"{need.actor}.gpus is {need.gpus:g}: family {family} samples on CPU only: set "
                 f"{need.actor}.gpus to 0"

@@ -35,6 +35,8 @@ from policies.tiny.vision import ImageTokenizer, VisionConfig
 
 CONFIG, MODEL, VISION = "config.json", "model.safetensors", "vision.safetensors"
 SUMS = "SHA256SUMS"
+OWN = "unicorn_tiny"
+"""The section of config.json that is no Llama's."""
 FILES = (CONFIG, MODEL, VISION, TOKENIZER_FILE)
 _AGAIN = "copy it again from a complete tiny checkpoint"
 _FIELDS = {
@@ -109,6 +111,14 @@ def read_sizes(folder: Path) -> tuple[TransformerConfig, VisionConfig]:
     return model, vision
 
 
+def read_llama(folder: Path) -> tuple[dict[str, Any], int]:
+    """Returns config.json as a Llama has it, and the tokens that the model holds. Raises
+    CheckpointError."""
+    config = _read_config(folder)
+    model, _, _ = _parse(folder / CONFIG, config)
+    return {name: value for name, value in config.items() if name != OWN}, model.max_positions
+
+
 def _describe(model: TransformerConfig, vision: VisionConfig, code_offset: int) -> dict[str, Any]:
     rope = {"rope_theta": model.rope_theta, "rope_type": "default"}
     return {
@@ -126,7 +136,7 @@ def _describe(model: TransformerConfig, vision: VisionConfig, code_offset: int) 
         "pad_token_id": PAD,
         "dtype": "float32",
         "torch_dtype": "float32",  # likewise
-        "unicorn_tiny": {"code_offset": code_offset, "vision": asdict(vision)},
+        OWN: {"code_offset": code_offset, "vision": asdict(vision)},
     }
 
 
@@ -177,7 +187,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{file} is not JSON ({one_line(error)}); {_AGAIN}.") from error
     kind = config.get("model_type") if isinstance(config, dict) else None
-    if kind != "llama" or not isinstance(config.get("unicorn_tiny"), dict):
+    if kind != "llama" or not isinstance(config.get(OWN), dict):
         raise CheckpointError(
             f"{file} is of model_type {describe(kind)}, without the section unicorn_tiny or with "
             "another architecture than llama; a tiny policy reads only checkpoints that it has "
@@ -187,7 +197,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 
 def _parse(file: Path, config: dict[str, Any]) -> tuple[TransformerConfig, VisionConfig, int]:
-    own = config["unicorn_tiny"]
+    own = config[OWN]
     try:
         sizes = {ours: config[theirs] for ours, theirs in _FIELDS.items()}
         theta = config["rope_parameters"]["rope_theta"]

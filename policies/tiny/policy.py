@@ -115,7 +115,7 @@ class TinyPolicy:
         ]
         for row, context in zip(rows, contexts, strict=True):
             self.layout.require_room(len(row.context) + row.max_tokens, context)
-        return sample_tokens(self.module, rows, self._words, stop=EOS, keep_logits=keep_logits)
+        return self._sample(rows, self._words, EOS, keep_logits)
 
     def draw(
         self, contexts: Sequence[Context], sampling: Sequence[PictureSampling], seeds: Sequence[int]
@@ -147,7 +147,12 @@ class TinyPolicy:
         ]
         for row, context in zip(rows, contexts, strict=True):
             self.layout.require_room(len(row.context) + tokens, context)
-        return sample_tokens(self.module, rows, self._drawn, keep_logits=keep_logits)
+        return self._sample(rows, self._drawn, None, keep_logits)
+
+    def _sample(
+        self, rows: Sequence[Row], allowed: slice, stop: int | None, keep_logits: bool
+    ) -> Sampled:
+        return sample_tokens(self.module, rows, allowed, stop, keep_logits)
 
     @property
     def _words(self) -> slice:
