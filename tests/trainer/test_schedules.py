@@ -256,7 +256,7 @@ ELASTIC = changed(ACTORS, backlog_seconds=20.0, cool_down=30.0)
     ids=str,
 )
 def test_a_pool_grows_with_its_work_and_shrinks_without_it(fate: Fate) -> None:
-    for seed in range(150):
+    for seed in range(60):
         random = generator("elastic", seed)
         world = World(random, fate)
         least, most = int(random.integers(1, 3)), int(random.integers(3, 9))

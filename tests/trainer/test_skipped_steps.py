@@ -160,6 +160,7 @@ def rank_main(rank: int, port: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_a_fault_of_one_rank_is_one_of_all(tmp_path: Path) -> None:
     mp.spawn(rank_main, args=(free_port(), str(tmp_path)), nprocs=2)
     one, other = ((tmp_path / f"{rank}.txt").read_text() for rank in (0, 1))

@@ -80,6 +80,7 @@ class Store:
         return [0]
 
 
+@pytest.mark.slow
 def test_a_store_that_hangs_is_ended_while_those_who_asked_still_wait(
     ray_cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
