@@ -8,6 +8,7 @@ gigabytes) fails the test with the mutant's name.
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,9 @@ class TooLong(BaseException):
     """No Exception, so that nothing under test takes it for its own."""
 
 
+SHARE = float(os.environ.get("MUTANTS", "0.3"))
+"""Of the mutants that a test names: the first of them. `MUTANTS=1` takes all, after a change of what
+reads them."""
 SECONDS = 10.0
 """Of work, not of waiting: a busy machine is slow, not wrong. What waits is pytest's to end."""
 BYTES = 4 * 2**30
@@ -48,7 +52,7 @@ def mutants(
 ) -> Iterator[tuple[str, int, T]]:
     """`count` mutants: their name, which of `good` they come from, and what they are. Changes take
     turns; every third mutant has more than one."""
-    for number in range(count):
+    for number in range(round(count * SHARE)):
         random = np.random.default_rng((seed, number))
         source = int(random.integers(len(good)))
         mutant = changes[number % len(changes)](random, good[source])

@@ -90,7 +90,7 @@ def stated_rating(text: str) -> float | None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_score_is_read_exactly_where_the_text_states_one(seed: int) -> None:
-    read = 0
+    read = unread = 0
     good = (JUDGEMENTS, RATINGS, PROPOSALS)[seed]
     for name, _, mutant in mutants(seed, COUNT, good, CHANGES):
         text = mutant.decode(errors="surrogateescape")
@@ -104,6 +104,7 @@ def test_a_score_is_read_exactly_where_the_text_states_one(seed: int) -> None:
             fields = json.loads(text)
             assert fields["major_category"].strip().lower() == "counting", f"{name}: {text!r}"
             assert proposal.prompt == " ".join(fields["prompt"].split()) != "", f"{name}: {text!r}"
-        read += any(each is not None for each in (judgement, rating, proposal))
-    print(f"\nanswers, seed {seed}: {read} read, {COUNT - read} unparsable")
-    assert COUNT // 20 < read < COUNT // 2
+        stated = any(each is not None for each in (judgement, rating, proposal))
+        read, unread = read + stated, unread + (not stated)
+    print(f"\nanswers, seed {seed}: {read} read, {unread} unparsable")
+    assert unread // 20 < read < unread
