@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,12 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from policies import flow
+from policies.bagel.checkpoint import DRAWING
 from policies.bagel.layout import Layout
 from policies.bagel.module import BagelModule
 from policies.bagel.samples import Format, Noise, Sample, Split, length
 from policies.bagel.sequence import padded
 from policies.bagel.toy.muon import Muon, matrices
-from policies.interface import Example, Picture
+from policies.interface import Example, Picture, learned
 from policies.pretraining import Log
 from policies.seeds import generator
 from policies.tiny import lessons
@@ -45,32 +47,59 @@ class Lesson:
     velocities: Tensor
 
 
+class Phase(NamedTuple):
+    """What is taught: `everything` but the eyes, or drawing alone, by the expert that draws."""
+
+    name: str
+    everything: bool
+    steps: int
+    rate: float
+    """The highest of AdamW; Muon's is ten times that."""
+
+
 def train(
-    module: BagelModule, layout: Layout, scenes: Sequence[lessons.Scene], seed: int, rate: float,
-    steps: int, batch: int, compiled: bool, save: Callable[[int], None],
+    module: BagelModule, layout: Layout, scenes: Sequence[lessons.Scene], seed: int, phase: Phase,
+    batch: int, save: Callable[[int], None],
 ) -> None:  # fmt: skip
-    """`batch` lessons of this worker a step; after every one `save` is called with its number.
-    Layers that are `compiled` take two thirds of the time, and two minutes at first."""
-    module.requires_grad_(True).train()
-    module.vit_model.requires_grad_(False)  # steps of one size would undo what it learned before
+    """`batch` lessons of this worker a step; after every one `save` is called with its number."""
+    module.requires_grad_(False).train()
+    for name, weight in module.named_parameters():
+        # Steps of one size would undo what the eyes learned before.
+        weight.requires_grad_(not name.startswith("vit_model") if phase.everything else draws(name))
     learning = [each for each in module.parameters() if each.requires_grad]
     turned, others = matrices(module.units(), learning)
-    for unit in module.units() if compiled else ():
-        unit.compile(dynamic=True)
-    optimizer, log = Muon(turned, others, rate, 10 * rate, steps), Log("model", steps)
-    for step in range(1, steps + 1):
-        rng = generator(seed, "lessons", dist.get_rank(), step)
-        figures = learn(
-            module, layout.form, [lesson(layout, each, rng) for each in taught(scenes, batch, rng)]
-        )
+    optimizer = Muon(turned, others, phase.rate, 10 * phase.rate, phase.steps)
+    teach, log = taught if phase.everything else drawn, Log(phase.name, phase.steps)
+    for step in range(1, phase.steps + 1):
+        rng = generator(seed, phase.name, dist.get_rank(), step)
+        examples = teach(scenes, batch, rng)
+        figures = learn(module, layout.form, [lesson(layout, each, rng) for each in examples])
         optimizer.step()
         log(step, **figures)
         save(step)
     module.requires_grad_(False).eval()
 
 
+def draws(name: str) -> bool:
+    """Whether the parameter is one of the expert of latents, or of what is around it."""
+    return "_moe_gen" in name or name.startswith(DRAWING)
+
+
+def drawn(scenes: Sequence[lessons.Scene], batch: int, rng: np.random.Generator) -> list[Example]:
+    """A step's examples where only drawing is taught."""
+    found: list[Example] = []
+    while len(found) < batch:
+        scene = scenes[int(rng.integers(len(scenes)))]
+        if scene.spoilt:
+            continue
+        context, picture = (("",), scene.picture) if scene.wordless else lessons.drawing(scene, rng)
+        found.append(Example(context, learned(picture), "generation"))
+    return found
+
+
 def taught(scenes: Sequence[lessons.Scene], batch: int, rng: np.random.Generator) -> list[Example]:
-    """A step's examples, with fixed shares of those with a picture and those without."""
+    """A step's examples of everything, with fixed shares of those with a picture and those
+    without."""
     spoken = batch // SPOKEN
     chosen = rng.integers(len(scenes), size=batch - spoken)
     made = [lessons.lesson(scenes[i], rng) for i in chosen]

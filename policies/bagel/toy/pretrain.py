@@ -48,17 +48,20 @@ def pretrain(arguments: argparse.Namespace) -> BagelPolicy:
     batch = arguments.phrase_batch // workers
     phrases.train(vision, sizes, scenes, seed, arguments.phrase_steps, batch)
 
-    def save(step: int) -> None:  # also on the way, so that an interrupted run leaves a checkpoint
-        if dist.get_rank() == 0 and (step % SAVE_EVERY == 0 or step == arguments.steps):
-            policy.save_pretrained(arguments.out)
+    scenes = _with_latents(policy, scenes)
+    for unit in policy.module.units() if arguments.compile else ():
+        unit.compile(dynamic=True)  # in two thirds of the time
+    for phase in (
+        learning.Phase("lessons", True, arguments.steps, arguments.rate),
+        learning.Phase("drawing", False, arguments.drawing_steps, arguments.rate),
+    ):
 
-    save(0)
-    if not arguments.steps:
-        return policy
-    learning.train(
-        policy.module, policy.layout, _with_latents(policy, scenes), seed, arguments.rate,
-        arguments.steps, arguments.batch // workers, arguments.compile, save,
-    )  # fmt: skip
+        def save(step: int, last: int = phase.steps) -> None:  # so that a cut run leaves something
+            if dist.get_rank() == 0 and (step % SAVE_EVERY == 0 or step == last):
+                policy.save_pretrained(arguments.out)
+
+        batch = arguments.batch // workers
+        learning.train(policy.module, policy.layout, scenes, seed, phase, batch, save)
     return policy
 
 
@@ -109,7 +112,8 @@ def parsed(given: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--phrase-steps", type=int, default=1500)
     parser.add_argument("--phrase-batch", type=int, default=128, help="pictures a step, in all")
-    parser.add_argument("--steps", type=int, default=3600)
+    parser.add_argument("--steps", type=int, default=2300)
+    parser.add_argument("--drawing-steps", type=int, default=2000, help="of drawing alone, at last")
     parser.add_argument("--batch", type=int, default=128, help="lessons a step, of all workers")
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--rate", type=float, default=2e-3, help="the highest learning rate")

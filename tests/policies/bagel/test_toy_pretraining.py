@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 
 from policies.bagel.policy import BagelPolicy
-from policies.bagel.toy import model, phrases, pretrain
+from policies.bagel.toy import learning, model, patches, phrases, pretrain
 from policies.tiny import lessons
 from policies.tiny.pretrain import vocabulary
 
@@ -47,9 +47,26 @@ def test_the_encoder_learns_which_phrases_are_true_of_what_it_sees(
 
 
 @pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize("everything", [True, False])
+def test_a_phase_moves_what_it_teaches_alone(everything: bool) -> None:
+    policy = BagelPolicy(model.new(vocabulary(), seed=3))
+    patches.fit(policy.autoencoder, torch.rand(64, 3, 48, 48) * 2 - 1)
+    rng = np.random.default_rng(0)
+    scenes = [lessons.scene(rng, kind) for kind in ("clean", "wordless", "spoilt") * 4]
+    before = {name: weight.clone() for name, weight in policy.module.named_parameters()}
+    phase, saved = learning.Phase("any", everything, 2, 2e-3), list[int]()
+    learning.train(policy.module, policy.layout, scenes, 0, phase, 24, saved.append)
+    moved = {n for n, weight in policy.module.named_parameters() if not weight.equal(before[n])}
+    seeing = {name for name in before if name.startswith("vit_model")}
+    drawing = {name for name in before if learning.draws(name)}
+    assert moved >= drawing and not moved & seeing and saved == [1, 2]
+    assert everything == bool(moved - drawing)
+
+
+@pytest.mark.usefixtures("alone")
 def test_pretraining_follows_from_its_seed(tmp_path: Path) -> None:
     few = {"scenes": 24, "picture-steps": 2, "picture-batch": 4, "phrase-steps": 2,
-           "phrase-batch": 4, "steps": 2, "batch": 24, "workers": 1}  # fmt: skip
+           "phrase-batch": 4, "steps": 2, "drawing-steps": 1, "batch": 24, "workers": 1}  # fmt: skip
     given = ["--no-compile", *(f"--{name}={value}" for name, value in few.items())]
 
     def made(seed: int) -> dict[str, torch.Tensor]:
