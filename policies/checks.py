@@ -12,7 +12,7 @@ from dataclasses import fields
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from policies.config import ConfigError
 from policies.errors import describe
@@ -125,6 +125,16 @@ def weight_views(weights: Mapping[str, np.ndarray], own: Mapping[str, Tensor]) -
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         views = {name: torch.from_numpy(array) for name, array in weights.items()}
     return {n: v.view(torch.bfloat16) for n, v in views.items()} if short else views
+
+
+def take_weights(module: nn.Module, weights: Mapping[str, np.ndarray]) -> None:
+    """The arrays become the parameters of `module`, which from now on are not trained: the very ones,
+    or copies where type or device differ; none is written into. Raises CheckpointError."""
+    own = dict(module.named_parameters())
+    views = weight_views(weights, own)
+    module.requires_grad_(False)
+    for name, view in views.items():
+        own[name].data = view.to(own[name])
 
 
 def bfloat16_bits(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -75,6 +75,23 @@ def verdict(name: str, read: Callable[[], T], file: str | Path) -> T | None:
         raise AssertionError(f"{name}: {type(error).__name__}: {error}") from error
 
 
+def mutate_file(
+    load: Callable[[Path], T], folder: Path, file: str, seed: int, count: int,
+    changes: Sequence[Change], require: Callable[[T, bytes], object],
+) -> None:  # fmt: skip
+    """Loads `folder` with each mutant of one of its files; of what is read `require` says whether it
+    is what stands there. Fails unless more are refused than read."""
+    good, read, refused = (folder / file).read_bytes(), 0, 0
+    for name, _, data in mutants(seed, count, (good,), changes):
+        (folder / file).write_bytes(data)
+        loaded = verdict(name, lambda: load(folder), folder)
+        if loaded is not None:
+            require(loaded, data)
+        read, refused = read + (loaded is not None), refused + (loaded is None)
+    print(f"\n{file}: {read} read, {refused} refused")
+    assert read < refused
+
+
 @contextmanager
 def bounded(name: str) -> Iterator[None]:
     """Ends what works for too long or asks for too much memory."""

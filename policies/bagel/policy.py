@@ -22,7 +22,7 @@ from policies.bagel.sampler import drawn
 from policies.bagel.samples import Sample
 from policies.bagel.sequence import Batch, packed, padded
 from policies.bagel.writing import Writer
-from policies.checks import require_options, weight_views
+from policies.checks import require_options, take_weights
 from policies.interface import (
     Condition,
     Context,
@@ -236,11 +236,7 @@ class BagelPolicy:
         """The arrays become the weights, which from now on are not trained; a copy of them where
         `sample_on` chose another type or a GPU. Raises CheckpointError."""
         self._require_whole()
-        own = dict(self.module.named_parameters())
-        views = weight_views(weights, own)
-        self.module.requires_grad_(False)
-        for name, view in views.items():  # itself, or a copy where type or device differ
-            own[name].data = view.to(own[name])
+        take_weights(self.module, weights)
 
     def _require_whole(self) -> None:
         lora.require_whole(self._adapters, self.family)

@@ -64,9 +64,10 @@ class Engine(Protocol):
         self, rows: Sequence[Row], allowed: slice, stop: int | None = None,
         embed: Embed | None = None,
     ) -> Sampled:  # fmt: skip
-        """As `policies.sampling.sample` does, and with its random numbers; without logits. Guided
-        rows must be as long as their limits: `stop` is for unguided ones. `embed` is there for a
-        backbone that is embedded."""
+        """The tokens of `allowed` that each row goes on with, int64 [n] without `stop`, and no
+        logits: those that `policies.sampling.sample` chooses by the same random numbers, but for
+        rounding. Guided rows must be as long as their limits: `stop` is for unguided ones. `embed`
+        is there for a backbone that is embedded."""
         ...
 
     def log_probs(self, scored: Sequence[Scored], embed: Embed | None = None) -> list[np.ndarray]:

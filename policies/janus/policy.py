@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from policies import lora
-from policies.checks import require_options, weight_views
+from policies.checks import require_options, take_weights
 from policies.interface import (
     Condition,
     Context,
@@ -165,14 +165,17 @@ class JanusPolicy:
         for row, context in zip(rows, contexts, strict=True):
             self.layout.require_room(len(row.context) + row.max_tokens, context)
         module = self.module
-        features = None
-        if looked:
-            parts = pixels_of(looked, self.size).to(self._device).split(AT_ONCE)
-            features = torch.cat([module.look(part) for part in parts])
         head, first = (module.draw_head, module.words) if drawing else (module.word_head, 0)
         stop = None if drawing else self.wording.special.eos
-        reading = partial(prefill, module, features, embed)
+        reading = partial(prefill, module, self._features(looked), embed)
         return sample(reading, head, rows, first, stop, keep_logits, self._device)
+
+    def _features(self, looked: Sequence[Picture]) -> Tensor | None:
+        """What the understanding encoder makes of these pictures, if there are any."""
+        if not looked:
+            return None
+        parts = pixels_of(looked, self.size).to(self._device).split(AT_ONCE)
+        return torch.cat([self.module.look(part) for part in parts])
 
     # Learning
 
@@ -267,11 +270,7 @@ class JanusPolicy:
         """The arrays become the weights, which from now on are not trained; a copy of them where
         `sample_on` chose another type or a GPU. Raises CheckpointError."""
         self._require_whole()
-        own = dict(self.module.named_parameters())
-        views = weight_views(weights, own)
-        self.module.requires_grad_(False)
-        for name, view in views.items():  # itself, or a copy where type or device differ
-            own[name].data = view.to(own[name])
+        take_weights(self.module, weights)
 
     def fsdp_units(self) -> list[torch.nn.Module]:
         model = self.module.model

@@ -18,7 +18,6 @@ from torch import Tensor
 from policies.engines.backbone import Backbone, Engine, Scored
 from policies.interface import Context, Picture, Segment
 from policies.janus.checkpoint import read_small
-from policies.janus.pictures import AT_ONCE, pixels_of
 from policies.janus.policy import JanusPolicy
 from policies.sampling import Ids, Row, Sampled
 
@@ -74,10 +73,7 @@ class ServedJanusPolicy(JanusPolicy):
 
     def _embedder(self, looked: Sequence[Picture]) -> Callable[[Ids], Tensor]:
         """Contexts with these pictures as embeddings [tokens, hidden]."""
-        features = None
-        if looked:
-            parts = pixels_of(looked, self.size).to(self._device).split(AT_ONCE)
-            features = torch.cat([self.module.look(part) for part in parts])
+        features = self._features(looked)
 
         def embed(ids: Ids) -> Tensor:
             return self.module.embed(torch.tensor([ids], device=self._device), features)[0]

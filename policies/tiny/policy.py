@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from policies.checks import require_options, weight_views
+from policies.checks import require_options, take_weights
 from policies.config import ConfigError, require
 from policies.interface import (
     LOSS_KINDS,
@@ -253,9 +253,7 @@ class TinyPolicy:
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         """The arrays become the weights, which from now on are not trained; a copy of them where
         they are bfloat16. Raises CheckpointError."""
-        views = {n: v.float() for n, v in weight_views(weights, self.module.state_dict()).items()}
-        self.module.load_state_dict(views, assign=True)
-        self.module.requires_grad_(False)
+        take_weights(self.module, weights)
 
     def adapt(self, rank: int, alpha: int) -> None:
         """Raises ConfigError."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +16,8 @@ from policies.janus.tokens import OPTIONAL, REQUIRED
 from tests.mutations import (
     BYTE_CHANGES,
     LINE_CHANGES,
-    Change,
     change_json_text,
-    mutants,
-    verdict,
+    mutate_file,
 )
 from tests.policies.janus import tiny_folder
 from tests.policies.test_janus_original import original
@@ -30,19 +27,6 @@ pytestmark = pytest.mark.slow
 
 CONFIG, MODEL, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 INDEX, BIN = "model.safetensors.index.json", "pytorch_model.bin"
-
-
-def run(folder: Path, file: str, seed: int, count: int, changes: tuple[Change, ...],
-        require: Callable[[Loaded, bytes], object]) -> None:  # fmt: skip
-    good, read, refused = (folder / file).read_bytes(), 0, 0
-    for name, _, data in mutants(seed, count, (good,), changes):
-        (folder / file).write_bytes(data)
-        loaded = verdict(name, lambda: load(folder), folder)
-        if loaded is not None:
-            require(loaded, data)
-        read, refused = read + (loaded is not None), refused + (loaded is None)
-    print(f"\n{file}: {read} read, {refused} refused")
-    assert read < refused
 
 
 JSON = (change_json_text, change_json_text, *BYTE_CHANGES, *LINE_CHANGES)
@@ -56,14 +40,14 @@ def test_config(tmp_path: Path) -> None:
         for field in ("hidden_size", "num_attention_heads", "rms_norm_eps"):
             assert text.get(field, getattr(type(own), field)) == getattr(own, field)
 
-    run(tiny_folder(tmp_path / "tiny"), CONFIG, 60, 160, JSON, require)
+    mutate_file(load, tiny_folder(tmp_path / "tiny"), CONFIG, 60, 160, JSON, require)
 
 
 def test_original_config(tmp_path: Path) -> None:
     def require(loaded: Loaded, data: bytes) -> None:
         assert json.loads(data)["language_config"]["hidden_size"] == 64
 
-    run(original(tmp_path / "own"), CONFIG, 61, 120, JSON, require)
+    mutate_file(load, original(tmp_path / "own"), CONFIG, 61, 120, JSON, require)
 
 
 def test_tokenizer(tmp_path: Path) -> None:
@@ -74,7 +58,7 @@ def test_tokenizer(tmp_path: Path) -> None:
         assert marks.isdisjoint(loaded.tokenizer.encode(text, add_special_tokens=False).ids)
 
     changes = (change_json_text, *BYTE_CHANGES, *LINE_CHANGES)
-    run(tiny_folder(tmp_path / "tiny"), TOKENIZER, 62, 200, changes, require)
+    mutate_file(load, tiny_folder(tmp_path / "tiny"), TOKENIZER, 62, 200, changes, require)
 
 
 def test_weights(tmp_path: Path) -> None:
@@ -85,7 +69,7 @@ def test_weights(tmp_path: Path) -> None:
             np.testing.assert_array_equal(found[name].numpy(), tensor.float().numpy(), name)
 
     changes = (change_header, change_header, *BYTE_CHANGES)
-    run(tiny_folder(tmp_path / "tiny"), MODEL, 63, 120, changes, require)
+    mutate_file(load, tiny_folder(tmp_path / "tiny"), MODEL, 63, 120, changes, require)
 
 
 def test_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,11 +83,11 @@ def test_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             assert torch.equal(tensor, loaded.net.state_dict()[name]), name
 
     (folder / "note.txt").write_text("no shard")
-    run(folder, INDEX, 64, 60, JSON, require)
+    mutate_file(load, folder, INDEX, 64, 60, JSON, require)
 
 
 def test_pickled_weights(tmp_path: Path) -> None:
     def require(loaded: Loaded, data: bytes) -> None:
         assert len(data) > 2_800_000
 
-    run(original(tmp_path / "own"), BIN, 65, 100, BYTE_CHANGES, require)
+    mutate_file(load, original(tmp_path / "own"), BIN, 65, 100, BYTE_CHANGES, require)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import torch.distributed as dist
 
 from actors.replay.records import JudgedGroup, Judgement, Rollout
 from policies.interface import Example, Pattern, Picture, PictureSampling, learned
@@ -72,6 +75,17 @@ def small_batch(step: int, size: int = 3) -> dict[Pattern, tuple[Example, ...]]:
         "generation": size, "caption": 2, "judgement": size, "reflection": 1
     }  # fmt: skip
     return {p: tuple(m[p] for m in made[:count]) for p, count in counts.items()}
+
+
+@contextmanager
+def group_of_one() -> Iterator[None]:
+    """This process as the only one of a process group."""
+    where = f"tcp://127.0.0.1:{free_port()}"
+    dist.init_process_group("gloo", init_method=where, rank=0, world_size=1)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
 
 
 def free_port() -> int:

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 
 from policies.bagel.embeddings import Times
 from policies.bagel.policy import BagelPolicy
@@ -18,7 +17,7 @@ from tests.policies.bagel.small import picture, write_folder
 from tests.policies.bagel.test_policy import family
 from tests.policies.conformance.family import examples, mixed
 from tests.policies.conformance.sharded import require_same_gradients
-from tests.trainer.small import TRAINER, free_port
+from tests.trainer.small import TRAINER, group_of_one
 from trainer.batches import shares_for_rank
 from trainer.learner import Learner
 
@@ -69,16 +68,14 @@ def test_layers_that_are_computed_again_have_the_same_gradients(
 
 
 @pytest.fixture
-def group_of_one() -> Iterator[None]:
-    """A process group, which FSDP2 needs to cast."""
-    where = f"tcp://127.0.0.1:{free_port()}"
-    dist.init_process_group("gloo", init_method=where, rank=0, world_size=1)
-    yield
-    dist.destroy_process_group()
+def grouped() -> Iterator[None]:
+    """FSDP2 needs a process group to cast."""
+    with group_of_one():
+        yield
 
 
 def test_frozen_weights_are_held_in_half_of_the_memory_and_compute_the_same(
-    family, tmp_path: Path, group_of_one: None, monkeypatch: pytest.MonkeyPatch
+    family, tmp_path: Path, grouped: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_folder(tmp_path, 0)
     how = changed(TRAINER, precision="bfloat16", lora_rank=RANK, clip=1e9)
@@ -100,7 +97,7 @@ def test_frozen_weights_are_held_in_half_of_the_memory_and_compute_the_same(
 
 
 def test_times_are_not_rounded_where_weights_are(
-    family, tmp_path: Path, group_of_one: None, monkeypatch: pytest.MonkeyPatch
+    family, tmp_path: Path, grouped: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_folder(tmp_path, 0)
     seen: list[torch.Tensor] = []

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,10 +15,8 @@ from policies.bagel.released import LANGUAGE, VISION, WHOLE
 from tests.mutations import (
     BYTE_CHANGES,
     LINE_CHANGES,
-    Change,
     change_json_text,
-    mutants,
-    verdict,
+    mutate_file,
 )
 from tests.policies.bagel.small import CONFIG, write_folder
 from tests.policies.test_mutated_checkpoints import change_header
@@ -29,18 +27,9 @@ JSON = (change_json_text, change_json_text, *BYTE_CHANGES, *LINE_CHANGES)
 TOKENIZER = "tokenizer.json"
 
 
-def run(folder: Path, file: str, seed: int, count: int, changes: tuple[Change, ...],
-        require: Callable[[Loaded, bytes], object]) -> None:  # fmt: skip
+def run(folder: Path, file: str, *how: Any) -> None:
     write_folder(folder, 0)
-    good, read, refused = (folder / file).read_bytes(), 0, 0
-    for name, _, data in mutants(seed, count, (good,), changes):
-        (folder / file).write_bytes(data)
-        loaded = verdict(name, lambda: load(folder), folder)
-        if loaded is not None:
-            require(loaded, data)
-        read, refused = read + (loaded is not None), refused + (loaded is None)
-    print(f"\n{file}: {read} read, {refused} refused")
-    assert read < refused
+    mutate_file(load, folder, file, *how)
 
 
 @pytest.mark.parametrize(

@@ -8,21 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 
 from policies.bagel.policy import BagelPolicy
 from policies.bagel.toy import learning, model, patches, phrases, pretrain
 from policies.tiny import lessons
 from policies.tiny.pretrain import vocabulary
+from tests.trainer.small import group_of_one
 
 
 @pytest.fixture
-def alone(tmp_path: Path) -> Iterator[None]:
-    """The only worker of a process group."""
-    meeting = f"file://{tmp_path / 'meeting'}"
-    dist.init_process_group("gloo", init_method=meeting, rank=0, world_size=1)
-    yield
-    dist.destroy_process_group()
+def alone() -> Iterator[None]:
+    """Workers meet in a process group, though there is but one."""
+    with group_of_one():
+        yield
 
 
 def test_phrases_are_words_that_follow_one_another() -> None:

@@ -15,7 +15,7 @@ from torch.distributed.tensor import DTensor
 from policies.config import changed
 from policies.interface import Example, Policy
 from tests.policies.conformance.family import Family, examples, mixed, sharpened, supported
-from tests.trainer.small import TRAINER, free_port
+from tests.trainer.small import TRAINER, free_port, group_of_one
 from trainer.batches import shares_for_rank
 from trainer.learner import Learner
 
@@ -35,13 +35,9 @@ def test_two_sharded_workers_have_the_gradients_of_one_process(
 def test_it_learns_in_bfloat16_what_it_learns_in_float32(family: Family, folder: Path) -> None:
     """Up to the rounding: FSDP2 casts weights, and a family what it computes with them."""
     make, batches = partial(sharpened, family, folder), dict(examples(family))
-    exact, rounded = gradients(make, batches), {}
-    meeting = f"tcp://127.0.0.1:{free_port()}"
-    dist.init_process_group("gloo", init_method=meeting, rank=0, world_size=1)
-    try:
+    exact = gradients(make, batches)
+    with group_of_one():
         rounded = gradients(make, batches, precision="bfloat16")
-    finally:
-        dist.destroy_process_group()
     for name, (loss, grads) in exact.items():
         assert rounded[name][0] == pytest.approx(loss, rel=0.05), name
         ours, theirs = (

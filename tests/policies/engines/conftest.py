@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +9,10 @@ import pytest
 import torch
 
 from policies.config import TinyPolicyConfig
-from policies.engines.config import EngineConfig
 from policies.registry import checkpoint_folder
 from policies.tiny.policy import TinyPolicy
 from policies.tiny.served import ServedTinyPolicy, backbone
+from tests.policies.engines.engine import running
 
 
 @pytest.fixture(scope="session")
@@ -29,16 +28,10 @@ def own(folder: Path) -> TinyPolicy:
 
 @pytest.fixture(scope="session")
 def engine_policy(folder: Path) -> Iterator[ServedTinyPolicy]:
-    if importlib.util.find_spec("vllm") is None:
-        pytest.skip("vllm is not installed: see docs/engines.md")
-    from policies.engines.vllm.engine import VllmEngine
-
-    torch.set_num_threads(1)
-    engine = VllmEngine(backbone(folder, "float32"), EngineConfig(cache_mib=64))
-    made = ServedTinyPolicy.from_pretrained(folder)
-    made.serve_by(engine)
-    yield made
-    engine.close()
+    with running(backbone(folder, "float32")) as engine:
+        made = ServedTinyPolicy.from_pretrained(folder)
+        made.serve_by(engine)
+        yield made
 
 
 @pytest.fixture

@@ -109,7 +109,6 @@ def test_swapped_weights_answer_as_their_version_does(
 
 
 def test_it_tells_what_it_did(served: ServedTinyPolicy) -> None:
-    served.engine.figures()
     asked = contexts.judging(served)
     served.engine.figures()
     served.write(asked, [TextSampling(0.0, 40)] * len(asked), range(len(asked)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from policies.engines.config import EngineConfig
 from policies.interface import Context, Picture, TextSampling
 from policies.janus import checkpoint
 from policies.janus.policy import JanusPolicy
 from policies.janus.served import ServedJanusPolicy, backbone
 from policies.seeds import generator
+from tests.policies.engines.engine import running
 from tests.policies.janus import SIZE, tiny_folder
 
 pytestmark = pytest.mark.slow
@@ -50,15 +49,10 @@ def own(folder: Path) -> JanusPolicy:
 
 @pytest.fixture(scope="module")
 def served(folder: Path) -> Iterator[ServedJanusPolicy]:
-    if importlib.util.find_spec("vllm") is None:
-        pytest.skip("vllm is not installed: see docs/engines.md")
-    from policies.engines.vllm.engine import VllmEngine
-
-    engine = VllmEngine(backbone(folder, "float32"), EngineConfig(cache_mib=64))
-    made = ServedJanusPolicy.from_pretrained(folder)
-    made.serve_by(engine)
-    yield made
-    engine.close()
+    with running(backbone(folder, "float32")) as engine:
+        made = ServedJanusPolicy.from_pretrained(folder)
+        made.serve_by(engine)
+        yield made
 
 
 def picture(seed: int) -> Picture:
