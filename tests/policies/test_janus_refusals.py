@@ -10,34 +10,21 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from policies.interface import CheckpointError
 from policies.janus import checkpoint
 from policies.janus.checkpoint import load, save
 from policies.janus.tokens import REQUIRED
+from tests.policies.damage import TOKENIZER, Damage, cut, lose, tensors, unmark, write
 from tests.policies.janus import refused, tiny_folder
 
-CONFIG, MODEL, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
+CONFIG, MODEL = "config.json", "model.safetensors"
 INDEX = "model.safetensors.index.json"
-Damage = Callable[[Path], object]
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tiny_folder(tmp_path / "tiny")
-
-
-def _lose(name: str) -> Damage:
-    return lambda folder: (folder / name).unlink()
-
-
-def _write(name: str, content: bytes) -> Damage:
-    return lambda folder: (folder / name).write_bytes(content)
-
-
-def _cut(name: str, left: int) -> Damage:
-    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:left])
 
 
 def _instead(name: str, make: Callable[[Path], object]) -> Damage:
@@ -60,42 +47,24 @@ def _config(path: str, value: object) -> Damage:
     return change
 
 
-def _without(mark: str) -> Damage:
-    def change(folder: Path) -> None:
-        described = json.loads((folder / TOKENIZER).read_text())
-        described["added_tokens"] = [t for t in described["added_tokens"] if t["content"] != mark]
-        (folder / TOKENIZER).write_text(json.dumps(described))
-
-    return change
-
-
 def _dropout(folder: Path) -> None:
     described = json.loads((folder / TOKENIZER).read_text())
     described["model"]["dropout"] = 0.5
     (folder / TOKENIZER).write_text(json.dumps(described))
 
 
-def _tensors(change: Callable[[dict[str, torch.Tensor]], object]) -> Damage:
-    def apply(folder: Path) -> None:
-        tensors = load_file(folder / MODEL)
-        change(tensors)
-        save_file(tensors, folder / MODEL)
-
-    return apply
-
-
 NORM = "model.language_model.norm.weight"
 REFUSED: dict[str, tuple[Damage, str]] = {
-    "no config": (_lose(CONFIG), "config.json is missing"),
-    "no weights": (_lose(MODEL), "has no weights: none of model.safetensors"),
-    "no tokenizer": (_lose(TOKENIZER), "tokenizer.json is missing"),
+    "no config": (lose(CONFIG), "config.json is missing"),
+    "no weights": (lose(MODEL), "has no weights: none of model.safetensors"),
+    "no tokenizer": (lose(TOKENIZER), "tokenizer.json is missing"),
     "a folder for a config": (_instead(CONFIG, Path.mkdir), "config.json is no file"),
     "a pipe for weights": (_instead(MODEL, os.mkfifo), "model.safetensors is no file"),
     "a link to nothing": (_instead(TOKENIZER, lambda f: f.symlink_to("x")), "tokenizer.json is no"),
-    "bad config": (_write(CONFIG, b"{"), "config.json is not JSON"),
-    "no text": (_write(CONFIG, b"\xff\xfe\xff"), "config.json is not JSON"),
-    "deep config": (_write(CONFIG, b"[" * 100_000), "config.json is not JSON"),
-    "a list": (_write(CONFIG, b"[]"), "config.json is of model_type None"),
+    "bad config": (write(CONFIG, b"{"), "config.json is not JSON"),
+    "no text": (write(CONFIG, b"\xff\xfe\xff"), "config.json is not JSON"),
+    "deep config": (write(CONFIG, b"[" * 100_000), "config.json is not JSON"),
+    "a list": (write(CONFIG, b"[]"), "config.json is of model_type None"),
     "other model": (_config("model_type", "llama"), "is of model_type 'llama'; a Janus policy reads"),
     "odd model": (_config("model_type", []), "is of model_type []; a Janus policy reads"),
     "no section": (_config("vq_config", None), "config.json has no section vq_config"),
@@ -141,27 +110,27 @@ REFUSED: dict[str, tuple[Damage, str]] = {
     "layers": (_config("text_config.layer_types", ["sliding_attention"] * 2), "layer_types=['slid"),
     "part of rope": (_config("text_config.partial_rotary_factor", 0.5), "factor=0.5, but Janus"),
     "at random": (_dropout, "tokenizer.json has model.dropout=0.5, which spells a text at random"),
-    "bad tokenizer": (_write(TOKENIZER, b"{}"), "tokenizer.json is not a tokenizer"),
-    **{f"no {mark}": (_without(mark), f"has no token {mark}") for mark in REQUIRED.values()},
-    "long header": (_write(MODEL, (10**18).to_bytes(8, "little") + b"{}"), "truncated or damaged"),
-    "cut weights": (_cut(MODEL, -100), "model.safetensors is truncated or damaged"),
-    "cut header": (_cut(MODEL, 100), "model.safetensors is truncated or damaged"),
-    "empty weights": (_cut(MODEL, 0), "model.safetensors is truncated or damaged"),
-    "tied": (_tensors(lambda t: t.pop("lm_head.weight")), "lacks tensor lm_head.weight; use"),
-    "lost": (_tensors(lambda t: t.clear()), "lacks tensor lm_head.weight and"),
-    "extra": (_tensors(lambda t: t.update({"a\nb": torch.ones(3)})), r"an unknown tensor 'a\nb';"),
-    "shape": (_tensors(lambda t: t.update({NORM: torch.ones(3)})), f"has {NORM} of shape (3,)"),
-    "dtype": (_tensors(lambda t: t.update({NORM: torch.ones(64).double()})), "dtype torch.float64"),
-    "code dtype": (_tensors(lambda t: t.update({NORM: torch.ones(64).int()})), "dtype torch.int32"),
-    "NaN": (_tensors(lambda t: t[NORM].__setitem__(3, float("nan"))),
+    "bad tokenizer": (write(TOKENIZER, b"{}"), "tokenizer.json is not a tokenizer"),
+    **{f"no {mark}": (unmark(mark), f"has no token {mark}") for mark in REQUIRED.values()},
+    "long header": (write(MODEL, (10**18).to_bytes(8, "little") + b"{}"), "truncated or damaged"),
+    "cut weights": (cut(MODEL, -100), "model.safetensors is truncated or damaged"),
+    "cut header": (cut(MODEL, 100), "model.safetensors is truncated or damaged"),
+    "empty weights": (cut(MODEL, 0), "model.safetensors is truncated or damaged"),
+    "tied": (tensors(MODEL, lambda t: t.pop("lm_head.weight")), "lacks tensor lm_head.weight; use"),
+    "lost": (tensors(MODEL, lambda t: t.clear()), "lacks tensor lm_head.weight and"),
+    "extra": (tensors(MODEL, lambda t: t.update({"a\nb": torch.ones(3)})), r"an unknown tensor 'a\nb';"),
+    "shape": (tensors(MODEL, lambda t: t.update({NORM: torch.ones(3)})), f"has {NORM} of shape (3,)"),
+    "dtype": (tensors(MODEL, lambda t: t.update({NORM: torch.ones(64).double()})), "dtype torch.float64"),
+    "code dtype": (tensors(MODEL, lambda t: t.update({NORM: torch.ones(64).int()})), "dtype torch.int32"),
+    "NaN": (tensors(MODEL, lambda t: t[NORM].__setitem__(3, float("nan"))),
             f"model.safetensors has {NORM} with NaN or infinite values in torch.float32; copy"),
-    "infinite": (_tensors(lambda t: t[NORM].__setitem__(3, float("-inf"))), f"has {NORM} with NaN"),
-    "infinite bfloat16": (_tensors(lambda t: t.update({NORM: torch.full((64,), float("inf")).bfloat16()})),
+    "infinite": (tensors(MODEL, lambda t: t[NORM].__setitem__(3, float("-inf"))), f"has {NORM} with NaN"),
+    "infinite bfloat16": (tensors(MODEL, lambda t: t.update({NORM: torch.full((64,), float("inf")).bfloat16()})),
                           f"has {NORM} with NaN or infinite values"),
-    "infinite codebook": (_tensors(lambda t: t["model.vqmodel.quantize.embedding.weight"].fill_(float("inf"))),
+    "infinite codebook": (tensors(MODEL, lambda t: t["model.vqmodel.quantize.embedding.weight"].fill_(float("inf"))),
                           "has model.vqmodel.quantize.embedding.weight with NaN"),
     "hub names": (
-        _tensors(lambda t: t.update({"language_model.norm.weight": t.pop(NORM)})),
+        tensors(MODEL, lambda t: t.update({"language_model.norm.weight": t.pop(NORM)})),
         f"lacks tensor {NORM}",
     ),
 }  # fmt: skip
@@ -205,8 +174,8 @@ SHARDED: dict[str, tuple[Damage, str]] = {
     "lost shard": (lambda f: next(f.glob("*-00002-*")).unlink(), ".safetensors is missing"),
     "cut shard": (lambda f: next(f.glob("*-00002-*")).write_bytes(b"x"), "truncated or damaged"),
     "shard twice": (_same_shard, "which model-00001-of-0000"),
-    "no index": (_write(INDEX, b"{"), f"{INDEX} is not the index of a checkpoint"),
-    "a list": (_write(INDEX, b"[]"), f"{INDEX} is not the index of a checkpoint"),
+    "no index": (write(INDEX, b"{"), f"{INDEX} is not the index of a checkpoint"),
+    "a list": (write(INDEX, b"[]"), f"{INDEX} is not the index of a checkpoint"),
     "no map": (_index(lambda index: index.pop("weight_map")), "is not the index of a checkpoint"),
     "a number": (_map(3), "is not the index of a checkpoint"),
     "unhashable": (_map([]), "is not the index of a checkpoint"),

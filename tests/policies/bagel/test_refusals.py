@@ -4,55 +4,39 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from policies.bagel.checkpoint import AUTOENCODER, DRAWING, MODEL, SEEING, load
 from policies.bagel.policy import BagelPolicy
 from policies.bagel.released import LANGUAGE, VISION, WHOLE
 from policies.interface import (
-    CheckpointError,
     Picture,
     PictureSampling,
     PromptError,
     TextSampling,
 )
-from tests.mutations import bounded
 from tests.policies import janus
 from tests.policies.bagel.small import MARKS, SIZE, picture, write_folder
-
-TOKENIZER = "tokenizer.json"
-Damage = Callable[[Path], object]
+from tests.policies.damage import (
+    TOKENIZER,
+    Damage,
+    cut,
+    lose,
+    refused,
+    tensors,
+    unmark,
+    write,
+)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     write_folder(tmp_path / "bagel", 0)
     return tmp_path / "bagel"
-
-
-def refused(folder: Path, message: str) -> None:
-    with pytest.raises(CheckpointError) as caught, bounded(message):
-        load(folder)
-    said = str(caught.value)
-    assert message in said and str(folder) in said and "\n" not in said and len(said) < 1000
-
-
-def _lose(name: str) -> Damage:
-    return lambda folder: (folder / name).unlink()
-
-
-def _write(name: str, content: bytes) -> Damage:
-    return lambda folder: (folder / name).write_bytes(content)
-
-
-def _cut(name: str, left: int) -> Damage:
-    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:left])
 
 
 def _say(name: str, **fields: object) -> Damage:
@@ -63,30 +47,12 @@ def _say(name: str, **fields: object) -> Damage:
     return change
 
 
-def _tensors(change: Callable[[dict[str, torch.Tensor]], object], name: str = MODEL) -> Damage:
-    def apply(folder: Path) -> None:
-        tensors = load_file(folder / name)
-        change(tensors)
-        save_file(tensors, folder / name)
-
-    return apply
-
-
 def _without(*beginnings: str) -> Damage:
-    def change(tensors: dict[str, torch.Tensor]) -> None:
-        for name in [each for each in tensors if each.startswith(beginnings)]:
-            del tensors[name]
+    def change(held: dict[str, torch.Tensor]) -> None:
+        for name in [each for each in held if each.startswith(beginnings)]:
+            del held[name]
 
-    return _tensors(change)
-
-
-def _unmarked(mark: str) -> Damage:
-    def change(folder: Path) -> None:
-        described = json.loads((folder / TOKENIZER).read_text())
-        described["added_tokens"] = [t for t in described["added_tokens"] if t["content"] != mark]
-        (folder / TOKENIZER).write_text(json.dumps(described))
-
-    return change
+    return tensors(MODEL, change)
 
 
 def _pipe(folder: Path) -> None:
@@ -98,9 +64,9 @@ NORM = "language_model.model.norm.weight"
 GEN = "language_model.model.layers.0.mlp_moe_gen.down_proj.weight"
 SHUT = "encoder.conv_in.weight"
 REFUSED: dict[str, tuple[Damage, str]] = {
-    **{f"no {name}": (_lose(name), f"{name} is missing") for name in (LANGUAGE, VISION, WHOLE, TOKENIZER)},
-    "no weights": (_lose(MODEL), f"has no weights: none of {MODEL}"),
-    "no autoencoder": (_lose(AUTOENCODER), f"has no weights: none of {AUTOENCODER}"),
+    **{f"no {name}": (lose(name), f"{name} is missing") for name in (LANGUAGE, VISION, WHOLE, TOKENIZER)},
+    "no weights": (lose(MODEL), f"has no weights: none of {MODEL}"),
+    "no autoencoder": (lose(AUTOENCODER), f"has no weights: none of {AUTOENCODER}"),
     "a pipe for weights": (_pipe, f"{MODEL} is no file"),
     **{f"no tensors {each}*": (_without(each), f"has no tensor {each}*, so this BAGEL cannot see")
        for each in SEEING},
@@ -108,25 +74,25 @@ REFUSED: dict[str, tuple[Damage, str]] = {
        for each in DRAWING},
     "one expert": (_without(*(f"language_model.model.layers.{i}.mlp_moe_gen" for i in (0, 1))),
                    f"lacks tensor {GEN}"),
-    "bad config": (_write(WHOLE, b"{"), f"{WHOLE} cannot be read (Expecting"),
-    "deep config": (_write(LANGUAGE, b"[" * 100_000), f"{LANGUAGE} cannot be read (maximum recursion"),
+    "bad config": (write(WHOLE, b"{"), f"{WHOLE} cannot be read (Expecting"),
+    "deep config": (write(LANGUAGE, b"[" * 100_000), f"{LANGUAGE} cannot be read (maximum recursion"),
     "other experts": (_say(LANGUAGE, layer_module="Qwen2MoEDecoderLayer"), "layer_module='Qwen2MoEDecoderLayer'"),
     "it draws nothing": (_say(WHOLE, visual_gen=False), "visual_gen=False"),
     "more layers": (_say(LANGUAGE, num_hidden_layers=64), "lacks tensor language_model.model.layers"),
     "wide layers": (_say(LANGUAGE, intermediate_size=2**19), "asks for (524288, 48)"),
     "small vocabulary": (_say(LANGUAGE, vocab_size=100), "has a token 259, but"),
     "odd sides": (_say(WHOLE, unicorn_ray={"drawing": [8, 32]}), "the longest and the shortest side"),
-    "bad tokenizer": (_write(TOKENIZER, b"{}"), f"{TOKENIZER} is not a tokenizer"),
-    **{f"no {mark}": (_unmarked(mark), f"has no token {mark}") for mark in MARKS.values()},
-    "long header": (_write(MODEL, (10**18).to_bytes(8, "little") + b"{}"), "truncated or damaged"),
-    "cut weights": (_cut(MODEL, -100), f"{MODEL} is truncated or damaged"),
-    "empty weights": (_cut(MODEL, 0), f"{MODEL} is truncated or damaged"),
-    "cut autoencoder": (_cut(AUTOENCODER, -100), f"{AUTOENCODER} is truncated or damaged"),
-    "extra": (_tensors(lambda t: t.update({"a\nb": torch.ones(3)})), r"an unknown tensor 'a\nb';"),
-    "shape": (_tensors(lambda t: t.update({NORM: torch.ones(3)})), f"has {NORM} of shape (3,)"),
-    "dtype": (_tensors(lambda t: t.update({NORM: torch.ones(48).double()})), "dtype torch.float64"),
-    "NaN": (_tensors(lambda t: t[NORM].__setitem__(3, float("nan"))), f"has {NORM} with NaN"),
-    "NaN in latents": (_tensors(lambda t: t[SHUT].__setitem__(3, float("nan")), AUTOENCODER),
+    "bad tokenizer": (write(TOKENIZER, b"{}"), f"{TOKENIZER} is not a tokenizer"),
+    **{f"no {mark}": (unmark(mark), f"has no token {mark}") for mark in MARKS.values()},
+    "long header": (write(MODEL, (10**18).to_bytes(8, "little") + b"{}"), "truncated or damaged"),
+    "cut weights": (cut(MODEL, -100), f"{MODEL} is truncated or damaged"),
+    "empty weights": (cut(MODEL, 0), f"{MODEL} is truncated or damaged"),
+    "cut autoencoder": (cut(AUTOENCODER, -100), f"{AUTOENCODER} is truncated or damaged"),
+    "extra": (tensors(MODEL, lambda t: t.update({"a\nb": torch.ones(3)})), r"an unknown tensor 'a\nb';"),
+    "shape": (tensors(MODEL, lambda t: t.update({NORM: torch.ones(3)})), f"has {NORM} of shape (3,)"),
+    "dtype": (tensors(MODEL, lambda t: t.update({NORM: torch.ones(48).double()})), "dtype torch.float64"),
+    "NaN": (tensors(MODEL, lambda t: t[NORM].__setitem__(3, float("nan"))), f"has {NORM} with NaN"),
+    "NaN in latents": (tensors(AUTOENCODER, lambda t: t[SHUT].__setitem__(3, float("nan"))),
                        f"has {SHUT} with NaN"),
 }  # fmt: skip
 
@@ -135,11 +101,11 @@ REFUSED: dict[str, tuple[Damage, str]] = {
 def test_a_folder_that_cannot_be_is_refused_by_name(name: str, folder: Path) -> None:
     damage, message = REFUSED[name]
     damage(folder)
-    refused(folder, message)
+    refused(load, folder, message)
 
 
 def test_a_model_of_another_family_is_refused(tmp_path: Path) -> None:
-    refused(janus.tiny_folder(tmp_path / "janus"), f"{LANGUAGE} is missing")
+    refused(load, janus.tiny_folder(tmp_path / "janus"), f"{LANGUAGE} is missing")
 
 
 @pytest.fixture(scope="module")
