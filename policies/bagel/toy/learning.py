@@ -53,15 +53,19 @@ class Phase(NamedTuple):
     name: str
     everything: bool
     steps: int
+    batch: int
+    """Lessons a step, of all workers."""
     rate: float
     """The highest of AdamW; Muon's is ten times that."""
+    shift: float
+    """Moves the times that are learned towards the noise."""
 
 
 def train(
     module: BagelModule, layout: Layout, scenes: Sequence[lessons.Scene], seed: int, phase: Phase,
-    batch: int, save: Callable[[int], None],
+    save: Callable[[int], None],
 ) -> None:  # fmt: skip
-    """`batch` lessons of this worker a step; after every one `save` is called with its number."""
+    """After every step `save` is called with its number."""
     module.requires_grad_(False).train()
     for name, weight in module.named_parameters():
         # Steps of one size would undo what the eyes learned before.
@@ -70,10 +74,12 @@ def train(
     turned, others = matrices(module.units(), learning)
     optimizer = Muon(turned, others, phase.rate, 10 * phase.rate, phase.steps)
     teach, log = taught if phase.everything else drawn, Log(phase.name, phase.steps)
+    batch = phase.batch // dist.get_world_size()
     for step in range(1, phase.steps + 1):
         rng = generator(seed, phase.name, dist.get_rank(), step)
         examples = teach(scenes, batch, rng)
-        figures = learn(module, layout.form, [lesson(layout, each, rng) for each in examples])
+        made = [lesson(layout, each, phase.shift, rng) for each in examples]
+        figures = learn(module, layout.form, made)
         optimizer.step()
         log(step, **figures)
         save(step)
@@ -86,14 +92,14 @@ def draws(name: str) -> bool:
 
 
 def drawn(scenes: Sequence[lessons.Scene], batch: int, rng: np.random.Generator) -> list[Example]:
-    """A step's examples where only drawing is taught."""
+    """A step's examples where only drawing is taught, of what the prompts say to the letter."""
     found: list[Example] = []
     while len(found) < batch:
         scene = scenes[int(rng.integers(len(scenes)))]
         if scene.spoilt:
             continue
-        context, picture = (("",), scene.picture) if scene.wordless else lessons.drawing(scene, rng)
-        found.append(Example(context, learned(picture), "generation"))
+        told = "" if scene.wordless else scene.prompt.text
+        found.append(Example((told,), learned(scene.picture), "generation"))
     return found
 
 
@@ -106,7 +112,7 @@ def taught(scenes: Sequence[lessons.Scene], batch: int, rng: np.random.Generator
     return made + [lessons.spoken(rng) for _ in range(spoken)]
 
 
-def lesson(layout: Layout, example: Example, rng: np.random.Generator) -> Lesson:
+def lesson(layout: Layout, example: Example, shift: float, rng: np.random.Generator) -> Lesson:
     """`example` as the layout has it, but for a drawing with several noisy copies."""
     (part,) = example.target
     if isinstance(part.segment, str):
@@ -115,16 +121,17 @@ def lesson(layout: Layout, example: Example, rng: np.random.Generator) -> Lesson
         return Lesson([*context, layout.text(part.segment, learned=True)], none)
     told = example.context != ("",) and rng.random() >= UNTOLD
     context = layout.context(example.context, drawing=True) if told else []
-    return Lesson(*_copies(layout, context, part.segment, rng))
+    return Lesson(*_copies(layout, context, part.segment, shift, rng))
 
 
 def _copies(
-    layout: Layout, context: Sequence[Split], picture: Picture, rng: np.random.Generator
-) -> tuple[Sample, Tensor]:
+    layout: Layout, context: Sequence[Split], picture: Picture, shift: float,
+    rng: np.random.Generator,
+) -> tuple[Sample, Tensor]:  # fmt: skip
     tokens, grid = layout.latents(picture)
     raw = torch.from_numpy(rng.standard_normal(COPIES, dtype=np.float32))
     noise = torch.from_numpy(rng.standard_normal((COPIES, *tokens.shape), dtype=np.float32))
-    times = flow.learning_times(raw, layout.training_shift)
+    times = flow.learning_times(raw, shift)
     copies = [
         Noise(flow.noisy(tokens, own, time), grid, float(time)) for own, time in zip(noise, times)
     ]

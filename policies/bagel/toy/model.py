@@ -37,7 +37,7 @@ def sizes(vocabulary: int) -> BagelConfig:
         autoencoder=AUTOENCODER,
         latent_patch=1,
         latent_side=6,
-        timestep_shift=1.0,
+        timestep_shift=3.0,
     )  # fmt: skip
 
 

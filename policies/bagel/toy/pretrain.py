@@ -52,16 +52,22 @@ def pretrain(arguments: argparse.Namespace) -> BagelPolicy:
     for unit in policy.module.units() if arguments.compile else ():
         unit.compile(dynamic=True)  # in two thirds of the time
     for phase in (
-        learning.Phase("lessons", True, arguments.steps, arguments.rate),
-        learning.Phase("drawing", False, arguments.drawing_steps, arguments.rate),
+        learning.Phase("lessons", True, arguments.steps, arguments.batch, arguments.rate, 1.0),
+        learning.Phase(
+            "drawing",
+            False,
+            arguments.drawing_steps,
+            arguments.drawing_batch,
+            arguments.rate,
+            policy.layout.training_shift,
+        ),
     ):
 
         def save(step: int, last: int = phase.steps) -> None:  # so that a cut run leaves something
             if dist.get_rank() == 0 and (step % SAVE_EVERY == 0 or step == last):
                 policy.save_pretrained(arguments.out)
 
-        batch = arguments.batch // workers
-        learning.train(policy.module, policy.layout, scenes, seed, phase, batch, save)
+        learning.train(policy.module, policy.layout, scenes, seed, phase, save)
     return policy
 
 
@@ -114,6 +120,7 @@ def parsed(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--phrase-batch", type=int, default=128, help="pictures a step, in all")
     parser.add_argument("--steps", type=int, default=2300)
     parser.add_argument("--drawing-steps", type=int, default=2000, help="of drawing alone, at last")
+    parser.add_argument("--drawing-batch", type=int, default=64, help="drawings a step, in all")
     parser.add_argument("--batch", type=int, default=128, help="lessons a step, of all workers")
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--rate", type=float, default=2e-3, help="the highest learning rate")

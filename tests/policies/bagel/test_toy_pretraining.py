@@ -52,8 +52,8 @@ def test_a_phase_moves_what_it_teaches_alone(everything: bool) -> None:
     rng = np.random.default_rng(0)
     scenes = [lessons.scene(rng, kind) for kind in ("clean", "wordless", "spoilt") * 4]
     before = {name: weight.clone() for name, weight in policy.module.named_parameters()}
-    phase, saved = learning.Phase("any", everything, 2, 2e-3), list[int]()
-    learning.train(policy.module, policy.layout, scenes, 0, phase, 24, saved.append)
+    phase, saved = learning.Phase("any", everything, 2, 24, 2e-3, 3.0), list[int]()
+    learning.train(policy.module, policy.layout, scenes, 0, phase, saved.append)
     moved = {n for n, weight in policy.module.named_parameters() if not weight.equal(before[n])}
     seeing = {name for name in before if name.startswith("vit_model")}
     drawing = {name for name in before if learning.draws(name)}
@@ -64,7 +64,8 @@ def test_a_phase_moves_what_it_teaches_alone(everything: bool) -> None:
 @pytest.mark.usefixtures("alone")
 def test_pretraining_follows_from_its_seed(tmp_path: Path) -> None:
     few = {"scenes": 24, "picture-steps": 2, "picture-batch": 4, "phrase-steps": 2,
-           "phrase-batch": 4, "steps": 2, "drawing-steps": 1, "batch": 24, "workers": 1}  # fmt: skip
+           "phrase-batch": 4, "steps": 2, "drawing-steps": 1, "batch": 24, "drawing-batch": 24,
+           "workers": 1}  # fmt: skip
     given = ["--no-compile", *(f"--{name}={value}" for name, value in few.items())]
 
     def made(seed: int) -> dict[str, torch.Tensor]:
