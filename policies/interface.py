@@ -112,6 +112,8 @@ class Example:
     pattern: Pattern
     key: ExampleKey = ExampleKey()
     dropped: frozenset[Condition] = frozenset()
+    worse: Output = ()
+    """What came of the same context and was judged worse; `loss` does not look at it."""
 
     def random(self, purpose: str) -> np.random.Generator:
         """A generator of its own for each purpose, the same in every process."""
@@ -156,10 +158,17 @@ class PictureSampling:
 
 @dataclass(frozen=True)
 class LossTerm:
-    """`total` is a summed loss (a scalar with gradient) over `count` tokens or latent values."""
+    """`totals` are the summed losses of each example, in their order (float [examples], with
+    gradient; 0 where an example has nothing of the kind), over `count` tokens or latent values of
+    all of them."""
 
-    total: torch.Tensor
+    totals: torch.Tensor
     count: int
+
+    @property
+    def total(self) -> torch.Tensor:
+        """Over all examples, a scalar."""
+        return self.totals.sum()
 
 
 class Policy(Protocol):

@@ -43,6 +43,11 @@ def teacher_forced(
     return Forced(ids, flat, ids.flatten()[flat + 1])
 
 
+def totals(values: Tensor, counts: Sequence[int]) -> Tensor:
+    """The sums [examples] of values [n] that stand example by example, `counts` of each."""
+    return torch.stack([own.sum() for own in values.split(list(counts))])
+
+
 def chunks(count: int) -> Iterator[slice]:
     """All of `count` rows, some at a time."""
     for start in range(0, count, SCORED_AT_ONCE):

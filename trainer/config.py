@@ -105,6 +105,21 @@ class KindWeights(NamedNumbers):
     """For squared error per latent value."""
 
 
+class ContrastConfig(Section):
+    """Winners against losers: drawings that won become likelier than before the round, and those
+    that lost to them less likely, beside the usual loss of the winners (CCA, arXiv 2410.09347)."""
+
+    section = "trainer.contrast"
+    weight: NotNegative = 0.0
+    """What its mean over pairs is multiplied by, beside the loss of generation; 0: losers teach nothing."""
+    beta: Positive = 0.03
+    """How fast a difference in log-likelihood (for a flow, in squared error) is enough."""
+    losers: NotNegative = 0.5
+    """What the losers' part is multiplied by."""
+    margin: Annotated[Number, Field(gt=0, le=10)] = 3.0
+    """By how much the loser's score must be lower at least; of those that are, one with the lowest score, by key."""
+
+
 class TrainerConfig(Section):
     """Optimizer defaults are the paper's (table 5) but for `lr`, which is per recipe."""
 
@@ -152,6 +167,7 @@ class TrainerConfig(Section):
     """Accepted groups that a step learns from."""
     loss_weights: PatternWeights = PatternWeights()
     kind_weights: KindWeights = KindWeights()
+    contrast: ContrastConfig = ContrastConfig()
     checkpoint_every: Count = 50
     """Steps between two checkpoints."""
     kept_checkpoints: Count = 2

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -19,7 +19,6 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
 
 from policies.config import require
@@ -27,9 +26,12 @@ from policies.errors import UserError
 from policies.interface import LOSS_KINDS, LossKind, Pattern, Policy
 from trainer.batches import Share
 from trainer.config import TrainerConfig
+from trainer.contrast import Against, Contrast
 from trainer.faults import GRADIENT, Fault, described, everywhere, fault, finite
+from trainer.sharded import array, local, number, whole
 
 Kind = Literal["model", "ema"]
+Name = TypeVar("Name", bound=str)
 Named = dict[str, Tensor]
 
 
@@ -44,13 +46,26 @@ class TrainingDiverged(UserError, ArithmeticError):
 class Learned:
     """What a step did, over all ranks: for each pattern its mean loss, the means of its kinds added
     by their weights, and how many tokens or latent values it is of; the mean of each `kinds`
-    alone; the norm of the gradient before clipping; the learning rate."""
+    alone; the norm of the gradient before clipping; the learning rate; and the mean loss of winners
+    against losers over so many `pairs`."""
 
     losses: dict[Pattern, float]
     kinds: dict[Pattern, dict[LossKind, float]]
     tokens: dict[Pattern, int]
     grad_norm: float
     lr: float
+    contrast: float = 0.0
+    pairs: int = 0
+
+
+class Accumulated(NamedTuple):
+    """What a pattern's part of a step came to: the mean loss of each kind, the count of all tokens or
+    latent values, and the mean loss of so many pairs of a winner and a loser."""
+
+    means: dict[LossKind, float]
+    tokens: int
+    contrast: float
+    pairs: int
 
 
 class Learner:
@@ -75,6 +90,10 @@ class Learner:
             weight_decay=config.weight_decay,
         )  # fmt: skip
         self._begin_moments()
+        against = config.contrast.weight > 0
+        self.contrast = (
+            Contrast(policy, self.params, config.contrast, config.kind_weights) if against else None
+        )
 
     def _prepare(self) -> dict[str, torch.nn.Parameter]:
         self._shrink_frozen()
@@ -125,20 +144,20 @@ class Learner:
         same order, with as many shares. Raises TrainingDiverged, on all ranks if on one, and leaves
         the weights as they were."""
         self.optimizer.zero_grad(set_to_none=True)
-        kinds: dict[Pattern, dict[LossKind, float]] = {}
-        tokens: dict[Pattern, int] = {}
+        done: dict[Pattern, Accumulated] = {}
         faults: list[Fault] = []
         spoiled = False
         for pattern, shares in batch.items():
-            kinds[pattern], tokens[pattern] = self._accumulate(pattern, shares, faults)
+            done[pattern] = self._accumulate(pattern, shares, faults)
             if not spoiled:
                 spoiled = self.any_rank(bool(faults) or not finite(self._gradients()))
                 if spoiled and not faults:
                     whole = (example for share in shares for example in share.examples)
                     faults.append(fault(pattern, GRADIENT, whole))
         weights = self.config.kind_weights
+        kinds = {pattern: each.means for pattern, each in done.items()}
         losses = {p: sum(weights[k] * mean for k, mean in of.items()) for p, of in kinds.items()}
-        norm = _number(torch.nn.utils.clip_grad_norm_(self.params.values(), self.config.clip))
+        norm = number(torch.nn.utils.clip_grad_norm_(self.params.values(), self.config.clip))
         if spoiled or not math.isfinite(norm):
             raise self._diverged(norm, losses, everywhere(faults, self.world))
         lr = self._learning_rate()
@@ -147,10 +166,13 @@ class Learner:
         self.optimizer.step()
         self._average()
         self.steps += 1
-        return Learned(losses, kinds, tokens, norm, lr)
+        return Learned(
+            losses, kinds, {pattern: each.tokens for pattern, each in done.items()}, norm, lr,
+            sum(each.contrast for each in done.values()), sum(each.pairs for each in done.values()),
+        )  # fmt: skip
 
     def _gradients(self) -> list[Tensor]:
-        return [_local(p.grad) for p in self.params.values() if p.grad is not None]
+        return [local(p.grad) for p in self.params.values() if p.grad is not None]
 
     def skip(self) -> None:
         """Passes over a step that diverged: it counts, and nothing is learned from it."""
@@ -173,9 +195,8 @@ class Learner:
 
     def _accumulate(
         self, pattern: Pattern, shares: Sequence[Share], faults: list[Fault]
-    ) -> tuple[dict[LossKind, float], int]:
-        """Adds the pattern's part of the gradient, and to `faults` what is no number; returns the
-        mean loss of each kind and the count of all."""
+    ) -> Accumulated:
+        """Adds the pattern's part of the gradient, and to `faults` what is no number."""
         counted = [self.policy.target_counts(share.examples) for share in shares]
         counts = self._summed(
             {k: sum(c.get(k, 0) * s.weight for c, s in zip(counted, shares, strict=True))
@@ -185,20 +206,34 @@ class Learner:
         weight = self.config.loss_weights[pattern]
         scales = {k: weight * self.config.kind_weights[k] * self.world / counts[k] for k in counts}
         sums = dict.fromkeys(LOSS_KINDS, 0.0)
-        for share, count in zip(shares, counted, strict=True):
+        against = self._against(pattern, shares)
+        for at, (share, count) in enumerate(zip(shares, counted, strict=True)):
             terms = self.policy.loss(share.examples)
             if {kind: term.count for kind, term in terms.items()} != count:
                 raise ValueError(f"loss() of target_counts() {count} counts otherwise")
             totals = {kind: term.total * share.weight for kind, term in terms.items()}
-            torch.stack([total * scales[kind] for kind, total in totals.items()]).sum().backward()
+            loss = torch.stack([total * scales[kind] for kind, total in totals.items()]).sum()
+            (loss + against.won(at, terms) if against else loss).backward()
+            if against:
+                against.lost(at).backward()
             for kind, total in totals.items():
                 sums[kind] += (value := total.item())
                 if not math.isfinite(value):
                     faults.append(fault(pattern, kind, share.examples))
         means = {kind: total / counts[kind] for kind, total in self._summed(sums).items()}
-        return means, int(sum(counts.values()))
+        mean = self._summed({"contrast": against.sum / against.count}) if against else {}
+        pairs = against.count if against else 0
+        return Accumulated(means, int(sum(counts.values())), mean.get("contrast", 0.0), pairs)
 
-    def _summed(self, numbers: Mapping[LossKind, float]) -> dict[LossKind, float]:
+    def _against(self, pattern: Pattern, shares: Sequence[Share]) -> Against | None:
+        """What drawings are held against, if they are and any rank has a loser."""
+        if self.contrast is None or pattern != "generation":
+            return None
+        count = sum(bool(e.worse) * share.weight for share in shares for e in share.examples)
+        pairs = int(self._summed({"pairs": count}).get("pairs", 0))
+        return self.contrast.against(shares, pairs, self.world) if pairs else None
+
+    def _summed(self, numbers: Mapping[Name, float]) -> dict[Name, float]:
         """Over all ranks, without those that are 0 everywhere; all call it together."""
         summed = torch.tensor(list(numbers.values()), dtype=torch.float64, device=self.device)
         if self.distributed:
@@ -211,26 +246,35 @@ class Learner:
 
     @torch.no_grad()
     def _average(self) -> None:
-        averaged = [_local(t) for t in self.ema.values()]
-        latest = [_local(p) for p in self.params.values()]
+        averaged = [local(t) for t in self.ema.values()]
+        latest = [local(p) for p in self.params.values()]
         torch._foreach_lerp_(averaged, latest, 1.0 - self.config.ema)
 
     # Weights and state
 
+    def anchor(self, kind: Kind) -> None:
+        """From now on winners and losers are told by what these weights think of them."""
+        if self.contrast is not None:
+            self.contrast.anchor(self._weights(kind))
+
+    def _weights(self, kind: Kind) -> Mapping[str, Tensor]:
+        return self.ema if kind == "ema" else self.params
+
     def weights(self, kind: Kind, here: bool = True) -> dict[str, np.ndarray]:
         """The whole weights as float32; all ranks call it together, and only those that want them
         `here` keep more than one of them at a time."""
-        source: Mapping[str, Tensor] = self.ema if kind == "ema" else self.params
-        gathered = ((name, _whole(tensor.detach())) for name, tensor in source.items())
-        return {name: _array(whole) for name, whole in gathered if here}
+        gathered = ((n, whole(tensor.detach())) for n, tensor in self._weights(kind).items())
+        return {name: array(whole) for name, whole in gathered if here}
 
     def state(self) -> dict[str, dict[str, Tensor | Named]]:
         """Everything learned but `steps`, by name, as it is and not a copy: sharded tensors that
         torch.distributed.checkpoint saves from and loads into."""
+        reference = {"reference": dict(self.contrast.reference)} if self.contrast else {}
         return {
             "model": {name: param.detach() for name, param in self.params.items()},
             "ema": dict(self.ema),
             "optimizer": {name: self.optimizer.state[p] for name, p in self.params.items()},
+            **reference,
         }
 
     def any_rank(self, flag: bool) -> bool:
@@ -240,23 +284,6 @@ class Learner:
         flags = torch.tensor(int(flag), device=self.device)
         dist.all_reduce(flags, op=dist.ReduceOp.MAX)
         return bool(flags.item())
-
-
-def _local(tensor: Tensor) -> Tensor:
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
-
-
-def _whole(tensor: Tensor) -> Tensor:
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
-def _number(tensor: Tensor) -> float:
-    return _whole(tensor.detach()).item()
-
-
-def _array(whole: Tensor) -> np.ndarray:
-    # A plain tensor may be the one that learns on: what is given away must not change with it.
-    return whole.to("cpu", torch.float32, copy=True).numpy()
 
 
 def _require_same_names(trained: Iterable[str], stated: Iterable[str]) -> None:

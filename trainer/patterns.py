@@ -9,6 +9,7 @@ teaches is the whole output that came to it, a plan before it included.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -57,7 +58,19 @@ def reconstruct(
         made["reflection"] = _reflection(prompt, loser, templates, variant), best.output
     key = ExampleKey(seed, group.round, group.index)
     given = tuple(made) if group.accepted else ("judgement",)
-    return {name: Example(*made[name], name, key) for name in given}
+    examples = {name: Example(*made[name], name, key) for name in given}
+    if group.accepted and config.trainer.contrast.weight:
+        examples["generation"] = replace(examples["generation"], worse=_worse(group, config))
+    return examples
+
+
+def _worse(group: JudgedGroup, config: RunConfig) -> Output:
+    """What the winner is contrasted with: nothing where no drawing is as much worse as it must."""
+    ranked = [group.rollouts[i] for i in group.ranked()]
+    if _score(ranked[0]) - _score(ranked[-1]) < config.trainer.contrast.margin:
+        return ()
+    worst = [each for each in ranked if _score(each) == _score(ranked[-1])]
+    return _pick(worst, generator(config.seed, "worse", group.round, group.index)).output
 
 
 def _judgement(

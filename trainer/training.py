@@ -34,7 +34,7 @@ from trainer.training_io import StopRequested, TrainingIO
 CHECKPOINTS = "checkpoints"
 LEARNING = (
     "precision", "lora_rank", "lora_alpha", "lr", "warmup_steps", "betas", "eps", "weight_decay", "clip", "ema", "publish", "epochs",
-    "groups_per_step", "loss_weights", "kind_weights", "publish_dtype",
+    "groups_per_step", "loss_weights", "kind_weights", "contrast", "publish_dtype",
 )  # fmt: skip
 NOTHING = Learned({}, {}, {}, 0.0, 0.0)
 """What a step did that was skipped."""
@@ -104,6 +104,7 @@ class Training:
         """Keeps a checkpoint of the round's end, then publishes its weights as version `round_`."""
         steps, skipped = self.learner.steps, self.cursor.skipped
         self.cursor = Cursor(round_ + 1, 1, 0, steps, round_, skipped)
+        self.learner.anchor(self._published)
         self._save()
         weights = self.learner.weights(self._published, here=self.learner.rank == 0)
         if self.learner.rank == 0:

@@ -39,7 +39,7 @@ from policies.interface import (
 )
 from policies.sampling import Row, Sampled, sample
 from policies.seeds import derive
-from policies.teacher_forcing import chunks
+from policies.teacher_forcing import chunks, totals
 
 
 class BagelPolicy:
@@ -148,18 +148,19 @@ class BagelPolicy:
         lessons = [each for example in examples for each in self.layout.lessons(example)]
         batch = self._arranged([splits for splits, _ in lessons])
         read = self.module(batch)
-        nats = F.cross_entropy(read.logits, batch.labels, reduction="sum")
-        wanted = [velocity for _, velocities in lessons for velocity in velocities]
+        words, values = zip(*map(self.layout.counts, examples), strict=True)
         # Both sums are in each term, if only as 0: workers that learn other kinds in one step must
         # have gradients of the same parameters.
         none = 0.0 * (read.logits.sum() + read.velocities.sum())
         terms: dict[LossKind, LossTerm] = {}
         if len(batch.labels):
-            terms["text"] = LossTerm(nats + none, len(batch.labels))
+            nats = F.cross_entropy(read.logits, batch.labels, reduction="none")
+            terms["text"] = LossTerm(totals(nats, words) + none, len(nats))
+        wanted = [velocity for _, velocities in lessons for velocity in velocities]
         if wanted:
             target = torch.cat(wanted).to(self._device)
-            errors = F.mse_loss(read.velocities, target, reduction="sum")
-            terms["latents"] = LossTerm(errors + none, target.numel())
+            errors = F.mse_loss(read.velocities, target, reduction="none").flatten()
+            terms["latents"] = LossTerm(totals(errors, values) + none, len(errors))
         return terms
 
     def _arranged(self, samples: Sequence[Sample]) -> Batch:

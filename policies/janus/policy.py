@@ -38,7 +38,7 @@ from policies.janus.pictures import AT_ONCE, ImageTokenizer, pixels_of
 from policies.janus.sampler import prefill
 from policies.janus.wording import Wording
 from policies.sampling import Ids, Row, Sampled, sample
-from policies.teacher_forcing import chunks, teacher_forced
+from policies.teacher_forcing import chunks, teacher_forced, totals
 
 
 class JanusPolicy:
@@ -197,7 +197,8 @@ class JanusPolicy:
                 question = self.wording.unconditional(question)
             made.append((question, answer))
         nats = self._nats(made, looked, drawing)
-        return {"codes" if drawing else "text": LossTerm(nats.sum(), len(nats))}
+        summed = totals(nats, [len(answer) for _, answer in made])
+        return {"codes" if drawing else "text": LossTerm(summed, len(nats))}
 
     def target_counts(self, examples: Sequence[Example]) -> dict[LossKind, int]:
         """Raises PromptError, Unsupported."""

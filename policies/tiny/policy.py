@@ -31,7 +31,7 @@ from policies.interface import (
     learned,
 )
 from policies.sampling import Row, Sampled
-from policies.teacher_forcing import chunks, teacher_forced
+from policies.teacher_forcing import chunks, teacher_forced, totals
 from policies.tiny import checkpoint
 from policies.tiny.layout import GIVEN, Layout, kind_of
 from policies.tiny.sampler import sample_tokens
@@ -202,11 +202,15 @@ class TinyPolicy:
         if not examples:
             return {}
         made = self.layout.sequences(examples)
-        kinds = np.concatenate([each.kinds for each in made])
         nats = self._nats([each.ids for each in made], [each.kinds != GIVEN for each in made])
+        kinds = np.concatenate([each.kinds for each in made])
         of = torch.from_numpy(kinds[kinds != GIVEN]).to(nats.device)
-        terms = {kind: nats[of == number] for number, kind in enumerate(LOSS_KINDS)}
-        return {k: LossTerm(each.sum(), len(each)) for k, each in terms.items() if len(each)}
+        terms: dict[LossKind, LossTerm] = {}
+        for number, kind in enumerate(LOSS_KINDS):
+            counts = [int((each.kinds == number).sum()) for each in made]
+            if any(counts):
+                terms[kind] = LossTerm(totals(nats[of == number], counts), sum(counts))
+        return terms
 
     def _nats(self, ids: Sequence[np.ndarray], wanted: Sequence[np.ndarray]) -> torch.Tensor:
         """Cross-entropy of the `wanted` tokens (bool [n] for each row) after those before them."""

@@ -47,9 +47,9 @@ class Poisoned(TinyPolicy):
             spoil = sum(w.sum() for w in self.module.parameters())
             spoil.register_hook(lambda gradient: gradient * NAN)
             return {
-                k: LossTerm(t.total + spoil - spoil.detach(), t.count) for k, t in terms.items()
+                k: LossTerm(t.totals + spoil - spoil.detach(), t.count) for k, t in terms.items()
             }
-        return {kind: LossTerm(term.total * NAN, term.count) for kind, term in terms.items()}
+        return {kind: LossTerm(term.totals * NAN, term.count) for kind, term in terms.items()}
 
 
 def poisoned(*groups: int, only_gradient: bool = False) -> TinyPolicy:

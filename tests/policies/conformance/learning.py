@@ -39,7 +39,7 @@ def test_the_counts_of_the_loss_are_known_without_it(
     batch = examples(family)[pattern]
     terms = policy.loss(batch)
     assert {kind: term.count for kind, term in terms.items()} == policy.target_counts(batch)
-    assert all(term.count > 0 and term.total.ndim == 0 for term in terms.values())
+    assert all(term.count > 0 and len(term.totals) == len(batch) for term in terms.values())
     assert (set(terms) == {"text"}) == (pattern in ("caption", "judgement"))
 
 
@@ -67,6 +67,8 @@ def test_a_loss_is_a_function_of_the_example_alone(
     torch.manual_seed(2)
     assert total(policy, [one]) == alone
     assert total(policy, [two, one]) == pytest.approx(alone + other, rel=1e-4)
+    each = [term.totals.detach() for term in policy.loss([two, one]).values()]
+    assert torch.stack(each).sum(0).tolist() == pytest.approx([other, alone], rel=1e-4)
     rekeyed = total(policy, [replace(one, key=replace(one.key, epoch=2))])
     noisy = family.noisy and one.draws
     assert (rekeyed != alone) if noisy else (rekeyed == alone)
