@@ -167,7 +167,11 @@ class SolverConfig(ElasticReplicaConfig):
     section = "solver"
     replicas: Replicas = 2
     rollouts: Count = 8
-    """Drawings of a prompt."""
+    """Drawings of a prompt, at most."""
+    waves: Annotated[tuple[Count, ...], Field(strict=False)] = ()
+    """In which portions they are drawn, such as [2, 2, 4]: a prompt that has a winner and a loser after one of them gets no more; []: all at once."""
+    loser_by: Annotated[Number, Field(gt=0, le=10)] = 3.0
+    """By how much lower than the winner's the score of a loser must be so that drawing ends."""
     prompts_per_task: Count = 16
     """Prompts that a replica draws at once."""
     temperatures: Annotated[tuple[Temperature, ...], Field(strict=False, min_length=1)] = (1.0,)
@@ -190,11 +194,13 @@ class SolverConfig(ElasticReplicaConfig):
     """Height and width of drawings in pixels; [0, 0]: the family's own."""
 
     @model_validator(mode="after")
-    def _require_interval_size_and_guidance(self) -> Self:
+    def _require_interval_size_waves_and_guidance(self) -> Self:
         require(self.interval[0] < self.interval[1], "solver.interval", self.interval,
                 "two rising numbers in [0, 1]")  # fmt: skip
         require(min(self.size) > 0 or self.size == (0, 0), "solver.size", self.size,
                 "height and width, or [0, 0] for the family's own")  # fmt: skip
+        require(sum(self.waves) in (0, self.rollouts), "solver.waves", self.waves,
+                f"[], or portions of solver.rollouts ({self.rollouts}) together")  # fmt: skip
         require(self.guidance_range is None or self.guidance == (1.0,), "solver.guidance",
                 self.guidance, "at its default, [1.0], where solver.guidance_range is set")  # fmt: skip
         return self
@@ -204,8 +210,10 @@ class JudgeConfig(ElasticReplicaConfig):
     """How drawings are judged."""
 
     section = "judge"
+    by: Literal["votes", "read_back"] = "votes"
+    """What scores a drawing: "votes", the score that the Judge writes after its analysis (paper); "read_back", 10 times the geometric mean of the probabilities of its prompt's tokens as the Judge's description of it, which is one pass and no writing (arXiv 2607.11886): then only a prompt's best and worst drawing are analysed in writing."""
     votes: Attempts = 1
-    """Judgements of a drawing, averaged."""
+    """Judgements of a drawing, averaged; of a read-back their analysis is taken."""
     temperature: Temperature = 0.0
     """Of sampling an answer; 0 is greedy."""
     attempts: Attempts = 3
@@ -226,6 +234,8 @@ class JudgeConfig(ElasticReplicaConfig):
     @model_validator(mode="after")
     def _require_server(self) -> Self:
         _require_server(self.section, self.server, self.server_model, self.engine)
+        require(not self.server or self.by == "votes", "judge.by", self.by,
+                "votes with judge.server, which tells no probabilities")  # fmt: skip
         return self
 
 

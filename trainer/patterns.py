@@ -51,13 +51,14 @@ def reconstruct(
         "generation": (templates.draw(prompt, variant["draw"]), best.output),
         "caption": (templates.caption(_drawn(best), variant[caption], caption), learned(prompt)),
     }
-    judged = _pick(_judged(ranked, config, random), random)
-    made["judgement"] = _judgement(group, judged, config, templates, variant["judge"])
+    if analysed := [rollout for rollout in ranked if rollout.judgement.analysis]:
+        judged = _pick(_judged(analysed, config, random), random)
+        made["judgement"] = _judgement(group, judged, config, templates, variant["judge"])
     if losers := _losers(ranked, rules):
         loser = _pick(losers, random)
         made["reflection"] = _reflection(prompt, loser, templates, variant), best.output
     key = ExampleKey(seed, group.round, group.index)
-    given = tuple(made) if group.accepted else ("judgement",)
+    given = tuple(made) if group.accepted else made.keys() & {"judgement"}
     examples = {name: Example(*made[name], name, key) for name in given}
     if group.accepted and config.trainer.contrast.weight:
         examples["generation"] = replace(examples["generation"], worse=_worse(group, config))
@@ -112,7 +113,11 @@ def _losers(ranked: Sequence[Rollout], rules: ReconstructionConfig) -> list[Roll
     best, worst = _score(ranked[0]), _score(ranked[-1])
     if best < rules.reflection_from:
         return []
-    lower = [r for r in ranked if _score(r) < best and best - _score(r) >= rules.reflection_margin]
+    lower = [
+        r for r in ranked
+        if _score(r) < best and best - _score(r) >= rules.reflection_margin
+        and (r.judgement.analysis or not rules.reflection_judgement)
+    ]  # fmt: skip
     return [r for r in lower if rules.loser == "any" or _score(r) == worst]
 
 

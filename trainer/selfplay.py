@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from actors.pool.faults import Poisoned, innermost
 from actors.replay.records import Proposal, Task, undone
 from actors.retry import made_again
 from actors.roles.requests import Draw, JudgeGroups
+from actors.roles.solver import waves
 from evaluation.audit import audit
 from evaluation.best_setting import measure_best
 from evaluation.measure import measure
@@ -76,12 +77,16 @@ async def roll_out(
 async def solve_and_judge(
     run: RunActors, round_: int, version: int, index: int, proposals: Sequence[Proposal]
 ) -> None:
-    """One slice, from its prompts to the durable log; pictures never pass through the driver."""
+    """One slice, from its prompts to the durable log, in waves: a prompt is drawn until it has a
+    winner and a loser. Pictures never pass through the driver."""
     solve = Task(round_, "solver", index, version)
     judge = Task(round_, "judge", index, run.judge_version(version))
+    last, groups = len(waves(run.config.solver)) - 1, cast(Any, ())
     try:
-        drawings = await run.solvers.run(Draw(solve), proposals)
-        groups: Any = await run.judges.run(JudgeGroups(judge), proposals, drawings)
+        for wave in range(last + 1):
+            drawings = await run.solvers.run(Draw(solve, wave), proposals, groups)
+            request = JudgeGroups(judge, wave, wave == last)
+            groups = await run.judges.run(request, proposals, drawings, groups)
     except Poisoned as error:
         run.poisoned(error)
         groups = undone(solve, judge, proposals, error.reason)

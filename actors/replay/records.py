@@ -59,7 +59,8 @@ class Judgement:
     and that it found.
 
     `score` is 0..10, the mean over votes; None where no answer could be parsed after
-    `attempts` tries (an unparsable answer is never averaged in).
+    `attempts` tries (an unparsable answer is never averaged in). A score may also be read from the
+    Judge's probabilities: then `attempts` is 0 and there is no analysis where none was asked for.
     """
 
     analysis: str

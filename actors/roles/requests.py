@@ -55,13 +55,16 @@ class Propose(Request[list[Proposal | None]]):
         return Result(proposals, unparsable=proposals.count(None))
 
 
+@dataclass(frozen=True)
 class Draw(Request[list[list[Drawing]]]):
+    wave: int = 0
     stage = "draw"
 
     def do(
-        self, role: Solver, seed: int, proposals: Sequence[Proposal]
-    ) -> Result[list[list[Drawing]]]:
-        drawings = role.draw(self.task, seed, proposals)
+        self, role: Solver, seed: int, proposals: Sequence[Proposal],
+        before: Sequence[JudgedGroup] = (),
+    ) -> Result[list[list[Drawing]]]:  # fmt: skip
+        drawings = role.draw(self.task, seed, proposals, self.wave, before)
         return Result(drawings, drawings=sum(map(len, drawings)))
 
 
@@ -75,16 +78,23 @@ class DrawEach(Request[list[Picture]]):
         return Result(pictures, drawings=len(pictures))
 
 
+@dataclass(frozen=True)
 class JudgeGroups(Request[list[JudgedGroup]]):
+    wave: int = 0
+    last: bool = True
     stage = "judge"
 
     def do(
         self, role: Judge, seed: int, proposals: Sequence[Proposal],
-        drawings: Sequence[Sequence[Drawing]],
+        drawings: Sequence[Sequence[Drawing]], before: Sequence[JudgedGroup] = (),
     ) -> Result[list[JudgedGroup]]:  # fmt: skip
-        groups = role.judge(self.task, seed, proposals, drawings)
-        said = [rollout.judgement for group in groups for rollout in group.rollouts]
-        return Result(groups, unparsable=sum(j.score is None and j.attempts > 0 for j in said))
+        groups = role.judge(self.task, seed, proposals, drawings, self.wave, self.last, before)
+        return Result(groups, unparsable=_unread(groups) - _unread(before))
+
+
+def _unread(groups: Sequence[JudgedGroup]) -> int:
+    said = [rollout.judgement for group in groups for rollout in group.rollouts]
+    return sum(j.attempts > 0 and (j.score is None or not j.analysis) for j in said)
 
 
 class Rate(Request[list[float | None]]):

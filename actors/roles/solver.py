@@ -1,7 +1,8 @@
 """The Solver: draws every prompt several times, each time with another seed.
 
 Invariant: rollout k of prompt i of a task is drawn with a seed of its own that follows from the
-task's name, i and k; the whole slice is one batch, and so nothing else can change a drawing.
+task's name, i and k; what is drawn of a slice at once is one batch, which follows from how the waves
+before were judged, and so nothing else can change a drawing.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from actors.config import SolverConfig
-from actors.replay.records import NOTHING, Drawing, Proposal, Task
+from actors.replay.records import NOTHING, Drawing, JudgedGroup, Proposal, Task
 from actors.roles.templates import Templates
 from policies.interface import Picture, PictureSampling, Policy, last_picture
 from policies.seeds import derive
@@ -24,22 +25,28 @@ class Solver:
         self._config = config
         self._templates = templates
 
-    def draw(self, task: Task, seed: int, proposals: Sequence[Proposal]) -> list[list[Drawing]]:
-        """`rollouts` drawings of each prompt."""
-        count = self._config.rollouts
-        sampling = [rollout_sampling(self._config, k) for _ in proposals for k in range(count)]
-        seeds = [
-            derive(seed, task.round, task.role, task.index, i, k)
+    def draw(
+        self, task: Task, seed: int, proposals: Sequence[Proposal], wave: int = 0,
+        before: Sequence[JudgedGroup] = (),
+    ) -> list[list[Drawing]]:  # fmt: skip
+        """The drawings of this wave, of each prompt: none of one that has, in the groups `before`, a
+        winner and a loser."""
+        portions = waves(self._config)
+        first = sum(portions[:wave])
+        rows = [
+            (i, k)
             for i in range(len(proposals))
-            for k in range(count)
+            if not before or not settled(before[i], self._config.loser_by)
+            for k in range(first, first + portions[wave])
         ]
-        contexts = [self._templates.draw(p.prompt) for p in proposals for _ in range(count)]
-        outputs = self._policy.draw(contexts, sampling, seeds)
-        drawings = [
-            Drawing(own, how, task.version, output)
-            for own, how, output in zip(seeds, sampling, outputs, strict=True)
-        ]
-        return [drawings[at : at + count] for at in range(0, len(drawings), count)]
+        sampling = [rollout_sampling(self._config, k) for _, k in rows]
+        seeds = [derive(seed, task.round, task.role, task.index, i, k) for i, k in rows]
+        contexts = [self._templates.draw(proposals[i].prompt) for i, _ in rows]
+        outputs = self._policy.draw(contexts, sampling, seeds) if rows else []
+        drawings: list[list[Drawing]] = [[] for _ in proposals]
+        for (i, _), own, how, output in zip(rows, seeds, sampling, outputs, strict=True):
+            drawings[i].append(Drawing(own, how, task.version, output))
+        return drawings
 
     def draw_each(
         self, task: Task, seed: int, prompts: Sequence[str], sampling: PictureSampling
@@ -50,6 +57,17 @@ class Solver:
         seeds = [derive(seed, task.round, task.role, task.index, i) for i in range(len(prompts))]
         outputs = self._policy.draw(contexts, [sampling] * len(prompts), seeds)
         return [last_picture(output) or NOTHING for output in outputs]
+
+
+def waves(config: SolverConfig) -> tuple[int, ...]:
+    """How many drawings of a prompt each wave has, at most."""
+    return config.waves or (config.rollouts,)
+
+
+def settled(group: JudgedGroup, loser_by: float) -> bool:
+    """Whether a winner is there, and a drawing that scored so much lower."""
+    scores = [j.score for r in group.rollouts if (j := r.judgement).score is not None]
+    return group.accepted and max(scores) - min(scores) >= loser_by
 
 
 def guidance_scales(config: SolverConfig) -> tuple[float, ...]:

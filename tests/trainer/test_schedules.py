@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from actors.config import ActorsConfig
+from actors.config import ActorsConfig, SolverConfig
 from actors.pool.faults import Poisoned
 from actors.pool.pool import Pool
 from actors.replay.records import Proposal, Task
@@ -111,7 +111,7 @@ class SimulatedRun:
         self.world = World(self.random, fate, published=self.is_published)
         self.config = SimpleNamespace(
             sampling_version=lambda round_: max(0, round_ - 1 - lag),
-            solver=SimpleNamespace(rollouts=8),
+            solver=SolverConfig(rollouts=8, waves=(2, 6)),
         )
         self.rounds = range(1, ROUNDS + 1)
         self.slices: dict[int, dict[int, Any]] = {}
@@ -191,9 +191,16 @@ def test_the_loop_stores_every_slice_once_with_the_weights_of_its_round(
         assert run.appends == dict.fromkeys(expected, 1), seed
         for round_, index in expected:
             version = max(0, round_ - 1 - lag)
-            judged, proposals, drawn = run.slices[round_][index]
-            assert judged == JudgeGroups(Task(round_, "judge", index, version))
-            assert drawn == (Draw(Task(round_, "solver", index, version)), proposals)
+            solve, judge = (Task(round_, role, index, version) for role in ("solver", "judge"))
+            judged, proposals, drawn, before = run.slices[round_][index]
+            first = (
+                JudgeGroups(judge, 0, last=False),
+                proposals,
+                (Draw(solve, 0), proposals, ()),
+                (),
+            )
+            assert judged == JudgeGroups(judge, 1, last=True) and before == first
+            assert drawn == (Draw(solve, 1), proposals, first)
         assert run.most_open <= 2 * ACTORS.tasks_in_flight, seed
         assert run.world.busiest <= ACTORS.tasks_in_flight, seed
 
@@ -228,7 +235,7 @@ def watched(run: SimulatedRun) -> None:
     draw, store = run.solvers.run, run.store_slice
 
     async def counted(request: Request[Any], *inputs: Any) -> Any:
-        run.open += 1
+        run.open += request == Draw(request.task, 0)
         run.most_open = max(run.most_open, run.open)
         return await draw(request, *inputs)
 
