@@ -43,7 +43,8 @@ class RunFolder:
 
     def metrics(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl in the order in which they were added: `kind` "evaluation" with
-        its `version`, "round" (the audit) and "proposals" with their `round`."""
+        its `version`; "round" (the audit), "planted" (the Judge on planted pairs) and "proposals"
+        with their `round`."""
         from evaluation.metrics import read_metrics
 
         return read_metrics(self.path)

@@ -16,18 +16,20 @@ import ray
 
 from actors.config import JudgeConfig
 from actors.replay.records import JudgedGroup, reason_kind
-from actors.replay.segments import SegmentName, read_segment, round_folder
+from actors.replay.segments import read_segment, round_files
 from actors.retry import within
-from actors.storage import storage
 from actors.storage.paths import StoragePath, run_folder
 from evaluation.config import RunSettings
 from evaluation.diversity import diversity
 from evaluation.judging import correlation
-from evaluation.metrics import read_metrics, show, tell
+from evaluation.metrics import kept_row, show, tell
 from evaluation.suites import NEVER_RIGHT, Suite
 
-BY_THE_ORACLE = {"agreement", "precision", "grammatical", "right", "correlation"}
+BY_THE_ORACLE = {
+    "agreement", "precision", "grammatical", "right", "any_right", "correlation", "tpr", "fpr", "j"
+}  # fmt: skip
 """The audit's numbers that only a suite with an oracle can give."""
+KIND = "round"
 SEGMENTS_PER_TASK = 8
 TASKS = 2
 """At a time: they ask Ray for no CPU, so nothing else would bound them."""
@@ -57,6 +59,7 @@ class Tally:
             self.counts[f"rejected/{reason_kind(group.reason)}"] += 1
         right = [self._rollout(group, k, suite, readable, judge.accept_at)
                  for k in range(len(group.rollouts))]  # fmt: skip
+        self.counts["any_right"] += any(right)
         if group.accepted:
             won = right[group.winner(seed, judge.ties)]
             self.counts.update({"accepted": 1, f"accepted/{group.category}": 1})
@@ -74,7 +77,9 @@ class Tally:
         if score is None:
             self.counts["unparsable"] += 1
         else:
-            self.counts.update({"scored": 1, "agreed": int((score >= accept_at) == right)})
+            said = score >= accept_at
+            self.counts.update({"scored": 1, "agreed": int(said == right)})
+            self.counts.update({f"of {right}": 1, f"said of {right}": int(said)})
             self.pairs.append((score, oracle.score))
         return right
 
@@ -93,6 +98,9 @@ class Tally:
             "unparsable": ("unparsable", "rollouts"),
             "grammatical": ("grammatical", "groups"),
             "right": ("right", "rollouts"),
+            "any_right": ("any_right", "groups"),
+            "tpr": ("said of True", "of True"),
+            "fpr": ("said of False", "of False"),
         }
         for name in sorted(count):
             if name.startswith("accepted/"):
@@ -102,6 +110,8 @@ class Tally:
                 shares[name] = (name, "groups")
         found = {f"audit/{name}": 100 * count[part] / count[whole]
                  for name, (part, whole) in shares.items() if count[whole]}  # fmt: skip
+        if {"audit/tpr", "audit/fpr"} <= set(found):
+            found["audit/j"] = found["audit/tpr"] - found["audit/fpr"]
         both = correlation(self.pairs)
         return found if both is None else {**found, "audit/correlation": both}
 
@@ -113,7 +123,7 @@ async def audit(round_: int, config: Settings, suite: Suite) -> dict[str, float]
     without categories has no oracle: what the Judge said and the variety are counted all the same.
     """
     folder = run_folder(config)
-    values = await asyncio.to_thread(_kept, folder, round_)
+    values = await asyncio.to_thread(kept_row, folder, KIND, round_)
     if values is None:
         tally = await _count(folder, round_, config, suite)
         prompts = [prompt for _, prompt in sorted(tally.prompts)]
@@ -121,22 +131,14 @@ async def audit(round_: int, config: Settings, suite: Suite) -> dict[str, float]
         values = {**tally.values(), **diversity(prompts, known, config.seed, round_)}
         if not suite.categories:
             values = {n: v for n, v in values.items() if n.split("/")[1] not in BY_THE_ORACLE}
-        await tell(config, {"kind": "round", "round": round_}, values)
+        await tell(config, {"kind": KIND, "round": round_}, values)
     else:
         show(config.name, values)
     return values
 
 
-def _kept(folder: StoragePath, round_: int) -> dict[str, float] | None:
-    for row in read_metrics(folder):
-        if row["kind"] == "round" and row["round"] == round_:
-            return {name: value for name, value in row.items() if "/" in name}
-    return None
-
-
 async def _count(folder: StoragePath, round_: int, config: Settings, suite: Suite) -> Tally:
-    there = await asyncio.to_thread(storage.files, round_folder(folder / "replay", round_))
-    files = [path for path in there if SegmentName.parse(path)]
+    files = await asyncio.to_thread(round_files, folder / "replay", round_)
     held, places = ray.put(suite), asyncio.Semaphore(TASKS)
 
     async def count(part: list[StoragePath]) -> Tally:

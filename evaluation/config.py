@@ -32,6 +32,8 @@ class EvaluationConfig(Section):
     """Classifier-free guidance of measured drawings; null: the mean of solver.guidance."""
     seed: Whole = 1234
     """Prompts and scenes follow from it."""
+    planted: Annotated[Whole, Field(ge=0, le=100_000)] = 100
+    """Accepted drawings of a round that its Judge sees once more, with their own prompt and with one of which a word is another: how well it tells right from wrong; 0: none."""
     selection_prompts: Annotated[Whole, Field(ge=0, le=100_000)] = 200
     """Other held-out prompts, on which the base and the last version each choose the best setting; 0: they are measured at the fixed one alone."""
     temperatures: Temperatures = (1.0, 0.7, 0.5, 0.3, 0.0)

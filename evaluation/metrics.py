@@ -11,7 +11,7 @@ import asyncio
 import json
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from actors.metrics.catalog import SCORE
@@ -24,6 +24,8 @@ from policies.errors import UserError
 
 FILE = "metrics.jsonl"
 OF_VERSIONS = ("evaluation", "best")
+OF_ROUNDS = ("round", "planted")
+"""What is measured of a closed round: the audit, and the Judge on planted pairs."""
 Row = dict[str, Any]
 _WRITING = threading.Lock()  # taken in a thread, because a full disk may hold the writer
 
@@ -62,6 +64,15 @@ def read_metrics(folder: str | StoragePath) -> list[Row]:
     return read_rows(file) if storage.exists(file) else []
 
 
+def of_rounds(rows: Iterable[Row]) -> list[tuple[int, Row]]:
+    """What was measured of each closed round, in order, all of a round in one row."""
+    found: dict[int, Row] = {}
+    for row in rows:
+        if row.get("kind") in OF_ROUNDS:
+            found.setdefault(row["round"], {}).update(row)
+    return sorted(found.items())
+
+
 def read_rows(file: StoragePath) -> list[Row]:
     """Returns the rows of a JSONL file, without a last line that is still being written.
 
@@ -76,6 +87,14 @@ def read_rows(file: StoragePath) -> list[Row]:
                 f"{file} line {number} is not a JSON object ({error}): delete that line."
             ) from error
     return rows
+
+
+def kept_row(folder: StoragePath, kind: str, round_: int) -> dict[str, float] | None:
+    """The values of the row of this kind and round; None if there is none yet."""
+    for row in read_metrics(folder):
+        if row["kind"] == kind and row["round"] == round_:
+            return {name: value for name, value in row.items() if "/" in name}
+    return None
 
 
 def show(run: str, values: Mapping[str, float]) -> None:

@@ -21,6 +21,7 @@ from actors.roles.solver import waves
 from evaluation.audit import audit
 from evaluation.best_setting import measure_best
 from evaluation.measure import measure
+from evaluation.planted import planted
 from trainer.config import RunConfig
 from trainer.proposals import propose
 from trainer.reporting import Progress
@@ -110,8 +111,19 @@ async def evaluate(run: RunActors) -> None:
         if version:
             await run.stores.round_closed(version)
             values |= await audit(version, run.config, run.suite)
+            values |= await trusted(run, version)
         if values:
             run.report.progress.measured(version, values)
+
+
+async def trusted(run: RunActors, round_: int) -> dict[str, float]:
+    """How well the Judge of a round tells right from wrong; empty where its task was given up."""
+    judge_version = run.judge_version(run.config.sampling_version(round_))
+    try:
+        return await planted(round_, judge_version, run.config, run.judges)
+    except Poisoned as error:
+        run.poisoned(error)
+    return {}
 
 
 async def scores(run: RunActors, version: int) -> dict[str, float]:

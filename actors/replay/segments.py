@@ -75,6 +75,12 @@ def round_folder(folder: StoragePath, round_: int) -> StoragePath:
     return folder / f"round-{round_:05d}"
 
 
+def round_files(folder: StoragePath, round_: int) -> list[StoragePath]:
+    """The round's segments, in the order of their slices."""
+    there = storage.files(round_folder(folder, round_))
+    return sorted((path for path in there if SegmentName.parse(path)), key=str)
+
+
 def write_segment(
     folder: str | StoragePath, round_: int, index: int, groups: Sequence[JudgedGroup]
 ) -> StoragePath:

@@ -10,6 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from operator import itemgetter
 from statistics import fmean
 from typing import Any
 
@@ -112,8 +113,9 @@ class Gallery:
     def curves(self) -> list[dict[str, Any]]:
         """Returns the report's curves, and the mean scores of each round from the log itself."""
         rows = metrics.read_metrics(self.folder)
-        measured, audited = _by(rows, "evaluation", "version"), _by(rows, "round", "round")
-        plots = [_scores(self.index.catalogue()), *report_view.plots(measured, audited)]
+        measured = [(row["version"], row) for row in rows if row.get("kind") == "evaluation"]
+        curves = report_view.plots(sorted(measured, key=itemgetter(0)), metrics.of_rounds(rows))
+        plots = [_scores(self.index.catalogue()), *curves]
         return [{**vars(plot), "chart": str(plot.chart)} for plot in plots]
 
     def picture(self, checksum: str, row: int, number: int, whole: bool) -> bytes | None:
@@ -205,11 +207,6 @@ def _scores(now: Catalogue) -> Plot:
 
 def _known(groups: Sequence[Entry], what: str) -> list[float]:
     return [value for entry in groups if (value := getattr(entry, what)) is not None]
-
-
-def _by(rows: Sequence[metrics.Row], kind: str, place: str) -> report_view.Measured:
-    found = [(row[place], row) for row in rows if row.get("kind") == kind]
-    return sorted(found, key=lambda each: each[0])
 
 
 def _address(entry: Entry, number: int) -> str:

@@ -154,6 +154,10 @@ ROWS = (
                "judge/unicycle"),
         scores("Judge and oracle", "percent", "How often they agree on a drawing of the round.",
                "audit/(agreement|precision)"),
+        scores("Judge on planted pairs", "percent",
+               "Accepted drawings with their own prompt (tpr) and with one of which a word is another "
+               "(fpr): what its Judge accepts of both, and the difference J.",
+               "judge/(tpr|fpr|j)"),
     )),
     Row("Learning", (
         panel("Loss", "none", "Nats per token, by pattern.",

@@ -23,7 +23,7 @@ from cluster.report.lessons import Taught, lessons, times_taught
 from evaluation.audit import reason_kind
 from evaluation.best_setting import KIND
 from evaluation.kept import Found, read_all
-from evaluation.metrics import Row, read_metrics, read_rows
+from evaluation.metrics import Row, of_rounds, read_metrics, read_rows
 from policies.interface import Example, Pattern
 from policies.seeds import derive
 from trainer.config import RunConfig
@@ -81,13 +81,12 @@ def read_run(folder: StoragePath) -> Run:
     config = recipe.load_folder(folder)
     training = folder / JOURNAL
     rows = read_metrics(folder)
-    audits = [row for row in rows if row["kind"] == "round"]
     return Run(
         folder=folder,
         config=config,
         evaluations=read_all(folder),
         best=read_all(folder, KIND),
-        audits=sorted(audits, key=lambda row: int(row["round"])),
+        audits=[row for _, row in of_rounds(rows)],
         fates={row["round"]: _fates(row) for row in rows if row["kind"] == "proposals"},
         training=_by_step(read_rows(training) if storage.exists(training) else []),
         rounds=_rounds(folder / "replay", config),

@@ -116,6 +116,9 @@ def plots(measured: Measured, audited: Measured) -> list[Plot]:
         _plot("The Judge against the oracle", "Of what the Judge says, how much is true.", audited,
               {"agreement": "audit/agreement", "accepted winners right": "audit/precision",
                "grammatical prompts": "audit/grammatical"}, "round"),
+        _plot("The Judge on planted pairs", "Accepted drawings with their own prompt, and with one of "
+              "which a word is another: what the Judge accepts of both.", audited,
+              {"right ones accepted": "judge/tpr", "wrong ones accepted": "judge/fpr"}, "round"),
         _plot("Yield", "How much of a round is learned from.", audited,
               {"groups accepted": "audit/accepted", "judgements unparsable": "audit/unparsable"},
               "round"),
