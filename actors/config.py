@@ -144,6 +144,12 @@ class ProposerConfig(ReplicaConfig):
     """A prompt that is this similar to one of the round (Jaccard, of word pairs) is dropped."""
     max_tokens: Count = 40
     """The longest answer."""
+    memory: Natural = 0
+    """So many rounds before are remembered: a prompt that is similar to one of theirs is dropped as well."""
+    again: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    """The part of a round's prompts that are rejected ones of earlier rounds, chosen by key, as far as there are any."""
+    follow: Literal["shares", "weakness"] = "shares"
+    """"weakness" multiplies each category's share by 4 a (1 - a), and by 1/4 at least, where a is the part of its drawings in the round before that the Judge accepted: most prompts are of what succeeds half of the time."""
     category_shares: CategoryShares = CategoryShares()
     personas: Text = ""
     """A JSONL file from outside with a text `persona` on every line: each prompt is written as one of them, chosen by key, and its records say so; empty: none."""

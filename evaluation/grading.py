@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from evaluation import unicycle
 from evaluation.judging import correlation
 from evaluation.pictures import data_uri
@@ -43,10 +45,12 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Seen:
-    """One scene as the model read it; `marks` are those of its answers."""
+    """One scene as the model read it; `marks` are those of its answers, `blind` those of its answers to
+    the same questions about an empty picture, if it was asked."""
 
     caption: bool
     marks: tuple[float, ...]
+    blind: tuple[float, ...] = ()
 
 
 def asked_about(suite: Suite, prompts: Sequence[str], pictures: Sequence[Picture]) -> Asked:
@@ -81,14 +85,22 @@ def grade_drawings(
 
 def grade_scenes(
     suite: Suite, scenes: Sequence[tuple[Picture, str]], captions: Sequence[str],
-    answers: Sequence[str],
+    answers: Sequence[str], blind: Sequence[str] = (),
 ) -> list[Seen]:  # fmt: skip
-    """Returns the grades of what the model said about the oracle's own scenes."""
-    marks = _marks(suite, [prompt for _, prompt in scenes], answers)
+    """Returns the grades of what the model said about the oracle's own scenes, and of its answers
+    without them."""
+    prompts = [prompt for _, prompt in scenes]
+    marks = _marks(suite, prompts, answers)
+    unseen = _marks(suite, prompts, blind) if blind else [()] * len(scenes)
     return [
-        Seen(suite.caption_right(picture, caption), own)
-        for (picture, _), caption, own in zip(scenes, captions, marks, strict=True)
+        Seen(suite.caption_right(picture, caption), own, without)
+        for (picture, _), caption, own, without in zip(scenes, captions, marks, unseen, strict=True)
     ]
+
+
+def emptied(asked: Asked) -> Asked:
+    """The same questions about pictures of the same size with nothing in them."""
+    return [(Picture(np.zeros_like(picture.pixels)), question) for picture, question in asked]
 
 
 def outcomes(drawn: Sequence[Drawn], seen: Sequence[Seen]) -> dict[str, list[float]]:
@@ -101,6 +113,7 @@ def outcomes(drawn: Sequence[Drawn], seen: Sequence[Seen]) -> dict[str, list[flo
         "unicycle/hard": [unicycle.hard(marks) for marks in asked],
         "understanding/captions": [float(each.caption) for each in seen],
         "understanding/questions": [mark for each in seen for mark in each.marks],
+        "understanding/blind": [mark for each in seen for mark in each.blind],
     }
 
 

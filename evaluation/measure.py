@@ -128,14 +128,14 @@ class Bench:
         """Lets the Judge read scenes that are right by construction, and score the fixed set."""
         size = self.settings.prompts_per_task
         parts = -(-self.settings.scenes // size)
-        shown: Any = _show.options(num_returns=3 * parts + 1).remote(
+        shown: Any = _show.options(num_returns=4 * parts + 1).remote(
             self.suite, self.settings.scenes, self.settings.seed, size
         )
         async with asyncio.TaskGroup() as tasks:
             reads = [
                 tasks.create_task(
                     made_again(
-                        partial(self._read, len(self.items) + part, *shown[3 * part : 3 * part + 3])
+                        partial(self._read, len(self.items) + part, *shown[4 * part : 4 * part + 4])
                     )
                 )
                 for part in range(parts)
@@ -148,12 +148,15 @@ class Bench:
         scores = await self.judges.run(ScoreDrawings(task), fixed)
         return await within(scores, self.deadline, f"the scores of {task}")
 
-    async def _read(self, index: int, scenes: Any, pictures: Any, asked: Any) -> list[Seen]:
+    async def _read(
+        self, index: int, scenes: Any, pictures: Any, asked: Any, blind: Any
+    ) -> list[Seen]:
         task = self.task(index)
         captions = await self.judges.run(Caption(task), pictures)
         answers = await self.judges.run(AnswerQuestions(task), asked)
+        guesses = await self.judges.run(AnswerQuestions(task), blind)
         async with self.oracles:
-            grade = _grade_scenes.remote(self.suite, scenes, captions, answers)
+            grade = _grade_scenes.remote(self.suite, scenes, captions, answers, guesses)
             return await within(grade, self.deadline, f"the marks for understanding, {task}")
 
     def task(self, index: int) -> Task:
@@ -181,19 +184,21 @@ def _show_judge(items: Sequence[Item], pictures: list[Picture]) -> list[tuple[st
 @ray.remote(num_cpus=0)
 def _grade_scenes(
     suite: Suite, scenes: Sequence[tuple[Picture, str]], captions: list[str], answers: list[str],
+    blind: list[str],
 ) -> list[Seen]:  # fmt: skip
-    return grading.grade_scenes(suite, scenes, captions, answers)
+    return grading.grade_scenes(suite, scenes, captions, answers, blind)
 
 
 @ray.remote(num_cpus=0)
 def _show(suite: Suite, count: int, seed: int, size: int) -> tuple[Any, ...]:
-    """For each slice its scenes, its pictures, and the questions about them; last the fixed set."""
+    """For each slice its scenes, its pictures, the questions about them, and of the first slices the
+    same about empty pictures; last the fixed set."""
     parts: list[Any] = []
-    whole = suite.scenes(count, seed)
+    whole, most = suite.scenes(count, seed), 4 * -(-JUDGED // size)
     for scenes in slices(whole, size):
         pictures = [picture for picture, _ in scenes]
         asked = grading.asked_about(suite, [prompt for _, prompt in scenes], pictures)
-        parts += [scenes, pictures, asked]
+        parts += [scenes, pictures, asked, grading.emptied(asked) if len(parts) < most else []]
     return (*parts, fixed_set(suite, whole))
 
 

@@ -26,6 +26,7 @@ from actors.storage import storage
 from actors.storage.paths import StoragePath
 from policies.errors import UserError
 from trainer.config import RunConfig
+from trainer.experience import Experience, experience, without
 from trainer.run_actors import RunActors
 
 FOLDER = "proposals"
@@ -68,10 +69,14 @@ def _read(file: StoragePath) -> list[Proposal]:
 
 
 async def _propose(run: RunActors, round_: int, version: int) -> list[Proposal]:
-    settings = run.config.proposer
-    library, fates = PromptLibrary(settings.similarity), Counter[str]()
+    settings, fates = run.config.proposer, Counter[str]()
+    before = await asyncio.to_thread(_experience, run, round_)
+    again = before.again(round(settings.again * settings.prompts), run.config.seed, round_, "again")
+    library = PromptLibrary(settings.similarity, without(before.said, again))
+    for failed in again:
+        fates["again" if library.add(failed) else "near-duplicate"] += 1
     shown: dict[str, list[str]] = {}
-    topics = await asyncio.to_thread(_topics, run.config, round_)
+    topics = await asyncio.to_thread(_topics, run.config, round_, before, len(again))
     for block, at in enumerate(range(0, len(topics), settings.reseed_every)):
         asked = topics[at : at + settings.reseed_every]
         for proposal in await _write(run, round_, version, at, asked, shown):
@@ -84,13 +89,23 @@ async def _propose(run: RunActors, round_: int, version: int) -> list[Proposal]:
     return library.kept
 
 
-def _topics(config: RunConfig, round_: int) -> list[Topic]:
-    """The round's topics, with what outside files add to them."""
+def _experience(run: RunActors, round_: int) -> Experience:
+    """What the round's prompts follow from beside the settings."""
+    own = run.config.proposer
+    if round_ == 1 or not (own.memory or own.again or own.follow == "weakness"):
+        return Experience()
+    return experience(run.folder / "replay", round_, own.memory, run.config.judge.accept_at)
+
+
+def _topics(config: RunConfig, round_: int, before: Experience, again: int) -> list[Topic]:
+    """The topics that are left beside `again` prompts, with what outside files add to them."""
     templates, own = load_templates(config.actors.templates), config.proposer
     outside = load_outside(own, templates.categories)
+    followed = own.follow == "weakness"
+    shares = before.shares(own.category_shares) if followed else own.category_shares
     return [
         outside.add(topic, config.seed, round_, own.demonstrations)
-        for topic in templates.topics(own.prompts, own.category_shares)
+        for topic in templates.topics(own.prompts - again, shares)
     ]
 
 

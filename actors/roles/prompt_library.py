@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -19,14 +19,18 @@ Grams = frozenset[tuple[str, str]]
 
 
 class PromptLibrary:
-    """`kept` are the prompts so far, numbered from 0 in the order in which they came."""
+    """`kept` are the prompts so far, numbered from 0 in the order in which they came; `said` are those
+    of earlier rounds that are not to be repeated."""
 
-    def __init__(self, similarity: float) -> None:
+    def __init__(self, similarity: float, said: Iterable[str] = ()) -> None:
         self.kept: list[Proposal] = []
         self._similarity = similarity
         self._texts: set[str] = set()
         self._sizes: list[int] = []
         self._holders: dict[tuple[str, str], list[int]] = {}
+        for prompt in said:
+            text = normalise_prompt(prompt)
+            self._know(text, bigrams(text))
 
     def add(self, proposal: Proposal) -> bool:
         """Keeps `proposal`, unless it is all but the same as one that is kept already."""
@@ -34,13 +38,15 @@ class PromptLibrary:
         grams = bigrams(text)
         if text in self._texts or self._nearest(grams) >= self._similarity:
             return False
-        number = len(self.kept)
+        self._know(text, grams)
+        self.kept.append(replace(proposal, index=len(self.kept)))
+        return True
+
+    def _know(self, text: str, grams: Grams) -> None:
         for gram in grams:
-            self._holders.setdefault(gram, []).append(number)
+            self._holders.setdefault(gram, []).append(len(self._sizes))
         self._texts.add(text)
         self._sizes.append(len(grams))
-        self.kept.append(replace(proposal, index=number))
-        return True
 
     def candidates(self, count: int, *key: int | str) -> list[Proposal]:
         """Up to `count` prompts of each category, sampled without replacement by `key`."""

@@ -48,6 +48,7 @@ def test_understanding_is_of_scenes_and_unicycle_of_own_drawings(measured):
     _, values, _ = measured
     assert values[1]["understanding/questions"] == 100
     assert values[1]["understanding/captions"] > 80
+    assert values[1]["understanding/blind"] < 60
     assert 0 <= values[1]["unicycle/hard"] <= values[1]["unicycle/soft"] < 50
 
 
@@ -69,7 +70,7 @@ def test_every_category_has_its_score(measured):
 def test_a_measured_version_is_read_back(measured):
     settings, values, done = measured
     drawn, seen, fixed = 3, 1, 1
-    assert done == 2 * (3 * drawn + 2 * seen + fixed)
+    assert done == 2 * (3 * drawn + 3 * seen + fixed)
     folder = Path(settings.folder) / settings.name
     assert {v: each["values"] for v, each in read_all(folder).items()} == values
     assert [row["version"] for row in read_metrics(folder)] == [0, 1]

@@ -16,6 +16,7 @@ from actors.roles.requests import Propose, Rate
 from actors.roles.topics import Topic
 from trainer import proposals
 from trainer.config import RunConfig
+from trainer.experience import Experience
 
 SEEDS = "Major Category,Subcategory,Seed\ncounting,cups,two cups\ncounting,cups,three cups\n"
 COUNTING = CategoryShares(**{**dict.fromkeys(CategoryShares.model_fields, 0.0), "counting": 1.0})
@@ -44,7 +45,7 @@ async def note(*told: object) -> None:
     return
 
 
-def round_of(folder: Path, **own: object) -> tuple[list[Proposal], Pool]:
+def round_of(folder: Path, number: int = 1, **own: object) -> tuple[list[Proposal], Pool]:
     pool = Pool()
     settings = {"prompts": 40, "prompts_per_task": 10, "reseed_every": 20, **own}
     config = RunConfig(proposer=ProposerConfig(**settings))
@@ -52,7 +53,7 @@ def round_of(folder: Path, **own: object) -> tuple[list[Proposal], Pool]:
         config=config, folder=folder, measured_by=frozenset(), proposers=pool, judges=pool,
         report=SimpleNamespace(note=note), judge_version=lambda version: version,
     )  # fmt: skip
-    slices = asyncio.run(proposals.propose(run, 1, 0))
+    slices = asyncio.run(proposals.propose(run, number, 0))
     return [each for part in slices for each in part], pool
 
 
@@ -81,11 +82,13 @@ def test_seed_prompts_take_the_place_of_what_the_judge_picks(tmp_path: Path) -> 
     assert {topic.subcategory for topic in topics} == {"cups"}
     assert {len(topic.demonstrations) for topic in topics} == {1, 2}
     config = RunConfig(proposer=ProposerConfig(prompts=40, **settings))
-    assert proposals._topics(config, 1) == topics != proposals._topics(config, 2)
+    rounds = [proposals._topics(config, round_, Experience(), 0) for round_ in (1, 2)]
+    assert rounds[0] == topics != rounds[1]
 
 
 @pytest.mark.parametrize("prompts", [1, 25])
 def test_the_topics_of_a_round_are_turns_by_default(prompts: int) -> None:
-    topics = proposals._topics(RunConfig(proposer=ProposerConfig(prompts=prompts)), 3)
+    config = RunConfig(proposer=ProposerConfig(prompts=prompts))
+    topics = proposals._topics(config, 3, Experience(), 0)
     assert topics[0] == Topic(0, "general object", "single")
     assert [topic.number for topic in topics] == list(range(prompts))

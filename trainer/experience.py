@@ -1,0 +1,81 @@
+"""What came of the prompts of earlier rounds: what was asked already, what failed, and what is hard.
+
+Invariant: it follows from the closed rounds of the log alone, so it is the same after a restart.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from actors.config import CategoryShares
+from actors.replay.records import Proposal
+from actors.replay.segments import read_texts, round_files
+from actors.roles.topics import field_of
+from actors.storage.paths import StoragePath
+from policies.seeds import generator
+
+FLOOR = 0.25
+"""The least that a category counts, however easy or hopeless it is, so that none is forgotten."""
+
+
+class Experience(NamedTuple):
+    """`said` are prompts that count as asked already, `failed` those that were rejected when they were
+    drawn last, in the order in which that was. `accepted` are the shares of the last round's
+    drawings that the Judge accepted, by category."""
+
+    said: tuple[str, ...] = ()
+    failed: tuple[Proposal, ...] = ()
+    accepted: Mapping[str, float] = {}
+
+    def again(self, count: int, *key: int | str) -> list[Proposal]:
+        """`count` failed prompts, or all, by key."""
+        order = generator(*key).permutation(len(self.failed))
+        return [self.failed[place] for place in sorted(order[:count])]
+
+    def shares(self, shares: CategoryShares) -> CategoryShares:
+        """Those times 4 a (1 - a) for an accepted share a: most where half of the drawings succeed,
+        for from those most is learned."""
+        names = {field_of(category): share for category, share in self.accepted.items()}
+        told = {
+            name: share * max(FLOOR, 4 * names[name] * (1 - names[name]))
+            if name in names
+            else share
+            for name, share in shares.items()
+        }
+        return CategoryShares.model_validate(told)
+
+
+def experience(log: StoragePath, round_: int, memory: int, accept_at: float) -> Experience:
+    """Before round `round_`; what was said is that of the last `memory` rounds."""
+    said: list[str] = []
+    failed: dict[str, Proposal] = {}
+    scored, accepted = Counter[str](), Counter[str]()
+    for earlier in range(1, round_):
+        for path in round_files(log, earlier):
+            for row in read_texts(path).to_pylist():
+                if earlier >= round_ - memory:
+                    said.append(row["prompt"])
+                failed.pop(row["prompt"], None)
+                if row["reason"]:
+                    failed[row["prompt"]] = _proposal(row)
+                if earlier == round_ - 1:
+                    scores = [r["score"] for r in row["rollouts"] if r["score"] is not None]
+                    scored[row["category"]] += len(scores)
+                    accepted[row["category"]] += sum(score >= accept_at for score in scores)
+    shares = {name: accepted[name] / count for name, count in scored.items() if count}
+    return Experience(tuple(said), tuple(failed.values()), shares)
+
+
+def _proposal(row: Mapping[str, object]) -> Proposal:
+    names = {"index": "index", "category": "category", "subcategory": "subcategory",
+             "prompt": "prompt", "seed": "prompt_seed", "external": "external"}  # fmt: skip
+    values: dict[str, object] = {name: row[column] for name, column in names.items()}
+    return Proposal(**values)  # type: ignore[arg-type] # the columns have their types
+
+
+def without(said: Sequence[str], again: Sequence[Proposal]) -> list[str]:
+    """What was said but for the prompts that are asked again."""
+    asked = {proposal.prompt for proposal in again}
+    return [text for text in said if text not in asked]
