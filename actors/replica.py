@@ -31,6 +31,7 @@ from actors.roles.solver import Solver
 from actors.roles.templates import load_templates
 from actors.storage.events import note_start
 from actors.weights.mapped import MappedWeights
+from policies import passed
 from policies.config import PolicyConfig
 from policies.engines.backbone import Figures, HasEngine
 from policies.engines.config import EngineConfig
@@ -82,24 +83,32 @@ class Replica:
     @ray.method(num_returns=2)
     def perform(self, request: Request[P], *inputs: Any) -> tuple[Receipt, P]:
         """Does the request with the weights that its task names, in inference mode."""
-        started = time.perf_counter()
+        started, before = time.perf_counter(), passed.tokens()
         if not isinstance(self._policy, ServerWriter):
             self._weights.load(self._policy, request.task.version)
         with torch.inference_mode():
             result = request.do(self._role, self._spec.seed, *inputs)
         seconds = time.perf_counter() - started
-        receipt = Receipt(request.task, seconds, result.drawings, result.unparsable)
+        tokens = passed.tokens() - before + self._engine_tokens()
+        receipt = Receipt(request.task, seconds, result.drawings, result.unparsable, tokens)
         self._measure(receipt, request.stage)
         return receipt, result.payload
+
+    def _engine_tokens(self) -> int:
+        """What an engine has read and written since it was asked last."""
+        if not isinstance(self._policy, HasEngine):
+            return 0
+        figures = self._policy.engine.figures()
+        self._measure_engine(figures)
+        return figures.read + figures.written
 
     def _measure(self, receipt: Receipt, stage: str) -> None:
         self._meter.add(catalog.TASKS, stage=stage)
         self._meter.add(catalog.BUSY, receipt.seconds, stage=stage)
         self._meter.add(catalog.IMAGES, receipt.drawings, stage=stage)
         self._meter.add(catalog.UNPARSABLE, receipt.unparsable, stage=stage)
+        self._meter.add(catalog.TOKENS, receipt.tokens, stage=stage)
         self._meter.set(catalog.REPLICA_VERSION, receipt.task.version)
-        if isinstance(self._policy, HasEngine):
-            self._measure_engine(self._policy.engine.figures())
 
     def _measure_engine(self, figures: Figures) -> None:
         self._meter.add(catalog.ENGINE_TOKENS, figures.read, kind="read")

@@ -26,7 +26,8 @@ from evaluation.metrics import kept_row, show, tell
 from evaluation.suites import NEVER_RIGHT, Suite
 
 BY_THE_ORACLE = {
-    "agreement", "precision", "grammatical", "right", "any_right", "correlation", "tpr", "fpr", "j"
+    "agreement", "precision", "grammatical", "right", "any_right", "right_winners", "correlation",
+    "tpr", "fpr", "j",
 }  # fmt: skip
 """The audit's numbers that only a suite with an oracle can give."""
 KIND = "round"
@@ -89,7 +90,8 @@ class Tally:
         self.prompts += other.prompts
 
     def values(self) -> dict[str, float]:
-        """Percentages, but for the correlation; what has no case to count is left out."""
+        """Percentages, but for the correlation and the number of right winners; what has no case to
+        count is left out."""
         count = self.counts
         shares = {
             "agreement": ("agreed", "scored"),
@@ -110,6 +112,8 @@ class Tally:
                 shares[name] = (name, "groups")
         found = {f"audit/{name}": 100 * count[part] / count[whole]
                  for name, (part, whole) in shares.items() if count[whole]}  # fmt: skip
+        if count["groups"]:
+            found["audit/right_winners"] = float(count["won"])
         if {"audit/tpr", "audit/fpr"} <= set(found):
             found["audit/j"] = found["audit/tpr"] - found["audit/fpr"]
         both = correlation(self.pairs)

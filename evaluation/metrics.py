@@ -24,8 +24,8 @@ from policies.errors import UserError
 
 FILE = "metrics.jsonl"
 OF_VERSIONS = ("evaluation", "best")
-OF_ROUNDS = ("round", "planted")
-"""What is measured of a closed round: the audit, and the Judge on planted pairs."""
+OF_ROUNDS = ("round", "planted", "cost")
+"""What is measured of a closed round: the audit, the Judge on planted pairs, the tokens it took."""
 Row = dict[str, Any]
 _WRITING = threading.Lock()  # taken in a thread, because a full disk may hold the writer
 
@@ -65,11 +65,16 @@ def read_metrics(folder: str | StoragePath) -> list[Row]:
 
 
 def of_rounds(rows: Iterable[Row]) -> list[tuple[int, Row]]:
-    """What was measured of each closed round, in order, all of a round in one row."""
+    """What was measured of each closed round, in order, all of a round in one row, and
+    "cost/per_right": how many thousand tokens its roles took for each winner that is right."""
     found: dict[int, Row] = {}
     for row in rows:
         if row.get("kind") in OF_ROUNDS:
             found.setdefault(row["round"], {}).update(row)
+    for row in found.values():
+        spent = sum(value for name, value in row.items() if name.startswith("cost/"))
+        if spent and row.get("audit/right_winners"):
+            row["cost/per_right"] = spent / row["audit/right_winners"] / 1000
     return sorted(found.items())
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from policies import passed
 from policies.seeds import generator
 
 Ids = tuple[int, ...]
@@ -135,6 +136,7 @@ def sample(
     places = torch.tensor([distinct[context] for context in contexts], device=device)
     longest = max(map(len, distinct))
     x, cache = prefill(list(distinct), places, longest + steps - 1)
+    passed.add(sum(map(len, distinct)))
     tokens = torch.zeros(steps, len(rows), dtype=torch.int64, device=device)
     kept: list[Tensor] = []
     live = torch.arange(len(rows), device=device)
@@ -158,7 +160,9 @@ def sample(
         # Without a stop token all rows are as long as their limits: nothing to ask the device.
         if at + 1 == steps or (stop is not None and not going.any()):
             break
-        x = cache.step(torch.cat([picked, picked[chooser.guided]]), longest + at)
+        ids = torch.cat([picked, picked[chooser.guided]])
+        x = cache.step(ids, longest + at)
+        passed.add(len(ids))
     return _cut(rows, tokens.T.cpu().numpy(), stop, kept)
 
 

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from policies import passed
+
 SCORED_AT_ONCE = 16
 """Sequences whose likelihoods are worked out together: their logits are large."""
 
@@ -33,6 +35,7 @@ def teacher_forced(
     device: torch.device,
 ) -> Forced:
     """`wanted` has for each row the places, from 1 on, of the tokens that are to be predicted."""
+    passed.add(sum(map(len, rows)))
     longest = max(map(len, rows))
     padded = np.full((len(rows), longest), pad, dtype=np.int64)
     for place, row in zip(padded, rows, strict=True):

@@ -115,6 +115,14 @@ class RunActors:
         if self._poisoned > self.config.actors.poison_limit:
             raise error
 
+    async def note_cost(self, round_: int) -> None:
+        """How many tokens each role has passed forward for the round: since the driver started, so
+        less than all if it was started again in between."""
+        told = {
+            f"cost/{pool.name}_tokens": float(pool.stats().tokens[round_]) for pool in self.pools()
+        }
+        await self.report.note("cost", round_, told)
+
     def judge_version(self, version: int) -> int:
         """The weights that judge what `version` draws."""
         return version if self.config.judge.weights == "current" else 0

@@ -49,6 +49,7 @@ async def sample(run: RunActors) -> None:
             await run.stores.version_ready(version)
             slices = await propose(run, round_, version)
             await roll_out(run, round_, version, slices)
+            await run.note_cost(round_)
             await run.stores.close_round(round_, len(slices))
 
 

@@ -31,6 +31,9 @@ class Metric:
 # request (actors/roles/requests.py), or the trainer's step or publish.
 TASKS = Metric("counter", "tasks", "Tasks that were finished.", ("role", "stage"))
 BUSY = Metric("counter", "busy_seconds", "Seconds spent on tasks.", ("role", "stage"))
+TOKENS = Metric(
+    "counter", "tokens", "Tokens that passed forward through the model.", ("role", "stage")
+)
 IMAGES = Metric("counter", "images", "Drawings that were made.", ("role", "stage"))
 UNPARSABLE = Metric(
     "counter", "unparsable", "Answers that no attempt made readable.", ("role", "stage")

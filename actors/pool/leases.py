@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -13,12 +14,14 @@ from actors.replay.records import Task
 
 @dataclass(frozen=True)
 class Receipt:
-    """What a replica reports of a finished task: small, and enough for every count."""
+    """What a replica reports of a finished task: small, and enough for every count. `tokens` are those
+    that passed forward for it."""
 
     task: Task
     seconds: float
     drawings: int = 0
     unparsable: int = 0
+    tokens: int = 0
 
 
 @dataclass(eq=False)
@@ -47,7 +50,8 @@ class ReplicaHandle:
 @dataclass
 class Stats:
     """Replicas `wanted` and `running`, and tasks `waiting` and `in_flight`, are of this moment; the
-    rest is counted since the pool started. `unparsable` answers no attempt made readable."""
+    rest is counted since the pool started. `unparsable` answers no attempt made readable. `tokens` passed
+    forward in each round."""
 
     wanted: int
     running: int = 0
@@ -58,6 +62,7 @@ class Stats:
     busy_seconds: float = 0.0
     drawings: int = 0
     unparsable: int = 0
+    tokens: Counter[int] = field(default_factory=Counter)
 
 
 class OnEvent(Protocol):

@@ -118,6 +118,7 @@ class Pool:
         """The counts of this moment, in an object of its own."""
         return replace(
             self._stats, wanted=self._demand.wanted, lost=self.replicas.lost,
+            tokens=self._stats.tokens.copy(),
             running=sum(replica.up for replica in self.replicas),
             waiting=len(self.replicas.queue), in_flight=self.replicas.in_flight,
         )  # fmt: skip
@@ -183,3 +184,4 @@ class Pool:
         self._stats.busy_seconds += receipt.seconds
         self._stats.drawings += receipt.drawings
         self._stats.unparsable += receipt.unparsable
+        self._stats.tokens[receipt.task.round] += receipt.tokens

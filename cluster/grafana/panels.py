@@ -105,6 +105,8 @@ ROWS = (
               (latest(catalog.IN_FLIGHT, "role"), "{{role}} in flight")),
         panel("Weights of the replicas", "none", "The version of each role's last task.",
               (latest(catalog.REPLICA_VERSION, "role"), "{{role}}")),
+        panel("Tokens", "ops", "That pass forward through the model per second, by what for.",
+              (rate(catalog.TOKENS, "role, stage"), "{{role}} {{stage}}")),
     )),
     Row("Engines", (
         panel("Tokens of engines", "ops", "Read and written per second, where a role has an engine.",

@@ -5,6 +5,7 @@ Invariant: everything here follows from a `Run` alone, and what was not measured
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -123,6 +124,8 @@ def plots(measured: Measured, audited: Measured) -> list[Plot]:
         _plot("Yield", "How much of a round is learned from.", audited,
               {"groups accepted": "audit/accepted", "judgements unparsable": "audit/unparsable"},
               "round"),
+        _plot("Cost", "Thousand tokens that passed forward in all roles, for each winner that is right.",
+              audited, {"tokens": "cost/per_right"}, "round", "thousand tokens"),
         _plot("Variety of the proposals", "Distinct n-grams, token overlap of pairs, new prompts.",
               audited, {"distinct-2": "diversity/distinct_2", "distinct-3": "diversity/distinct_3",
                         "self-similarity": "diversity/self_similarity",
@@ -208,5 +211,5 @@ def _plot(
         name: [(at, float(row[key])) for at, row in rows if row.get(key) is not None]
         for name, key in keys.items()
     }
-    most = 100.0 if y_label == "%" else 1.0
+    most = {"%": 100.0, "share": 1.0}.get(y_label, math.inf)
     return Plot(title, how, tuple(keys), charts.lines(series, x_label, y_label, most))

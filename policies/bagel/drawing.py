@@ -12,6 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from policies import passed
 from policies.bagel.cache import Cache, joined
 from policies.bagel.module import BagelModule
 from policies.bagel.samples import Format, Grid, Noise, Sample, length
@@ -33,6 +34,7 @@ class Contexts:
             cache = module.new_cache(rows, places)
             if batch.positions.numel():
                 module(batch.on(cache.seen.device), cache)
+                passed.add(sum(map(length, part)))
             cache.keep(batch.layout.sample >= 0)
             caches.append(cache)
             ends += batch.ends
@@ -71,6 +73,7 @@ class Drawings:
         flat = x[self._row].flatten(0, 1).index_select(0, self._held)
         batch = replace(self._batch, latents=flat, times=t[row].to(x.device))
         found = self.module(batch, self._cache).velocities
+        passed.add(len(flat))
         whole = found.new_zeros(len(row) * self.most, found.shape[1])
         return whole.index_copy_(0, self._held, found).view(len(row), self.most, -1)
 

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from policies import lora
+from policies import lora, passed
 from policies.bagel import checkpoint, planning
 from policies.bagel.layout import Layout, Shapes
 from policies.bagel.module import ADAPTED
 from policies.bagel.sampler import drawn
-from policies.bagel.samples import Sample
+from policies.bagel.samples import Sample, length
 from policies.bagel.sequence import Batch, packed, padded
 from policies.bagel.writing import Writer
 from policies.checks import require_options, take_weights
@@ -166,6 +166,7 @@ class BagelPolicy:
     def _arranged(self, samples: Sequence[Sample]) -> Batch:
         """On a GPU in one row, where flex_attention skips what no sample sees; dense masks of a CPU
         would be as large as the square of it."""
+        passed.add(sum(map(length, samples)))
         arrange = packed if self._device.type == "cuda" else padded
         return arrange(samples, self.layout.form).on(self._device)
 

@@ -149,6 +149,9 @@ class SimulatedRun:
         self.appends[round_, index] += 1
         self.slices.setdefault(round_, {})[index] = groups
 
+    async def note_cost(self, round_: int) -> None:
+        return
+
     async def close_round(self, round_: int, slices: int) -> None:
         self.ends[round_] = slices
 

@@ -95,7 +95,7 @@ def test_a_drawing_is_learned_by_copies_at_times_of_their_own(
     drawing = Example(("a red circle",), learned(scene.picture), "generation")
     wordless = Example(("",), learned(scene.picture), "generation")
     for example, texts in ((drawing, {0, 1}), (wordless, {0})):
-        made = [learning.lesson(layout, example, np.random.default_rng(i)) for i in range(40)]
+        made = [learning.lesson(layout, example, 3.0, np.random.default_rng(i)) for i in range(40)]
         for each in made:
             noisy = [split for split in each.sample if isinstance(split, Noise)]
             assert len({split.time for split in noisy}) == learning.COPIES
