@@ -16,7 +16,7 @@ from trainer.config import RunConfig
 
 ASSUMED = (
     "estimated: a replica holds weights in policy.dtype, keys and values of its largest task, and "
-    "{workspace} GiB; a worker its share of 20 bytes a learned parameter, what it gathers, and the "
+    "{workspace} GiB; a worker its share of 20 bytes a learned parameter (28 with trainer.contrast), what it gathers, and the "
     "longest activations; instructions have {instruction} tokens, prompts proposer.max_tokens"
 )
 MIB = 2**20
@@ -26,6 +26,8 @@ AROUND = 16
 """Tokens of the chat template around a prompt to draw, up to where the picture begins."""
 LEARNING_BYTES = 4 + 4 + 8 + 4
 # Bytes of a learned parameter: the model, its averaged copy and AdamW's two moments.
+CONTRAST_BYTES = 4 + 4
+# Besides, where losers teach: the reference, and the model's own while that is read.
 COPIES_A_CHECKPOINT = 4
 ROUND_ENDS_KEPT = 2
 REPORT_BYTES = 16 * 2**20
@@ -92,7 +94,8 @@ def trainer_worker(config: RunConfig, size: Footprint) -> int:
     """Bytes at the larger of two peaks: learning, or loading, when the model is not yet sharded."""
     own, element = config.trainer, ELEMENT_BYTES[config.trainer.precision]
     beside = size.trained if own.lora_rank else 0  # the frozen weights under the adapters
-    sharded = LEARNING_BYTES * learned(config, size) + element * beside
+    each = LEARNING_BYTES + (CONTRAST_BYTES if own.contrast.weight else 0)
+    sharded = each * learned(config, size) + element * beside
     held = sharded // own.workers + 4 * (size.parameters - size.trained)
     # Weights in the dtype of the computation, and their gradient in float32.
     gathered = (element + (0 if own.lora_rank else 4)) * size.gathered

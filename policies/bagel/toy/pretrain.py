@@ -119,7 +119,7 @@ def parsed(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--phrase-steps", type=int, default=1500)
     parser.add_argument("--phrase-batch", type=int, default=128, help="pictures a step, in all")
     parser.add_argument("--steps", type=int, default=2300)
-    parser.add_argument("--drawing-steps", type=int, default=2000, help="of drawing alone, at last")
+    parser.add_argument("--drawing-steps", type=int, default=4000, help="of drawing alone, at last")
     parser.add_argument("--drawing-batch", type=int, default=64, help="drawings a step, in all")
     parser.add_argument("--batch", type=int, default=128, help="lessons a step, of all workers")
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
