@@ -26,7 +26,8 @@ def poison(version: int) -> ExceptionGroup[Exception]:
 def evaluated(
     monkeypatch: pytest.MonkeyPatch, fails: dict[int, Exception], limit: int = 9
 ) -> tuple[list[str], str]:
-    """Who was given up, and what a person read, of a run where some measurements fail."""
+    """Who was given up, and what a person read, of a run where measurements of versions, and those of
+    the planted pairs of a round (-1 is round 1), fail."""
     given_up: list[str] = []
 
     async def measure(version: int, *others: Any) -> dict[str, float]:
@@ -40,6 +41,12 @@ def evaluated(
     async def audit(round_: int, *others: Any) -> dict[str, float]:
         return {"audit/right": 40.0 + round_}
 
+    async def planted(round_: int, judge_version: int, *others: Any) -> dict[str, float]:
+        assert judge_version == round_ - 1
+        if -round_ in fails:
+            raise fails[-round_]
+        return {"judge/j": 90.0 + round_}
+
     async def there(number: int) -> None:
         pass
 
@@ -51,11 +58,13 @@ def evaluated(
     monkeypatch.setattr(selfplay, "measure", measure)
     monkeypatch.setattr(selfplay, "measure_best", measure_best)
     monkeypatch.setattr(selfplay, "audit", audit)
+    monkeypatch.setattr(selfplay, "planted", planted)
     out = io.StringIO()
     progress = Progress(out, lambda: 0.0)
     progress.started(RunConfig(rounds=ROUNDS))
     run: Any = SimpleNamespace(
-        rounds=range(1, ROUNDS + 1), config=None, suite=None, solvers=None, judges=None,
+        rounds=range(1, ROUNDS + 1), config=RunConfig(rounds=ROUNDS), suite=None, solvers=None,
+        judges=None, judge_version=lambda version: version,
         stores=SimpleNamespace(version_ready=there, round_closed=there), poisoned=poisoned,
         report=SimpleNamespace(progress=progress),
     )  # fmt: skip
@@ -75,6 +84,13 @@ def test_a_run_goes_on_without_the_scores_of_a_version(
     assert ("scores of weights v0" in said) == (version != 0)
     told = [f"{60 + end}.00" for end in (0, ROUNDS) if end != version]
     assert [each for each in ("60.00", "61.00", "62.00", "63.00") if each in said] == told
+
+
+def test_a_run_goes_on_without_the_planted_pairs_of_a_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given_up, said = evaluated(monkeypatch, {-2: Poisoned("evaluator task 0", "it fails")})
+    assert given_up == ["evaluator task 0"] and f"round {ROUNDS}/{ROUNDS} done" in said
 
 
 def test_too_many_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
