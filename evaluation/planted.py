@@ -73,9 +73,7 @@ def told(scores: Sequence[float | None], accept_at: float) -> dict[str, float]:
 
 
 @ray.remote(num_cpus=0)
-def _pairs(
-    files: Sequence[StoragePath], most: int, judge: JudgeConfig, seed: int
-) -> list[Shown]:  # fmt: skip
+def _pairs(files: Sequence[StoragePath], most: int, judge: JudgeConfig, seed: int) -> list[Shown]:
     groups: list[JudgedGroup] = []
     for file in files:
         if sum(group.accepted for group in groups) < most:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from actors.config import CategoryShares
 from actors.replay.records import Proposal
@@ -68,11 +68,11 @@ def experience(log: StoragePath, round_: int, memory: int, accept_at: float) -> 
     return Experience(tuple(said), tuple(failed.values()), shares)
 
 
-def _proposal(row: Mapping[str, object]) -> Proposal:
-    names = {"index": "index", "category": "category", "subcategory": "subcategory",
-             "prompt": "prompt", "seed": "prompt_seed", "external": "external"}  # fmt: skip
-    values: dict[str, object] = {name: row[column] for name, column in names.items()}
-    return Proposal(**values)  # type: ignore[arg-type] # the columns have their types
+def _proposal(row: Mapping[str, Any]) -> Proposal:
+    return Proposal(
+        row["index"], row["category"], row["subcategory"], row["prompt"], row["prompt_seed"],
+        row["external"],
+    )  # fmt: skip
 
 
 def without(said: Sequence[str], again: Sequence[Proposal]) -> list[str]:

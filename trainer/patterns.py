@@ -67,9 +67,9 @@ def reconstruct(
 
 def _worse(group: JudgedGroup, config: RunConfig) -> Output:
     """What the winner is contrasted with: nothing where no drawing is as much worse as it must."""
-    ranked = [group.rollouts[i] for i in group.ranked()]
-    if _score(ranked[0]) - _score(ranked[-1]) < config.trainer.contrast.margin:
+    if group.margin() < config.trainer.contrast.margin:
         return ()
+    ranked = [group.rollouts[i] for i in group.ranked()]
     worst = [each for each in ranked if _score(each) == _score(ranked[-1])]
     return _pick(worst, generator(config.seed, "worse", group.round, group.index)).output
 

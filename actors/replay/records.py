@@ -180,6 +180,11 @@ class JudgedGroup:
         scored = [i for i, r in enumerate(self.rollouts) if r.judgement.score is not None]
         return sorted(scored, key=lambda i: (-(self.rollouts[i].judgement.score or 0.0), i))
 
+    def margin(self) -> float:
+        """By how much the best score is above the worst; 0 without a score."""
+        scores = [j.score for r in self.rollouts if (j := r.judgement).score is not None]
+        return max(scores, default=0.0) - min(scores, default=0.0)
+
     def winner(self, seed: int, ties: Literal["first", "random"]) -> int:
         """The number of the drawing that is learned from, the same in every pattern: of equally good
         ones the first, or one by key. `seed` is the run's. Only for a group with a score."""

@@ -66,8 +66,7 @@ def waves(config: SolverConfig) -> tuple[int, ...]:
 
 def settled(group: JudgedGroup, loser_by: float) -> bool:
     """Whether a winner is there, and a drawing that scored so much lower."""
-    scores = [j.score for r in group.rollouts if (j := r.judgement).score is not None]
-    return group.accepted and max(scores) - min(scores) >= loser_by
+    return group.accepted and group.margin() >= loser_by
 
 
 def guidance_scales(config: SolverConfig) -> tuple[float, ...]:

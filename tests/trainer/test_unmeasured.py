@@ -11,7 +11,7 @@ import pytest
 
 from actors.pool.faults import Poisoned
 from cluster.watch.progress import Progress
-from trainer import selfplay
+from trainer import measuring, selfplay
 from trainer.config import RunConfig
 
 ROUNDS = 3
@@ -55,10 +55,10 @@ def evaluated(
         if len(given_up) > limit:
             raise error
 
-    monkeypatch.setattr(selfplay, "measure", measure)
-    monkeypatch.setattr(selfplay, "measure_best", measure_best)
+    monkeypatch.setattr(measuring, "measure", measure)
+    monkeypatch.setattr(measuring, "measure_best", measure_best)
     monkeypatch.setattr(selfplay, "audit", audit)
-    monkeypatch.setattr(selfplay, "planted", planted)
+    monkeypatch.setattr(measuring, "planted", planted)
     out = io.StringIO()
     progress = Progress(out, lambda: 0.0)
     progress.started(RunConfig(rounds=ROUNDS))
