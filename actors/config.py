@@ -11,7 +11,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from policies.config import NamedNumbers, Section, require
+from actors.category_shares import CategoryShares
+from actors.hygiene.config import HygieneConfig
+from policies.config import Section, require
 from policies.constraints import (
     Count,
     Cpus,
@@ -88,39 +90,6 @@ class ElasticReplicaConfig(ReplicaConfig):
         return self
 
 
-class CategoryShares(NamedNumbers):
-    """In which proportions a round's prompts are of the ten categories; by default even (released
-    code: 24, 20, 5, 9, 5, 11, 5, 9, 9 and 3, in this order)."""
-
-    section = "proposer.category_shares"
-    general_object: NotNegative = 1.0
-    """Proportion of prompts of objects and their properties."""
-    object_relations: NotNegative = 1.0
-    """Of actions, comparisons, differences and negations."""
-    general_knowledge: NotNegative = 1.0
-    """Of what must be known to be drawn."""
-    spatio_reasoning: NotNegative = 1.0
-    """Of places in a scene."""
-    temporal_reasoning: NotNegative = 1.0
-    """Of time made visible."""
-    text_rendering: NotNegative = 1.0
-    """Of written words."""
-    natural_science: NotNegative = 1.0
-    """Of what nature decides."""
-    portrait: NotNegative = 1.0
-    """Of persons."""
-    stylization: NotNegative = 1.0
-    """Of manners of drawing."""
-    counting: NotNegative = 1.0
-    """Of exact numbers."""
-
-    @model_validator(mode="after")
-    def _require_some(self) -> Self:
-        shares = dict(self.items())
-        require(any(shares.values()), self.section, shares, "above 0 for one category")
-        return self
-
-
 class ProposerConfig(ReplicaConfig):
     """How prompts are made (paper, section 3.3.1; the numbers are ours: the paper gives none)."""
 
@@ -149,7 +118,7 @@ class ProposerConfig(ReplicaConfig):
     again: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     """The part of a round's prompts that are rejected ones of earlier rounds, chosen by key, as far as there are any."""
     follow: Literal["shares", "weakness"] = "shares"
-    """"weakness" multiplies each category's share by 4 a (1 - a), and by 1/4 at least, where a is the part of its drawings in the round before that the Judge accepted: most prompts are of what succeeds half of the time."""
+    """"weakness" multiplies each subcategory's share by (1 - a)(1 - (1 - a)^rollouts), and by 1/10 at least, where a is the part of its drawings in the round before that the Judge accepted: most prompts are of what fails, but can succeed."""
     category_shares: CategoryShares = CategoryShares()
     personas: Text = ""
     """A JSONL file from outside with a text `persona` on every line: each prompt is written as one of them, chosen by key, and its records say so; empty: none."""
@@ -176,8 +145,8 @@ class SolverConfig(ElasticReplicaConfig):
     """Drawings of a prompt, at most."""
     waves: Annotated[tuple[Count, ...], Field(strict=False)] = ()
     """In which portions they are drawn, such as [2, 2, 4]: a prompt that has a winner and a loser after one of them gets no more; []: all at once."""
-    loser_by: Annotated[Number, Field(gt=0, le=10)] = 3.0
-    """By how much lower than the winner's the score of a loser must be so that drawing ends."""
+    loser_by: Annotated[Number, Field(ge=0, le=10)] = 3.0
+    """By how much lower than the winner's the score of a loser must be so that drawing ends; 0: a winner is enough, and a prompt whose first drawings are all good gets no more."""
     prompts_per_task: Count = 16
     """Prompts that a replica draws at once."""
     temperatures: Annotated[tuple[Temperature, ...], Field(strict=False, min_length=1)] = (1.0,)
@@ -212,14 +181,31 @@ class SolverConfig(ElasticReplicaConfig):
         return self
 
 
+Signal = Literal["votes", "read_back", "worst", "cycle"]
+"""What can tell whether a drawing is right."""
+
+
 class JudgeConfig(ElasticReplicaConfig):
     """How drawings are judged."""
 
     section = "judge"
     by: Literal["votes", "read_back"] = "votes"
     """What scores a drawing: "votes", the score that the Judge writes after its analysis (paper); "read_back", 10 times the geometric mean of the probabilities of its prompt's tokens as the Judge's description of it, which is one pass and no writing (arXiv 2607.11886): then only a prompt's best and worst drawing are analysed in writing."""
+    accept_probability: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    """Above 0, `signals` are combined to the probability that a drawing is right, fitted before each round on planted pairs of those before: winners with their prompt, and with the same prompt but for one word. A drawing so probable scores accept_at, and others more or less. A round without pairs enough is judged by `by`. 0: all are."""
+    signals: Annotated[tuple[Signal, ...], Field(strict=False, min_length=1)] = (
+        "read_back",
+        "worst",
+    )
+    """What is combined: "votes" and "read_back" as in `by`, "worst", the probability of the prompt's least probable token, which a read-back finds besides, and "cycle", how much what the Judge says of a drawing is like its prompt."""
+    least_j: Annotated[Number, Field(ge=0, le=1)] = 0.0
+    """Above 0, a category in which the Judge accepts too many edited prompts teaches nothing: where of planted pairs of the three rounds before, 10 or more, TPR - FPR is under this. Its prompts are drawn and judged all the same, until it is not."""
+    planted: Count = 30
+    """Planted pairs of a category, at most, those of the newest rounds first."""
     votes: Attempts = 1
     """Judgements of a drawing, averaged; of a read-back their analysis is taken."""
+    analyses: bool = True
+    """Whether a read-back's best and worst drawing are analysed in writing, for judgements and reflections to learn from."""
     temperature: Temperature = 0.0
     """Of sampling an answer; 0 is greedy."""
     attempts: Attempts = 3
@@ -234,8 +220,34 @@ class JudgeConfig(ElasticReplicaConfig):
     """Whether it sees the drawing before any text (released code) and not where the template has it; judgements are learned in the same order."""
     ties: Literal["first", "random"] = "first"
     """Which of a prompt's equally good drawings is learned from: the first, or one by key (released code)."""
+    hygiene: HygieneConfig = HygieneConfig()
     server: Server = ""
     server_model: ServedModel = ""
+
+    @property
+    def read(self) -> frozenset[Signal]:
+        """The signals that a drawing is judged by."""
+        own: tuple[Signal, ...] = self.signals if self.accept_probability else (self.by,)
+        return frozenset(own)
+
+    @property
+    def plants(self) -> bool:
+        """Whether a round's Judge is asked about planted pairs before it judges."""
+        return self.accept_probability > 0 or self.least_j > 0
+
+    @model_validator(mode="after")
+    def _require_signals(self) -> Self:
+        if not self.accept_probability:
+            return self
+        require(self.by in self.signals, "judge.signals", self.signals,
+                f"a list with judge.by ({self.by}), which judges rounds without pairs enough")  # fmt: skip
+        require(len(set(self.signals)) == len(self.signals), "judge.signals", self.signals,
+                "a list that names each signal once")  # fmt: skip
+        require(0 < self.accept_at < 10, "judge.accept_at", self.accept_at,
+                "above 0 and under 10 with judge.accept_probability")  # fmt: skip
+        require(not self.server, "judge.accept_probability", self.accept_probability,
+                "0 with judge.server, which tells no probabilities")  # fmt: skip
+        return self
 
     @model_validator(mode="after")
     def _require_server(self) -> Self:

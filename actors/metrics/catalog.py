@@ -79,6 +79,7 @@ GROUPS = Metric("counter", "groups", "Groups stored, by the reason for rejection
                 ("category", "reason"))  # fmt: skip
 JUDGE_SCORE = Metric("histogram", "judge_score", "The Judge's scores of the stored drawings.",
                      ("category",), tuple(map(float, range(1, 11))))  # fmt: skip
+FILTERED = Metric("counter", "filtered", "Stored drawings that a filter left out.", ("filter",))
 REPLAY_GROUPS = Metric("gauge", "replay_groups", "Groups in the replay log.")
 REPLAY_BYTES = Metric("gauge", "replay_bytes", "Size of the replay log in bytes.")
 REPLAY_LAG = Metric("gauge", "replay_lag_groups", "Groups that training has not read yet.")

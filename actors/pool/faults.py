@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 from policies.errors import UserError
+
+Given = TypeVar("Given", bound=Exception)
 
 
 class StartTimeout(UserError, TimeoutError):
@@ -38,7 +41,7 @@ def message_of(error: BaseException) -> str:
     return str(getattr(error, "cause", None) or error)
 
 
-def innermost(group: BaseExceptionGroup[Poisoned]) -> Poisoned:
+def innermost(group: BaseExceptionGroup[Given]) -> Given:
     """The first of a group of groups: the others were cancelled because of it, or fell with it."""
     error = group.exceptions[0]
     return innermost(error) if isinstance(error, BaseExceptionGroup) else error

@@ -32,6 +32,8 @@ class ReplayMeter:
             reason = reason_kind(group.reason) or "accepted"
             self._meter.add(catalog.GROUPS, category=group.category, reason=reason)
             for rollout in group.rollouts:
+                if rollout.unfit:
+                    self._meter.add(catalog.FILTERED, filter=rollout.unfit.filter)
                 if rollout.judgement.score is not None:
                     self._meter.observe(
                         catalog.JUDGE_SCORE, rollout.judgement.score, category=group.category

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -21,10 +21,14 @@ NOTHING = Picture(np.zeros((64, 64, 3), np.uint8))
 """What stands in for a drawing that failed: it shows nothing of what was asked for."""
 _NUMBER = re.compile(r"\s*\b\d+(\.\d+)?\b")
 
+UNTRUSTED = "the Judge is not trusted here: "
+"""How the reason begins for which a group that would have been accepted is rejected, because of its
+category."""
+
 QUANTITIES = ("target_quantity", "detected_quantity")
 """The keys of a judgement that counts, in the order of `Judgement.quantities`."""
 
-Role = Literal["proposer", "rater", "solver", "judge", "evaluator"]
+Role = Literal["proposer", "rater", "solver", "judge", "calibrator", "evaluator"]
 
 
 @dataclass(frozen=True, order=True)
@@ -67,6 +71,8 @@ class Judgement:
     score: float | None
     attempts: int
     quantities: tuple[str, str] | None = None
+    signals: tuple[tuple[str, float], ...] = ()
+    """What the score was made of, by name, where it was made of more than one."""
 
     def text(self) -> str:
         """The judgement as the model writes it, which is what the model learns to write: strict
@@ -127,14 +133,33 @@ class Drawing(_Sampled):
     output: Output
 
 
+class Unfit(NamedTuple):
+    """Which filter left a drawing out, and the number that was too high or too low."""
+
+    filter: str
+    value: float
+
+    def __str__(self) -> str:
+        return f"left out by the filter {self.filter}: {self.value:.3g}"
+
+
 @dataclass(frozen=True)
 class Rollout(_Sampled):
-    """One drawing of a prompt, and how it was sampled. One without a picture has no score."""
+    """One drawing of a prompt, and how it was sampled. One without a picture has no score, nor has one
+    that a filter left out: it was not judged. `looks` is its hash, where winners that look alike are
+    sought (actors/hygiene)."""
 
     seed: int
     sampling: PictureSampling
     output: Output
     judgement: Judgement
+    unfit: Unfit | None = None
+    looks: str = ""
+
+    @property
+    def remark(self) -> str:
+        """What a person is told of it: the Judge's analysis, or why it was not judged."""
+        return str(self.unfit) if self.unfit else self.judgement.analysis
 
 
 def undone(
@@ -174,6 +199,11 @@ class JudgedGroup:
     @property
     def accepted(self) -> bool:
         return not self.reason
+
+    @property
+    def untrusted(self) -> bool:
+        """Whether it would have been accepted if the Judge were trusted in its category."""
+        return self.reason.startswith(UNTRUSTED)
 
     def ranked(self) -> list[int]:
         """Rollout numbers with a score, best first; ties go to the earlier rollout."""

@@ -16,7 +16,7 @@ import pyarrow as pa
 import torch
 from PIL import Image
 
-from actors.replay.records import JudgedGroup, Judgement, Rollout
+from actors.replay.records import JudgedGroup, Judgement, Rollout, Unfit
 from policies.errors import UserError
 from policies.interface import Output, Part, Picture, PictureSampling, last_picture
 
@@ -57,12 +57,23 @@ OPTIONS = pa.struct(
 QUANTITIES = pa.struct(
     [pa.field(name, pa.string(), nullable=False) for name in ("target", "detected")]
 )
+SIGNAL = pa.struct(
+    [
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("value", pa.float64(), nullable=False),
+    ]
+)
+UNFIT = pa.struct([pa.field("filter", pa.string(), nullable=False), SIGNAL.field("value")])
 OPTIONAL = (
     PICTURE[2],
     pa.field("options", OPTIONS),  # where one is not at its default
     # Where the output is not just one learned picture.
     pa.field("parts", pa.list_(pa.field("part", PART, nullable=False))),
     pa.field("quantities", QUANTITIES),  # where the Judge counted
+    # Where the score was made of several.
+    pa.field("signals", pa.list_(pa.field("signal", SIGNAL, nullable=False))),
+    pa.field("unfit", UNFIT),  # where a filter left a drawing out
+    pa.field("looks", pa.string()),  # where winners that look alike are sought
 )
 BASE = (
     pa.field("seed", pa.int64(), nullable=False),
@@ -89,6 +100,7 @@ SCALARS = tuple(field.name for field in GROUP)
 TEXTS = [
     *(field.name for field in BASE if field.name not in ("png", "codes")),
     "options", "parts.list.element.text", "parts.list.element.learned", "quantities",
+    "signals", "unfit", "looks",
 ]  # fmt: skip
 NO_PICTURE = b""
 """The png of a rollout without a picture."""
@@ -165,6 +177,9 @@ def _packed(rollout: Rollout, where: str) -> dict[str, Any]:
         "options": None if plain else options,
         "parts": _parts(rollout.output, where),
         "quantities": counted and dict(zip(("target", "detected"), counted, strict=True)),
+        "signals": [{"name": n, "value": v} for n, v in judgement.signals] or None,
+        "unfit": rollout.unfit and rollout.unfit._asdict(),
+        "looks": rollout.looks or None,
     }
 
 
@@ -229,11 +244,20 @@ def _rollout(number: int, packed: dict[str, Any], picture: PictureOf | None) -> 
             options[name] = tuple(options[name])
     counted = packed.get("quantities")
     quantities = (counted["target"], counted["detected"]) if counted else None
+    left_out = packed.get("unfit")
     return Rollout(
         seed=packed["seed"],
         sampling=PictureSampling(packed["temperature"], packed["guidance"], **options),
         output=_output(number, packed, picture),
-        judgement=Judgement(packed["analysis"], packed["score"], packed["attempts"], quantities),
+        judgement=Judgement(
+            packed["analysis"],
+            packed["score"],
+            packed["attempts"],
+            quantities,
+            tuple((each["name"], each["value"]) for each in packed.get("signals") or ()),
+        ),
+        unfit=Unfit(**left_out) if left_out else None,
+        looks=packed.get("looks") or "",
     )
 
 

@@ -61,7 +61,7 @@ def parse_judgement(text: str, attempts: int = 1, counts: bool = False) -> Judge
     """`{"analysis": "...", "score": 7}`, in this order: a score that stands before its reasons was
     not reasoned. One that `counts` begins with a target_quantity and a detected_quantity, each a
     whole number or a text."""
-    fields, counted = _fields(text), QUANTITIES if counts else ()
+    fields, counted = parse_object(text), QUANTITIES if counts else ()
     if fields is None or list(fields) != [*counted, "analysis", "score"]:
         return None
     analysis, score = fields["analysis"], _score(fields["score"])
@@ -74,7 +74,7 @@ def parse_judgement(text: str, attempts: int = 1, counts: bool = False) -> Judge
 
 def parse_rating(text: str) -> float | None:
     """`{"score": 7}`."""
-    fields = _fields(text)
+    fields = parse_object(text)
     if fields is None or set(fields) != {"score"}:
         return None
     return _score(fields["score"])
@@ -96,7 +96,7 @@ def parse_proposal(text: str, category: str, index: int, seed: int) -> Proposal 
     return Proposal(index, category, fields["subcategory"].strip(), prompt, seed)
 
 
-def _fields(text: str) -> dict[str, Any] | None:
+def parse_object(text: str) -> dict[str, Any] | None:
     """The one JSON object that `text` is, or None."""
     return _object(_value(text))
 

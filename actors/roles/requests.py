@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
-from actors.replay.records import Drawing, JudgedGroup, Proposal, Task
+from actors.replay.records import Drawing, JudgedGroup, Judgement, Proposal, Task
+from actors.roles.calibration import TRUSTED, Trust
 from actors.roles.judge import Judge
 from actors.roles.proposer import Proposer
 from actors.roles.solver import Solver
 from actors.roles.topics import Topic
-from policies.interface import Picture, PictureSampling
+from policies.interface import Context, Picture, PictureSampling
 
 P = TypeVar("P")
 
@@ -71,10 +72,11 @@ class Draw(Request[list[list[Drawing]]]):
 @dataclass(frozen=True)
 class DrawEach(Request[list[Picture]]):
     sampling: PictureSampling
+    first: int = 0
     stage = "draw_each"
 
     def do(self, role: Solver, seed: int, prompts: Sequence[str]) -> Result[list[Picture]]:
-        pictures = role.draw_each(self.task, seed, prompts, self.sampling)
+        pictures = role.draw_each(self.task, seed, prompts, self.sampling, self.first)
         return Result(pictures, drawings=len(pictures))
 
 
@@ -82,13 +84,16 @@ class DrawEach(Request[list[Picture]]):
 class JudgeGroups(Request[list[JudgedGroup]]):
     wave: int = 0
     last: bool = True
+    trust: Trust = TRUSTED
     stage = "judge"
 
     def do(
         self, role: Judge, seed: int, proposals: Sequence[Proposal],
         drawings: Sequence[Sequence[Drawing]], before: Sequence[JudgedGroup] = (),
     ) -> Result[list[JudgedGroup]]:  # fmt: skip
-        groups = role.judge(self.task, seed, proposals, drawings, self.wave, self.last, before)
+        groups = role.judge(
+            self.task, seed, proposals, drawings, self.wave, self.last, before, self.trust
+        )
         return Result(groups, unparsable=_unread(groups) - _unread(before))
 
 
@@ -105,14 +110,40 @@ class Rate(Request[list[float | None]]):
         return Result(ratings, unparsable=ratings.count(None))
 
 
+@dataclass(frozen=True)
 class ScoreDrawings(Request[list[float | None]]):
+    trust: Trust = TRUSTED
     stage = "score"
 
     def do(
         self, role: Judge, seed: int, shown: Sequence[tuple[str, str, Picture]]
     ) -> Result[list[float | None]]:
-        scores = role.score(self.task, seed, shown)
+        scores = role.score(self.task, seed, shown, self.trust)
         return Result(scores, unparsable=scores.count(None))
+
+
+@dataclass(frozen=True)
+class ReadSignals(Request[list[Judgement]]):
+    """Of those from `first` on, at most so many, which are judged as in a round that begins."""
+
+    first: int = 0
+    most: int = 0
+    stage = "signals"
+
+    def do(
+        self, role: Judge, seed: int, shown: Sequence[tuple[str, str, Picture]]
+    ) -> Result[list[Judgement]]:
+        own = shown[self.first : self.first + self.most]
+        return Result(role.signals(self.task, seed, own))
+
+
+class ReadBack(Request[list[float]]):
+    stage = "read_back"
+
+    def do(
+        self, role: Judge, seed: int, prompts: Sequence[str], drawings: Sequence[Picture]
+    ) -> Result[list[float]]:
+        return Result(role.read_back(prompts, drawings))
 
 
 class AnswerQuestions(Request[list[str]]):
@@ -120,6 +151,20 @@ class AnswerQuestions(Request[list[str]]):
 
     def do(self, role: Judge, seed: int, asked: Sequence[tuple[Picture, str]]) -> Result[list[str]]:
         return Result(role.answer(self.task, seed, asked))
+
+
+class Reply(Request[list[str]]):
+    stage = "reply"
+
+    def do(self, role: Judge, seed: int, texts: Sequence[str]) -> Result[list[str]]:
+        return Result(role.reply(self.task, seed, texts))
+
+
+class Write(Request[list[str]]):
+    stage = "write"
+
+    def do(self, role: Judge, seed: int, asked: Sequence[tuple[Context, int]]) -> Result[list[str]]:
+        return Result(role.write(self.task, seed, asked))
 
 
 class Caption(Request[list[str]]):

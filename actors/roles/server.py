@@ -2,13 +2,12 @@
 
 Invariant: a server writes and does nothing else; what it wrote names it in every record. A server
 that does not answer is asked again until a deadline, and then named; what it refuses is never asked
-again.
+again. The key comes from the environment alone, and is in no message.
 """
 
 from __future__ import annotations
 
 import base64
-import io
 import json
 import os
 import urllib.error
@@ -18,12 +17,12 @@ from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
 from typing import Any
 
-from PIL import Image
 from tenacity import Retrying
 
 from actors.retry import ANSWER_S, retrying
 from policies.errors import UserError, one_line
 from policies.interface import Context, Picture, Segment, TextSampling
+from policies.pictures import png
 
 KEY = "OPENAI_API_KEY"
 """The environment's name for the key, if the server wants one."""
@@ -32,6 +31,12 @@ AT_ONCE = 32
 PAUSE_S = 2.0
 BUSY = (408, 429, 500, 502, 503, 504)
 """Answers of a server that may have another one soon."""
+
+
+def without_key(text: str) -> str:
+    """Returns what a server said without the key, which some repeat when they refuse it."""
+    key = os.environ.get(KEY)
+    return text.replace(key, "...") if key else text
 
 
 class ServerRefused(UserError, RuntimeError):
@@ -70,7 +75,7 @@ class ServerWriter:
         found = self._ask(
             "/chat/completions",
             model=self._model,
-            messages=[{"role": "user", "content": [_part(each) for each in context]}],
+            messages=[{"role": "user", "content": [part(each) for each in context]}],
             temperature=how.temperature,
             max_tokens=how.max_tokens,
             seed=int(seed),
@@ -82,7 +87,7 @@ class ServerWriter:
         if not isinstance(text, str):
             raise ServerRefused(
                 f"{self._role}.server is {self._server}: its answer has no choices[0].message.content"
-                f" ({one_line(found)}): name a server of chat completions"
+                f" ({one_line(without_key(str(found)))}): name a server of chat completions"
             )
         return text
 
@@ -116,7 +121,7 @@ class ServerWriter:
         return found
 
     def _refusal(self, error: urllib.error.HTTPError) -> UserError:
-        said = one_line(error.read(2000).decode(errors="replace"))
+        said = one_line(without_key(error.read(2000).decode(errors="replace")))
         if error.code in BUSY:
             return self._silent(f"{error.code}: {said}")
         return ServerRefused(
@@ -131,13 +136,12 @@ class ServerWriter:
         )
 
 
-def _part(segment: Segment) -> dict[str, Any]:
+def part(segment: Segment) -> dict[str, Any]:
+    """Returns the part of a message that shows it: a text, or a picture as a data URL of a PNG."""
     if isinstance(segment, Picture):
         return {"type": "image_url", "image_url": {"url": _data_url(segment)}}
     return {"type": "text", "text": segment}
 
 
 def _data_url(picture: Picture) -> str:
-    file = io.BytesIO()
-    Image.fromarray(picture.pixels).save(file, "PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    return "data:image/png;base64," + base64.b64encode(png(picture)).decode()

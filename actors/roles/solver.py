@@ -49,12 +49,15 @@ class Solver:
         return drawings
 
     def draw_each(
-        self, task: Task, seed: int, prompts: Sequence[str], sampling: PictureSampling
-    ) -> list[Picture]:
+        self, task: Task, seed: int, prompts: Sequence[str], sampling: PictureSampling,
+        first: int = 0,
+    ) -> list[Picture]:  # fmt: skip
         """One drawing of each prompt: what is measured, not what is learned from. One that failed
-        shows nothing."""
+        shows nothing. `first` is the place of the first prompt in its task, where those before it
+        are drawn already."""
         contexts = [self._templates.draw(prompt) for prompt in prompts]
-        seeds = [derive(seed, task.round, task.role, task.index, i) for i in range(len(prompts))]
+        places = range(first, first + len(prompts))
+        seeds = [derive(seed, task.round, task.role, task.index, i) for i in places]
         outputs = self._policy.draw(contexts, [sampling] * len(prompts), seeds)
         return [last_picture(output) or NOTHING for output in outputs]
 

@@ -8,13 +8,14 @@ a dollar sign in it stays as it is.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
+from types import MappingProxyType
 from typing import Any
 
-from actors.config import CategoryShares
+from actors.category_shares import CategoryShares
 from actors.roles.template_files import (
     COUNTED,
     FIELDS,
@@ -28,7 +29,7 @@ from actors.roles.template_files import (
     same_names,
     texts,
 )
-from actors.roles.topics import Topic, topics
+from actors.roles.topics import Kind, Topic, topics
 from policies.config import ConfigError
 from policies.interface import Context, Picture, Segment
 
@@ -75,10 +76,15 @@ class Templates:
         """Whether the Judge is asked for quantities there."""
         return reply_keys(self._reply(category)) == COUNTED
 
-    def topics(self, count: int, shares: CategoryShares) -> list[Topic]:
+    def topics(
+        self,
+        count: int,
+        shares: CategoryShares,
+        weights: Mapping[Kind, float] = MappingProxyType({}),
+    ) -> list[Topic]:
         """What the first `count` prompts of a round are about."""
         kinds = {name: of.subcategories for name, of in self.categories.items()}
-        return topics(kinds, shares, count)
+        return topics(kinds, shares, count, weights)
 
     def propose(
         self, category: str, subcategory: str, demonstrations: Sequence[str], persona: str = ""

@@ -7,9 +7,13 @@ the shares as nearly as whole numbers can (Sainte-Lague's apportionment).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
-from actors.config import CategoryShares
+from actors.category_shares import CategoryShares
+
+Kind = tuple[str, str]
+"""A category and a subcategory of it."""
 
 
 class Topic(NamedTuple):
@@ -25,19 +29,37 @@ class Topic(NamedTuple):
 
 
 def topics(
-    subcategories: Mapping[str, tuple[str, ...]], shares: CategoryShares, count: int
+    subcategories: Mapping[str, tuple[str, ...]],
+    shares: CategoryShares,
+    count: int,
+    weights: Mapping[Kind, float] = MappingProxyType({}),
 ) -> list[Topic]:
-    """The first `count` topics of a round; `subcategories` by category, which they go through in
-    turn. With equal shares the categories take turns too."""
-    given = dict.fromkeys(subcategories, 0)
+    """The first `count` topics of a round; `subcategories` by category. With equal shares the categories
+    take turns, and so do the subcategories of one, unless `weights` (1 each by default) differ."""
+    kinds = {
+        name: {kind: weights.get((name, kind), 1.0) for kind in own}
+        for name, own in subcategories.items()
+    }
+    wanted = {
+        name: share_of(shares, name) * sum(own.values()) / len(own) for name, own in kinds.items()
+    }
+    categories, within = (
+        dict.fromkeys(wanted, 0),
+        {n: dict.fromkeys(own, 0) for n, own in kinds.items()},
+    )
     found = []
     for number in range(count):
-        # max() keeps the first of equal ones, which makes equal shares turns.
-        category = max(given, key=lambda name: share_of(shares, name) / (2 * given[name] + 1))
-        kinds = subcategories[category]
-        found.append(Topic(number, category, kinds[given[category] % len(kinds)]))
-        given[category] += 1
+        category = _next(wanted, categories)
+        found.append(Topic(number, category, _next(kinds[category], within[category])))
     return found
+
+
+def _next(wanted: Mapping[str, float], given: dict[str, int]) -> str:
+    """Whose turn it is, counted as given."""
+    # max() keeps the first of equal ones, which makes equal shares turns.
+    chosen = max(given, key=lambda name: wanted[name] / (2 * given[name] + 1))
+    given[chosen] += 1
+    return chosen
 
 
 def share_of(shares: CategoryShares, category: str) -> float:

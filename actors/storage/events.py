@@ -18,7 +18,7 @@ from actors.storage import storage
 from actors.storage.paths import StoragePath, parse_path
 
 FILE = "events.jsonl"
-STARTED, SKIPPED = "started", "skipped a step"
+STARTED, SKIPPED, STEPPED_BACK = "started", "skipped a step", "stepped back"
 
 
 def note(folder: str | StoragePath, who: str, what: str, **facts: Any) -> None:

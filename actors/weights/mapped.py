@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from actors.retry import ANSWER_S, despite_loss, get_within
+from actors.retry import ANSWER_S
 from actors.weights.digests import Arrays, weights_digest
-from actors.weights.store import merged
+from actors.weights.store import fetch
 from policies.errors import UserError
 
 
@@ -64,9 +64,4 @@ class MappedWeights:
 
     def _fetch(self, version: int) -> tuple[Arrays, str]:
         what = f"weights v{version} to reach replica {self._replica}"
-
-        def ask() -> tuple[Arrays, str]:
-            refs, stated = get_within(self._store.get.remote(version), self._deadline_s, what)
-            return merged(get_within(refs, self._deadline_s, what)), stated
-
-        return despite_loss(ask, self._deadline_s)
+        return fetch(version, self._store, what, self._deadline_s)

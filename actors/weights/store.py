@@ -65,6 +65,18 @@ def put(weights: Arrays, store: Any, deadline_s: float = ANSWER_S) -> list[Ref]:
     return [ref for refs in handed for ref in get_within(refs, deadline_s, what)]
 
 
+def fetch(
+    version: int, store: Any, what: str, deadline_s: float = ANSWER_S
+) -> tuple[dict[str, np.ndarray], str]:
+    """The arrays of a version, mapped and not copied, and its digest. Raises UnknownVersion."""
+
+    def ask() -> tuple[dict[str, np.ndarray], str]:
+        refs, stated = get_within(store.get.remote(version), deadline_s, what)
+        return merged(get_within(refs, deadline_s, what)), stated
+
+    return despite_loss(ask, deadline_s)
+
+
 def parts(weights: Arrays) -> Iterator[dict[str, np.ndarray]]:
     """Yields the arrays in parts of at most PART_BYTES, or of one array that is larger than that.
 

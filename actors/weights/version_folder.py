@@ -23,7 +23,7 @@ from policies.checks import bfloat16_bits
 from policies.config import PolicyConfig
 from policies.errors import UserError, one_line
 from policies.interface import CheckpointError, Policy
-from policies.registry import load_policy, policy_class
+from policies.registry import checkpoint_folder, files_digest, load_policy, policy_class
 
 VERSIONS = "versions"
 DIGEST = "digest.txt"
@@ -47,6 +47,17 @@ class VersionFolder:
 
     def path(self, version: int) -> StoragePath:
         return self.folder / f"{version:05d}"
+
+    def name(self, version: int) -> str:
+        """Returns the name of the folder of its weights."""
+        return (self.path(version) if version else checkpoint_folder(self._base)).name
+
+    def files_digest(self, version: int) -> str:
+        """Returns the digest by which a checkpoint's files are known (`policies.registry`)."""
+        if version == 0:
+            return files_digest(checkpoint_folder(self._base))
+        with storage.copied(self.path(version)) as local:
+            return files_digest(local)
 
     def versions(self) -> list[int]:
         """Returns the numbers of the versions that are whole, in order."""

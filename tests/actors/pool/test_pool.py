@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import ray
 
-from actors.config import ActorsConfig, CategoryShares, JudgeConfig, ProposerConfig, SolverConfig
+from actors.category_shares import CategoryShares
+from actors.config import ActorsConfig, JudgeConfig, ProposerConfig, SolverConfig
 from actors.pool.faults import Poisoned, ReplicaDied, StartTimeout
 from actors.pool.pool import Pool
 from actors.replay.records import Proposal, Task

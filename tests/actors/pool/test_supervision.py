@@ -173,6 +173,7 @@ def test_the_task_of_a_replica_that_dies_while_it_drains_is_done_by_who_stays(
     with_pool(2, lose)
 
 
+@pytest.mark.slow
 def test_a_task_that_kills_every_replica_is_given_up_and_the_others_are_not(
     ray_cluster: str,
 ) -> None:

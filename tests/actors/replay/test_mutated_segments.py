@@ -112,7 +112,8 @@ def told(groups: Sequence[JudgedGroup]) -> str:
         rollouts = []
         for rollout in group.rollouts:
             picture, judgement = rollout.shown, vars(rollout.judgement)
-            said = {k: v for k, v in judgement.items() if k != "quantities" or v is not None}
+            seldom = ("quantities", "signals")  # left out of the file where there are none
+            said = {k: v for k, v in judgement.items() if v or k not in seldom}
             rollouts.append({
                 "seed": rollout.seed, "temperature": rollout.temperature,
                 "guidance": rollout.guidance, **said,

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from actors.replay.records import JudgedGroup, Judgement, Rollout
+from actors.replay.records import JudgedGroup, Judgement, Rollout, Unfit
 from actors.replay.segments import (
     SegmentError,
     SegmentName,
@@ -68,7 +68,9 @@ SAMPLINGS = st.builds(PictureSampling, NUMBER, NUMBER) | st.builds(
     PictureSampling, NUMBER, NUMBER, NUMBER, PAIR, TEXT, st.integers(0, 99), NUMBER,
     st.tuples(st.integers(0, 99), st.integers(0, 99)),
 )  # fmt: skip
-ROLLOUTS = st.builds(Rollout, SEED, SAMPLINGS, OUTPUTS, JUDGEMENTS)
+ROLLOUTS = st.builds(
+    Rollout, SEED, SAMPLINGS, OUTPUTS, JUDGEMENTS, st.none() | st.builds(Unfit, TEXT, NUMBER), TEXT
+)
 GROUPS = st.builds(
     JudgedGroup,
     round=st.integers(1, 2**31 - 1),
@@ -89,7 +91,8 @@ def plain(group: JudgedGroup) -> tuple:
     """Everything in a group, comparable by ==, arrays with their dtype and shape."""
     facts = {key: value for key, value in vars(group).items() if key != "rollouts"}
     return facts, [
-        (r.seed, r.sampling, r.judgement, [parts(p) for p in r.output]) for r in group.rollouts
+        (r.seed, r.sampling, r.judgement, r.unfit, r.looks, [parts(p) for p in r.output])
+        for r in group.rollouts
     ]
 
 

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.config import CategoryShares, JudgeConfig, ProposerConfig
+from actors.category_shares import CategoryShares
+from actors.config import JudgeConfig, ProposerConfig
 from actors.replay.records import Drawing, Proposal, Task, undone
 from actors.roles.judge import Judge
 from actors.roles.outside import Outside, load_outside

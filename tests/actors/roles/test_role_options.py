@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from actors.config import CategoryShares, JudgeConfig, ProposerConfig, SolverConfig
+from actors.category_shares import CategoryShares
+from actors.config import JudgeConfig, ProposerConfig, SolverConfig
 from actors.replay.records import Drawing, Judgement, Proposal, Task
 from actors.roles.judge import Judge
 from actors.roles.proposer import Proposer

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from actors.config import CategoryShares, JudgeConfig, ProposerConfig, SolverConfig
+from actors.category_shares import CategoryShares
+from actors.config import JudgeConfig, ProposerConfig, SolverConfig
 from actors.replay.records import Drawing, JudgedGroup, Judgement, Proposal, Task
 from actors.roles.judge import Judge, combine, rejection_reason
 from actors.roles.proposer import Proposer

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-import json
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
@@ -24,57 +21,16 @@ from actors.roles.templates import load_templates
 from actors.roles.topics import Topic
 from policies.config import ConfigError, changed
 from policies.interface import Picture, PictureSampling, TextSampling, learned
+from tests.chat_server import Answer, Server, servers
 from trainer.config import RunConfig
 
 TINY = load_templates("tiny")
-Answer = Callable[[str, Any], tuple[int, Any]]
-
-
-class Server:
-    """Answers as `answer(path, body)` says, and remembers what it was asked."""
-
-    def __init__(self, answer: Answer) -> None:
-        self.asked: list[tuple[str, Any, str]] = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self._reply(None)
-
-            def do_POST(self) -> None:
-                self._reply(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-
-            def _reply(self, body: Any) -> None:
-                outer.asked.append((self.path, body, self.headers.get("Authorization", "")))
-                code, said = answer(self.path, body)
-                data = said if isinstance(said, bytes) else json.dumps(said).encode()
-                self.send_response(code)
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
 
 @pytest.fixture
 def serve() -> Iterator[Callable[[Answer], Server]]:
-    started: list[Server] = []
-
-    def start(answer: Answer) -> Server:
-        started.append(Server(answer))
-        return started[-1]
-
-    yield start
-    for each in started:
-        each.close()
+    with servers() as start:
+        yield start
 
 
 def says(text: object) -> Any:
@@ -149,6 +105,21 @@ def test_what_is_no_answer_is_refused_at_once(
     with pytest.raises(ServerRefused, match=message):
         ask(writer(found.url))
     assert len(found.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "error"), [(401, ServerRefused), (429, ServerSilent), (200, ServerRefused)]
+)
+def test_the_key_is_in_no_message(
+    serve: Callable[[Answer], Server], monkeypatch: pytest.MonkeyPatch, code: int,
+    error: type[Exception],
+) -> None:  # fmt: skip
+    monkeypatch.setenv(server.KEY, "sk-not-to-be-told")
+    monkeypatch.setattr(server, "PAUSE_S", 0.01)
+    found = serve(lambda *_: (code, {"error": "no such key: sk-not-to-be-told"}))
+    with pytest.raises(error, match=r"no such key: \.\.\.") as refused:
+        ask(writer(found.url, 0.1 if code == 429 else 5.0))
+    assert "not-to-be-told" not in str(refused.value)
 
 
 def test_a_model_that_is_not_served_is_refused_before_anything_starts(

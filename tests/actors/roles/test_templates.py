@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from actors.config import CategoryShares
+from actors.category_shares import CategoryShares
 from actors.roles.template_files import FIELDS
 from actors.roles.templates import DATA, load_templates
 from policies.config import ConfigError, PolicyConfig

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.config import CategoryShares
+from actors.category_shares import CategoryShares
 from actors.roles.templates import load_templates
 from actors.roles.topics import field_of, topics
 from policies.config import ConfigError

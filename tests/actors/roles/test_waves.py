@@ -98,12 +98,13 @@ def replace_waves(waves: tuple[int, ...]) -> SolverConfig:
     [((9.0, 6.0), True), ((9.0, 6.5), False), ((6.9, 1.0), False), ((9.0, None), False),
      ((None, None), False), ((8.0, None, 5.0), True)],
 )  # fmt: skip
-def test_a_prompt_is_settled_by_a_winner_and_a_loser(
+def test_a_prompt_is_settled_by_a_winner_and_a_loser_or_the_winner_alone(
     scores: tuple[float | None, ...], done: bool
 ) -> None:
     best = max((score or 0.0) for score in scores)
     judged = group(1, scores, reason="" if best >= 7 else f"best score {best:g} is under 7")
     assert settled(judged, 3.0) is done
+    assert settled(judged, 0.0) is (best >= 7)
     painter = Painter()
     more = Solver(painter, WAVES, TINY).draw(SOLVE, 5, PROPOSALS[:1], 1, [judged])
     assert len(more[0]) == len(painter.asked) == (0 if done else 2)
