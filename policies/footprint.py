@@ -18,7 +18,8 @@ class Footprint:
     """Numbers of parameters and elements, of tokens, and where it says so of bytes.
 
     `trained` of the `parameters` are learned and published; `gathered` of those a training worker
-    holds whole at a time: what is in no FSDP unit, and two units. Each of the `layers` keeps
+    holds whole at a time: what is in no FSDP unit, and two units. `active` parameters are in the
+    layers that a token passes through, in a mixture of transformers those of one expert. Each of the `layers` keeps
     `layer_elements` of a token for its gradient; `words` and `codes` are the kinds of text and
     image tokens. `instruction` is the longest one assumed, in tokens, without the prompt and the
     picture in it.
@@ -32,6 +33,7 @@ class Footprint:
 
     parameters: int
     trained: int
+    active: int
     gathered: int
     layers: int
     hidden: int

@@ -33,7 +33,7 @@ CONDITIONS: tuple[Condition, ...] = get_args(Condition)
 
 
 class PromptError(UserError, ValueError):
-    """A text that the policy cannot read; the message names the word and the fix."""
+    """A text or a picture that the policy cannot read; the message names the word, or the size, and the fix."""
 
 
 class CheckpointError(UserError, ValueError):
@@ -207,6 +207,10 @@ class Policy(Protocol):
         """Raises PromptError for a text that the model cannot read."""
         ...
 
+    def text_of(self, ids: Sequence[int]) -> str:
+        """What `write` makes of the ids of words, such as `policies.listening` tells."""
+        ...
+
     def draw(
         self, contexts: Sequence[Context], sampling: Sequence[PictureSampling], seeds: Sequence[int]
     ) -> list[Output]:
@@ -253,6 +257,11 @@ class Policy(Protocol):
     def weights(self) -> dict[str, np.ndarray]:
         """What learns, float32 by its name in `module.state_dict()`, without a copy; never a frozen
         part."""
+        ...
+
+    def understanding(self) -> dict[str, slice]:
+        """Which rows of which `weights()` nothing but understanding and writing need: the drawing of a
+        text is the same, to the bit, whatever they are. Empty where all are shared."""
         ...
 
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:

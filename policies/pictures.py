@@ -1,4 +1,4 @@
-"""Pictures from files, as every policy takes them.
+"""Pictures from files, as every policy takes them, and to files.
 
 Invariant: a file is read whole or refused with one sentence that names it; nothing half decoded is
 ever looked at.
@@ -6,7 +6,9 @@ ever looked at.
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -26,9 +28,26 @@ def read(file: str | Path) -> Picture:
     """The picture in `file`, of any mode of eight bits or fewer a channel, as RGB: transparency is
     dropped and of an animation the first frame is taken, as by the references' processors. Raises
     PictureError."""
-    shown = printable(str(file))
+    return _picture(file, printable(str(file)))
+
+
+def decode(data: bytes, name: str) -> Picture:
+    """Likewise the picture that a file with this content would have; messages call it `name`. Raises
+    PictureError."""
+    return _picture(io.BytesIO(data), name)
+
+
+def png(picture: Picture) -> bytes:
+    """A file of its pixels."""
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(picture.pixels)).save(file, "PNG")
+    return file.getvalue()
+
+
+def _picture(file: str | Path | BinaryIO, shown: str) -> Picture:
     try:
-        if Path(file).exists() and not Path(file).is_file():  # a pipe would be waited for
+        path = Path(file) if isinstance(file, str | Path) else None
+        if path and path.exists() and not path.is_file():  # a pipe would be waited for
             raise PictureError(f"{shown} is no file: give the path of a picture")
         return Picture(_decoded(file, shown))
     except PictureError:
@@ -45,7 +64,7 @@ def read(file: str | Path) -> Picture:
         ) from error
 
 
-def _decoded(file: str | Path, shown: str) -> np.ndarray:
+def _decoded(file: str | Path | BinaryIO, shown: str) -> np.ndarray:
     """The pixels as Pillow decodes them, in RGB."""
     with Image.open(file) as opened:
         if opened.mode.startswith(DEEP):

@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import xxhash
+
 from policies.config import ConfigError, PolicyConfig
 from policies.engines.backbone import Backbone
 from policies.footprint import Footprint
 from policies.interface import Policy
 
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+BLOCK = 2**22
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,17 @@ def checkpoint_folder(config: PolicyConfig) -> Path:
     if config.path != "base":
         return Path(config.path)
     return Path(__file__).parent / config.family / "base"
+
+
+def files_digest(folder: Path) -> str:
+    """Returns xxh3_128 in hex over the files with weights in `folder`: other weights, another digest."""
+    total = xxhash.xxh3_128()
+    for file in sorted(found for kind in WEIGHTS for found in folder.glob(kind)):
+        total.update(file.name.encode())
+        with file.open("rb") as stream:
+            while block := stream.read(BLOCK):
+                total.update(block)
+    return total.hexdigest()
 
 
 def _family(config: PolicyConfig) -> Family:

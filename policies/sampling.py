@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from policies import passed
+from policies import listening, passed
 from policies.seeds import generator
 
 Ids = tuple[int, ...]
@@ -149,8 +149,10 @@ def sample(
         picked = chooser.choose(logits, at) + first
         tokens[at].index_copy_(0, live, picked)
         if stop is not None:
-            going &= limits[live] > at + 1
             going &= picked != stop
+        listening.tell(live, picked, going)
+        if stop is not None:
+            going &= limits[live] > at + 1
             left = going.nonzero()[:, 0]
             # Rows that have ended are carried along until half are: leaving one out costs a copy.
             if 0 < len(left) <= len(live) // 2:

@@ -94,7 +94,11 @@ class BagelPolicy:
         if not contexts:
             return []
         written = self.sample_words(contexts, sampling, seeds).tokens
-        return [self._loaded.tokenizer.decode(ids.tolist()) for ids in written]
+        return [self.text_of(ids.tolist()) for ids in written]
+
+    def text_of(self, ids: Sequence[int]) -> str:
+        text: str = self._loaded.tokenizer.decode(list(ids))
+        return text
 
     def sample_words(
         self,
@@ -137,7 +141,7 @@ class BagelPolicy:
         how = [TextSampling(planning.TEMPERATURE, self.think)] * len(contexts)
         own = [derive("plan", int(seed)) for seed in seeds]
         written = self.sample_words(contexts, how, own, drawing=True).tokens
-        return [self._loaded.tokenizer.decode(ids.tolist()) for ids in written]
+        return [self.text_of(ids.tolist()) for ids in written]
 
     # Learning
 
@@ -233,6 +237,12 @@ class BagelPolicy:
             for name, weight in self.module.named_parameters()
             if name.endswith(ends)
         }
+
+    def understanding(self) -> dict[str, slice]:
+        """The encoder of pictures and its connector, and the head of words where no plan is written
+        before a drawing. Not the expert of words: drawing reads its prompt by it."""
+        parts = ("vit_model.", "connector.", *(() if self.think else ("language_model.lm_head.",)))
+        return {name: slice(None) for name in self.weights() if name.startswith(parts)}
 
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         """The arrays become the weights, which from now on are not trained; a copy of them where

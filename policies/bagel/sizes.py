@@ -17,6 +17,7 @@ from policies.bagel.checkpoint import SIDES, read_small, sides_within
 from policies.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, VisionConfig
 from policies.bagel.module import ADAPTED, BagelModule
 from policies.bagel.pictures import Limits, size_within
+from policies.bagel.transformer import EXPERTS
 from policies.config import ConfigError
 from policies.errors import describe
 from policies.footprint import ELEMENT_BYTES, Footprint, decoder_layer, stored_drawing
@@ -47,6 +48,7 @@ def footprint(
     return Footprint(
         parameters=trained + sum(map(torch.numel, module.buffers())) + _count(autoencoder),
         trained=trained,
+        active=_one_expert(module),
         gathered=trained - sum(map(_count, units)) + 2 * _count(units[-1]),
         layers=language.layers,
         hidden=language.hidden_size,
@@ -101,6 +103,13 @@ def _patches(side: int, limits: Limits, patch: int) -> int:
     """Tokens of a drawing of the model's own size as features."""
     height, width = size_within(side, side, limits)
     return (height // patch) * (width // patch)
+
+
+def _one_expert(module: BagelModule) -> int:
+    """Parameters of the layers that a word passes through; the experts are alike, so a latent's are as
+    many."""
+    named = module.language_model.model.layers.named_parameters()
+    return sum(weight.numel() for name, weight in named if EXPERTS[1] not in name)
 
 
 def _count(module: torch.nn.Module) -> int:

@@ -87,7 +87,10 @@ class JanusPolicy:
         if not contexts:
             return []
         written = self.sample_words(contexts, sampling, seeds).tokens
-        return [self.wording.text(tokens.tolist()) for tokens in written]
+        return [self.text_of(tokens.tolist()) for tokens in written]
+
+    def text_of(self, ids: Sequence[int]) -> str:
+        return self.wording.text(ids)
 
     def sample_words(
         self,
@@ -266,6 +269,11 @@ class JanusPolicy:
         tokenizer's, or the adapters."""
         found = {n: w for n, w in self.module.named_parameters() if n.endswith(self._learning)}
         return {name: w.detach().to("cpu", torch.float32).numpy() for name, w in found.items()}
+
+    def understanding(self) -> dict[str, slice]:
+        """The encoder of pictures, its aligner and the head of words."""
+        parts = ("model.vision_model.", "model.aligner.", "lm_head.")
+        return {name: slice(None) for name in self.weights() if name.startswith(parts)}
 
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         """The arrays become the weights, which from now on are not trained; a copy of them where

@@ -42,6 +42,7 @@ def footprint(folder: Path, dtype: str) -> Footprint:
     return Footprint(
         parameters=_sum(counts, ""),
         trained=_sum(trained, ""),
+        active=_sum(trained, LAYERS),
         gathered=outside + 2 * _sum(trained, f"{LAYERS}0."),
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,

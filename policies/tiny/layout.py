@@ -13,7 +13,16 @@ import numpy as np
 import torch
 
 from policies.checks import require_codes, require_length, require_pixels
-from policies.interface import LOSS_KINDS, Context, Example, LossKind, Part, Picture, Segment
+from policies.interface import (
+    LOSS_KINDS,
+    Context,
+    Example,
+    LossKind,
+    Part,
+    Picture,
+    PromptError,
+    Segment,
+)
 from policies.tiny.text import BOS, END_IMAGE, EOS, IMAGE, SEP, Text
 from policies.tiny.vision import ImageTokenizer
 
@@ -78,7 +87,7 @@ class Layout:
         for picture in bare:
             require_pixels(picture.pixels)
             if picture.pixels.shape[:2] != (size, size):
-                raise ValueError(
+                raise PromptError(
                     f"Picture.pixels is uint8 {picture.pixels.shape}, but the tiny policy sees "
                     f"({size}, {size}, 3); resize the picture."
                 )

@@ -99,7 +99,10 @@ class TinyPolicy:
         if not contexts:
             return []
         sampled = self.sample_words(contexts, sampling, seeds)
-        return [self.text.decode(tokens.tolist()) for tokens in sampled.tokens]
+        return [self.text_of(tokens.tolist()) for tokens in sampled.tokens]
+
+    def text_of(self, ids: Sequence[int]) -> str:
+        return self.text.decode(ids)
 
     def sample_words(
         self,
@@ -253,6 +256,10 @@ class TinyPolicy:
     def weights(self) -> dict[str, np.ndarray]:
         """Views of the transformer's float32 weights; the image tokenizer never changes."""
         return {name: w.detach().numpy() for name, w in self.module.state_dict().items()}
+
+    def understanding(self) -> dict[str, slice]:
+        """The rows of the output head that score words: all else, drawing needs too."""
+        return {"head.weight": slice(0, self.text.code_offset)}
 
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         """The arrays become the weights, which from now on are not trained; a copy of them where

@@ -86,13 +86,14 @@ def encode(policy: TinyPolicy, scenes: list[lessons.Scene]) -> list[lessons.Scen
 
 
 def batches(
-    scenes: list[lessons.Scene], seed: int, steps: int, batch: int
+    scenes: list[lessons.Scene], seed: int, steps: int, batch: int, drawing: float
 ) -> Iterator[list[Example]]:
-    """Yields each step's examples, with fixed shares of every kind."""
+    """Yields each step's examples, with fixed shares of every kind; `drawing` is that of drawings among
+    those with a whole picture."""
     for step in range(steps):
         rng = generator(seed, "lessons", dist.get_rank(), step)
         chosen = rng.integers(len(scenes), size=batch - batch // 12)
-        yield [lessons.lesson(scenes[i], rng) for i in chosen] + [
+        yield [lessons.lesson(scenes[i], rng, drawing) for i in chosen] + [
             lessons.spoken(rng) for _ in range(batch // 12)
         ]
 
@@ -144,16 +145,18 @@ def train_transformer(
     policy: TinyPolicy, scenes: list[lessons.Scene], arguments: argparse.Namespace, batch: int
 ) -> None:
     def nats(ids: Tensor, places: Tensor, following: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=arguments.compile):
             logits = policy.module(ids, select=places)
         return F.cross_entropy(logits.float(), following, reduction="none")
 
     policy.module.requires_grad_(True).train()
     share_digits(policy, arguments.seed)
     optimizer = Optimizer(list(policy.module.parameters()), arguments.rate, arguments.steps)
-    log, compiled = Log("model", arguments.steps), torch.compile(nats, dynamic=True)
-    for step, examples in enumerate(batches(scenes, arguments.seed, arguments.steps, batch), 1):
-        figures = learn(policy, compiled, examples)
+    log = Log("model", arguments.steps)
+    run = torch.compile(nats, dynamic=True) if arguments.compile else nats
+    made = batches(scenes, arguments.seed, arguments.steps, batch, arguments.drawing)
+    for step, examples in enumerate(made, 1):
+        figures = learn(policy, run, examples)
         optimizer.step()
         log(step, **figures)
         # Also on the way, so that an interrupted run leaves a checkpoint.
@@ -234,6 +237,16 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--batch", type=int, default=256, help="sequences a step, of all workers")
     parser.add_argument("--rate", type=float, default=3e-3, help="the highest learning rate")
+    parser.add_argument(
+        "--drawing",
+        type=float,
+        default=lessons.DRAWING,
+        help="how many of the lessons are drawings",
+    )
+    parser.add_argument(
+        "--compile", action=argparse.BooleanOptionalAction, default=True,
+        help="in bfloat16; without, in float32, for processors without its instructions",
+    )  # fmt: skip
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         spawn(work, (arguments, f"{folder}/meeting"), nprocs=arguments.workers)

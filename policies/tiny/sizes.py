@@ -30,6 +30,7 @@ def footprint(folder: Path, dtype: str) -> Footprint:
     return Footprint(
         parameters=trained + _count(tokenizer),
         trained=trained,
+        active=_count(transformer.layers),
         gathered=trained - _count(transformer.layers) + 2 * _count(transformer.layers[0]),
         layers=model.layers,
         hidden=model.hidden_size,

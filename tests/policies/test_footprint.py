@@ -32,6 +32,7 @@ def test_the_tiny_policy_is_as_large_as_what_it_loads(policy: TinyPolicy, folder
     assert (found.drawing, found.cache_bytes) == (36, 2 * 2 * 2 * 8 * 4)
     units = [sum(w.numel() for w in unit.parameters()) for unit in policy.fsdp_units()]
     assert found.gathered == trained - sum(units) + 2 * units[0]
+    assert found.active == sum(units)
     wider = small(hidden_size=64)
     wider.save_pretrained(folder)
     assert footprint(TinyPolicyConfig(path=str(folder))).trained > trained
@@ -73,6 +74,8 @@ def test_a_folders_own_config_counts_before_its_name(
     assert found.parameters == sum(weight.numel() for weight in parameters.values())
     trained = {name: w for name, w in parameters.items() if not name.startswith("model.vqmodel.")}
     assert found.trained == sum(weight.numel() for weight in trained.values())
+    layers = (w for name, w in trained.items() if "language_model.layers." in name)
+    assert found.active == sum(weight.numel() for weight in layers) > 0
 
 
 def test_adapters_are_counted_by_their_rank(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from policies.config import ConfigError
+from policies.config import ConfigError, TinyPolicyConfig
 from policies.interface import (
     CheckpointError,
     Example,
@@ -21,6 +21,7 @@ from policies.interface import (
     last_picture,
     learned,
 )
+from policies.registry import load_policy
 from policies.tiny.layout import GIVEN
 from policies.tiny.policy import TinyPolicy
 from policies.tiny.text import BOS, END_IMAGE, EOS, IMAGE, PIECES, SEP
@@ -35,6 +36,16 @@ def test_it_samples_in_float32_on_a_cpu_and_nowhere_else() -> None:
         policy.sample_on("cuda", "float32")
     with pytest.raises(ConfigError, match=r"policy\.dtype is 'bfloat16'"):
         policy.sample_on("cpu", "bfloat16")
+
+
+def test_a_code_is_the_same_picture_whatever_is_beside_it() -> None:
+    vision = load_policy(TinyPolicyConfig()).vision
+    rng = torch.Generator().manual_seed(0)
+    codes = torch.randint(0, vision.config.codes, (30, vision.config.tokens), generator=rng)
+    together = vision.decode(codes)
+    for first, last in ((0, 1), (3, 30), (7, 12), (29, 30)):
+        assert torch.equal(vision.decode(codes[first:last]), together[first:last])
+    assert vision.decode(codes[:0]).shape == (0, *together.shape[1:])
 
 
 # Text

@@ -30,13 +30,20 @@ def sample_prompt(rng: Rng, category: str | None = None, subcategory: str | None
     say = _SPEAKERS[category]
     while True:
         try:
-            return parse(_agreeing(say(rng, subcategory)))
+            return parse(agreeing(say(rng, subcategory)))
         except ValueError:  # two draws that collide, such as the same object twice: draw again
             continue
 
 
 def corrupt(prompt: Prompt, rng: Rng) -> tuple[Prompt, Fact]:
     """Returns another prompt, and the one fact of it that is false for the original."""
+    for found in corruptions(prompt, rng):
+        return found
+    raise ValueError(f"nothing can be changed in '{prompt.text}'")
+
+
+def corruptions(prompt: Prompt, rng: Rng) -> Iterator[tuple[Prompt, Fact]]:
+    """Yields what `corrupt` may return, all of it in a random order."""
     texts = list(_rewritings(prompt))
     for place in rng.permutation(len(texts)):
         try:
@@ -46,8 +53,7 @@ def corrupt(prompt: Prompt, rng: Rng) -> tuple[Prompt, Fact]:
         new = [fact for fact in other.facts if fact not in prompt.facts]
         # Scenes need not show what a prompt forbids, so another forbidden shape may be absent too.
         if len(new) == 1 and new[0].kind != "absent" and other.category == prompt.category:
-            return other, new[0]
-    raise ValueError(f"nothing can be changed in '{prompt.text}'")
+            yield other, new[0]
 
 
 def _rewritings(prompt: Prompt) -> Iterator[str]:
@@ -60,7 +66,7 @@ def _rewritings(prompt: Prompt) -> Iterator[str]:
                 end = start + len(phrase) + 1
                 for other in group:
                     if other != phrase:
-                        yield _agreeing(f"{text[:start]} {other}{text[end:]}".strip())
+                        yield agreeing(f"{text[:start]} {other}{text[end:]}".strip())
                 start = text.find(f" {phrase} ", start + 1)
     if prompt.category == "general object":
         yield prompt.text.replace("a ", "a dotted ", 1)
@@ -71,7 +77,7 @@ def _rewritings(prompt: Prompt) -> Iterator[str]:
         yield f"a sign with {prompt.text}"
 
 
-def _agreeing(text: str) -> str:
+def agreeing(text: str) -> str:
     """Returns `text` with articles and nouns that agree with their neighbours and numerals."""
     words = text.split(" ")
     for place, following in enumerate(words[1:]):

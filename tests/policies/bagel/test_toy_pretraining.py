@@ -29,6 +29,7 @@ def test_phrases_are_words_that_follow_one_another() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("alone")
 def test_the_encoder_learns_which_phrases_are_true_of_what_it_sees(
     capsys: pytest.CaptureFixture[str],
@@ -61,6 +62,7 @@ def test_a_phase_moves_what_it_teaches_alone(everything: bool) -> None:
     assert everything == bool(moved - drawing)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("alone")
 def test_pretraining_follows_from_its_seed(tmp_path: Path) -> None:
     few = {"scenes": 24, "picture-steps": 2, "picture-batch": 4, "phrase-steps": 2,

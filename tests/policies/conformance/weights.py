@@ -10,14 +10,14 @@ import pytest
 from actors.weights.digests import weights_digest
 from policies.checks import bfloat16_bits
 from policies.config import PolicyConfig
-from policies.interface import (
-    Policy,
-)
+from policies.graft import graft
+from policies.interface import PictureSampling, Policy
 from policies.registry import footprint
 from tests.policies.conformance.family import (
     Family,
     drawings,
     same,
+    sharpened,
 )
 
 
@@ -70,6 +70,39 @@ def test_published_weights_draw_as_those_that_learned(
     for found in (back, again):
         assert weights_digest(bfloat16_bits(found) if dtype == "bfloat16" else found) == digest
     assert weights_digest(weights) == digest
+
+
+def test_what_only_understanding_needs_changes_what_is_written_and_no_drawing_of_a_text(
+    family: Family, policy: Policy, folder: Path
+) -> None:
+    other = sharpened(family, folder)
+    parts, weights = other.understanding(), dict(other.weights())
+    if not parts:
+        pytest.skip(f"family {policy.family} shares all its weights")
+    for name, rows in parts.items():
+        weights[name] = weights[name].copy()
+        weights[name][rows] = np.random.default_rng(3).normal(size=weights[name][rows].shape)
+    other.load_weights(weights)
+    one, two, three, four = family.prompts
+    texts, how = [(one,), (two,), (three,)], [PictureSampling()] * 3
+    for ours, theirs in zip(policy.draw(texts, how, range(3)), other.draw(texts, how, range(3))):
+        assert same(ours, theirs)
+    seen = [(family.picture(0), four)]
+    assert (policy.log_probs(seen, [one])[0] != other.log_probs(seen, [one])[0]).any()
+
+
+def test_a_graft_puts_back_what_only_understanding_needs_and_nothing_else(
+    family: Family, folder: Path
+) -> None:
+    base, other = sharpened(family, folder), family.policy.from_pretrained(folder)
+    other.load_weights({name: array + np.float32(1) for name, array in base.weights().items()})
+    graft(other, base)
+    parts, before = other.understanding(), base.weights()
+    for name, array in other.weights().items():
+        wanted = before[name] + np.float32(1)
+        if name in parts:
+            wanted[parts[name]] = before[name][parts[name]]
+        assert np.array_equal(array, wanted), name
 
 
 def test_weights_of_another_dtype_leave_those_before_them_as_they_are(
