@@ -15,6 +15,7 @@ from typing import Protocol
 import ray
 
 from actors.config import JudgeConfig
+from actors.hygiene.looks import Repeats, winning_looks
 from actors.replay.records import JudgedGroup, reason_kind
 from actors.replay.segments import read_segment, round_files
 from actors.retry import within
@@ -51,10 +52,15 @@ class Tally:
     counts: Counter[str] = field(default_factory=Counter)
     pairs: list[tuple[float, float]] = field(default_factory=list)
     prompts: list[tuple[int, str]] = field(default_factory=list)
+    looks: list[tuple[int, str]] = field(default_factory=list)
+    """What the winners look like, where that is known."""
 
     def add(self, group: JudgedGroup, suite: Suite, judge: JudgeConfig, seed: int) -> None:
         readable = suite.grammatical(group.prompt)
         self.prompts.append((group.index, group.prompt))
+        if look := winning_looks(group, seed, judge.ties):
+            self.looks.append((group.index, look))
+        self.counts.update({f"filtered/{name}": 0 for name in judge.hygiene.names})
         self.counts.update({"groups": 1, "grammatical": int(readable)})
         if not group.accepted:
             self.counts[f"rejected/{reason_kind(group.reason)}"] += 1
@@ -75,7 +81,9 @@ class Tally:
         oracle = suite.verdict(pixels, group.prompt) if readable else NEVER_RIGHT
         right = oracle.right
         self.counts.update({"rollouts": 1, "right": int(right)})
-        if score is None:
+        if rollout.unfit:
+            self.counts[f"filtered/{rollout.unfit.filter}"] += 1
+        elif score is None:
             self.counts["unparsable"] += 1
         else:
             said = score >= accept_at
@@ -88,10 +96,17 @@ class Tally:
         self.counts.update(other.counts)
         self.pairs += other.pairs
         self.prompts += other.prompts
+        self.looks += other.looks
+
+    def repeated(self, bits: int | None) -> dict[str, float]:
+        """The percentage of winners that look like an earlier one, where that is sought."""
+        seen, looks = Repeats(bits), [look for _, look in sorted(self.looks)]
+        repeated = [seen.repeats(look) for look in looks]
+        return {"hygiene/repeated": 100 * sum(repeated) / len(looks)} if looks else {}
 
     def values(self) -> dict[str, float]:
-        """Percentages, but for the correlation and the number of right winners; what has no case to
-        count is left out."""
+        """Percentages, but for the correlation and the numbers of winners and of right ones; what has
+        no case to count is left out."""
         count = self.counts
         shares = {
             "agreement": ("agreed", "scored"),
@@ -112,7 +127,12 @@ class Tally:
                 shares[name] = (name, "groups")
         found = {f"audit/{name}": 100 * count[part] / count[whole]
                  for name, (part, whole) in shares.items() if count[whole]}  # fmt: skip
+        for name in sorted(name for name in count if name.startswith("filtered/")):
+            if count["rollouts"]:
+                kind = name.removeprefix("filtered/")
+                found[f"hygiene/{kind}"] = 100 * count[name] / count["rollouts"]
         if count["groups"]:
+            found["audit/winners"] = float(count["accepted"])
             found["audit/right_winners"] = float(count["won"])
         if {"audit/tpr", "audit/fpr"} <= set(found):
             found["audit/j"] = found["audit/tpr"] - found["audit/fpr"]
@@ -132,7 +152,11 @@ async def audit(round_: int, config: Settings, suite: Suite) -> dict[str, float]
         tally = await _count(folder, round_, config, suite)
         prompts = [prompt for _, prompt in sorted(tally.prompts)]
         known = suite.held_out if suite.categories else None
-        values = {**tally.values(), **diversity(prompts, known, config.seed, round_)}
+        values = {
+            **tally.values(),
+            **tally.repeated(config.judge.hygiene.duplicate_bits),
+            **diversity(prompts, known, config.seed, round_),
+        }
         if not suite.categories:
             values = {n: v for n, v in values.items() if n.split("/")[1] not in BY_THE_ORACLE}
         await tell(config, {"kind": KIND, "round": round_}, values)

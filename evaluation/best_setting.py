@@ -50,7 +50,7 @@ async def measure_best(
         settings = inference_settings(config)
         right = await _try(bench, prompts, settings)
         found = summary(await bench.draw(settings[best(right)]), [])
-        tried = [_described(how) | {"right": n} for how, n in zip(settings, right, strict=True)]
+        tried = [described(how) | {"right": n} for how, n in zip(settings, right, strict=True)]
         return found | {"prompts": len(prompts), "tried": tried, "best": tried[best(right)]}
 
     found = await kept(version_file(folder, version, KIND), version, config, make)
@@ -60,36 +60,41 @@ async def measure_best(
     return values
 
 
-def _described(how: PictureSampling) -> dict[str, float]:
+def described(how: PictureSampling) -> dict[str, float]:
+    """The setting as it is kept."""
     steps = {"steps": how.steps} if how.steps else {}
     return {"temperature": how.temperature, "guidance": how.guidance, **steps}
 
 
 async def _try(bench: Bench, prompts: list[str], settings: Sequence[PictureSampling]) -> list[int]:
     """How many drawings of `prompts` are right at each setting."""
-    parts = list(enumerate(slices(prompts, bench.settings.prompts_per_task)))
+    parts = list(enumerate(slices(prompts, bench.settings.prompts_per_task), FIRST_TASK))
     async with asyncio.TaskGroup() as tasks:
         tried = [
             [
-                tasks.create_task(made_again(partial(_right, bench, index, part, how)))
+                tasks.create_task(made_again(partial(right_drawings, bench, index, part, how)))
                 for index, part in parts
             ]
             for how in settings
         ]
-    return [sum(task.result() for task in own) for own in tried]
+    return [sum(sum(task.result()) for task in own) for own in tried]
 
 
-async def _right(bench: Bench, index: int, prompts: list[str], how: PictureSampling) -> int:
-    task = bench.task(FIRST_TASK + index)
+async def right_drawings(
+    bench: Bench, index: int, prompts: list[str], how: PictureSampling
+) -> list[bool]:
+    """For each prompt whether its drawing by the task of that number is all right."""
+    task = bench.task(index)
     pictures = await bench.solvers.run(DrawEach(task, how), prompts)
     async with bench.oracles:
-        count: Any = _count_right.remote(bench.suite, prompts, pictures)
-        found: int = await within(count, bench.deadline, f"the oracle's count for {task}")
+        verdicts: Any = _verdicts.remote(bench.suite, prompts, pictures)
+        found: list[bool] = await within(
+            verdicts, bench.deadline, f"the oracle's verdicts for {task}"
+        )
     return found
 
 
 @ray.remote(num_cpus=0)
-def _count_right(suite: Suite, prompts: Sequence[str], pictures: list[Picture]) -> int:
-    return sum(
-        suite.verdict(p.pixels, text).right for text, p in zip(prompts, pictures, strict=True)
-    )
+def _verdicts(suite: Suite, prompts: Sequence[str], pictures: list[Picture]) -> list[bool]:
+    shown = zip(prompts, pictures, strict=True)
+    return [bool(suite.verdict(picture.pixels, text).right) for text, picture in shown]

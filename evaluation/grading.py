@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation import unicycle
 from evaluation.judging import correlation
 from evaluation.pictures import data_uri
 from evaluation.suites import Suite, Verdict
+from evaluation.unicycle import rules, scoring
+from evaluation.unicycle.rules import QuestionLike
 from policies.interface import Picture
 
 Asked = list[tuple[Picture, str]]
@@ -46,11 +47,13 @@ class Drawn:
 @dataclass(frozen=True)
 class Seen:
     """One scene as the model read it; `marks` are those of its answers, `blind` those of its answers to
-    the same questions about an empty picture, if it was asked."""
+    the same questions about an empty picture, if it was asked. For every question for yes or no
+    `yes` has whether yes is right, and whether it was said."""
 
     caption: bool
     marks: tuple[float, ...]
     blind: tuple[float, ...] = ()
+    yes: tuple[tuple[bool, bool], ...] = ()
 
 
 def asked_about(suite: Suite, prompts: Sequence[str], pictures: Sequence[Picture]) -> Asked:
@@ -89,13 +92,12 @@ def grade_scenes(
 ) -> list[Seen]:  # fmt: skip
     """Returns the grades of what the model said about the oracle's own scenes, and of its answers
     without them."""
-    prompts = [prompt for _, prompt in scenes]
+    pictures, prompts = [picture for picture, _ in scenes], [prompt for _, prompt in scenes]
     marks = _marks(suite, prompts, answers)
     unseen = _marks(suite, prompts, blind) if blind else [()] * len(scenes)
-    return [
-        Seen(suite.caption_right(picture, caption), own, without)
-        for (picture, _), caption, own, without in zip(scenes, captions, marks, unseen, strict=True)
-    ]
+    yes = _yes(suite, prompts, answers)
+    right = [suite.caption_right(*each) for each in zip(pictures, captions, strict=True)]
+    return [Seen(*each) for each in zip(right, marks, unseen, yes, strict=True)]
 
 
 def emptied(asked: Asked) -> Asked:
@@ -109,24 +111,26 @@ def outcomes(drawn: Sequence[Drawn], seen: Sequence[Seen]) -> dict[str, list[flo
     return {
         "drawing/all_right": [float(each.verdict.right) for each in drawn],
         "drawing/soft": [each.verdict.soft for each in drawn],
-        "unicycle/soft": [unicycle.soft(marks) for marks in asked],
-        "unicycle/hard": [unicycle.hard(marks) for marks in asked],
+        "unicycle/soft": [scoring.soft(marks) for marks in asked],
+        "unicycle/hard": [scoring.hard(marks) for marks in asked],
         "understanding/captions": [float(each.caption) for each in seen],
         "understanding/questions": [mark for each in seen for mark in each.marks],
         "understanding/blind": [mark for each in seen for mark in each.blind],
+        "understanding/yes_true": [float(true) for each in seen for true, _ in each.yes],
+        "understanding/yes_rate": [float(said) for each in seen for _, said in each.yes],
     }
 
 
 def scores(drawn: Sequence[Drawn], found: dict[str, list[float]]) -> dict[str, float]:
     """Returns the final scores: 0 to 100, except for drawing/score (0 to 10, the oracle's) and
     judge/unicycle (the correlation of the Judge's score with UniCycle Soft)."""
-    values = {name: unicycle.final(each) for name, each in found.items() if each}
+    values = {name: scoring.final(each) for name, each in found.items() if each}
     values["drawing/score"] = sum(each.verdict.score for each in drawn) / len(drawn)
     for category in dict.fromkeys(each.item.category for each in drawn):
         own = [float(each.verdict.right) for each in drawn if each.item.category == category]
-        values[f"drawing/all_right/{category}"] = unicycle.final(own)
+        values[f"drawing/all_right/{category}"] = scoring.final(own)
     agreement = correlation(
-        [(each.judged, unicycle.soft(each.marks)) for each in drawn if each.judged is not None]
+        [(each.judged, scoring.soft(each.marks)) for each in drawn if each.judged is not None]
     )
     return values if agreement is None else {**values, "judge/unicycle": agreement}
 
@@ -146,9 +150,33 @@ def sample(each: Drawn) -> dict[str, object]:
 
 
 def _marks(suite: Suite, prompts: Sequence[str], answers: Sequence[str]) -> list[tuple[float, ...]]:
-    """Returns each prompt's marks. Raises ValueError unless each question has an answer."""
+    """Returns each prompt's marks."""
+    return [
+        tuple(rules.mark(question, answer) for question, answer in own)
+        for own in _answered(suite, prompts, answers)
+    ]
+
+
+def _yes(
+    suite: Suite, prompts: Sequence[str], answers: Sequence[str]
+) -> list[tuple[tuple[bool, bool], ...]]:
+    """For each prompt's questions for yes or no, whether yes is right, and whether it was said."""
+    return [
+        tuple(
+            (rules.says_yes(question, question.answer), rules.says_yes(question, answer))
+            for question, answer in own
+            if question.kind == "yes_no"
+        )
+        for own in _answered(suite, prompts, answers)
+    ]
+
+
+def _answered(
+    suite: Suite, prompts: Sequence[str], answers: Sequence[str]
+) -> list[list[tuple[QuestionLike, str]]]:
+    """Each prompt's questions with their answers. Raises ValueError unless each has one."""
     asked = [suite.questions(prompt) for prompt in prompts]
     if sum(map(len, asked)) != len(answers):
         raise ValueError(f"{len(answers)} answers came to {sum(map(len, asked))} questions.")
     each = iter(answers)
-    return [tuple(unicycle.mark(question, next(each)) for question in own) for own in asked]
+    return [[(question, next(each)) for question in own] for own in asked]

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from actors.retry import patiently
@@ -27,15 +28,17 @@ class MeasureError(UserError):
 
 
 async def kept(
-    file: StoragePath, version: int, config: Settings, make: Callable[[], Awaitable[Found]]
-) -> Found:
-    """What `file` holds of `version`; if it is not there, what `make` finds, which is then kept.
+    file: StoragePath, version: int, config: Settings, make: Callable[[], Awaitable[Found]],
+    more: Mapping[str, Any] = MappingProxyType({}),
+) -> Found:  # fmt: skip
+    """What `file` holds of `version`; if it is not there, what `make` finds, which is then kept. `more`
+    are settings that are not of the recipe.
 
     Raises MeasureError where the file is damaged or was measured with other settings.
     """
     fixed = {"guidance": fixed_sampling(config).guidance}
     own = {**config.evaluation.model_dump(mode="json"), **fixed}.items()
-    settings = {"seed": config.seed, **{f"evaluation.{key}": value for key, value in own}}
+    settings = {"seed": config.seed, **{f"evaluation.{key}": value for key, value in own}, **more}
     if await asyncio.to_thread(storage.exists, file):
         found = await asyncio.to_thread(read, file)
         _require_same(file, found["settings"], settings)

@@ -1,8 +1,8 @@
 """The measurements of a run: metrics.jsonl, one row each, and the same values for Prometheus.
 
 Invariant: the file never holds two rows for the same measurement, nor a torn line. A row's key is
-its kind and its version or round; the first row of a key stays, and the whole small file is written
-aside and renamed.
+its kind, its version or round, and of a task its name; the first row of a key stays, and the whole
+small file is written aside and renamed.
 """
 
 from __future__ import annotations
@@ -20,12 +20,15 @@ from actors.retry import patiently
 from actors.storage import storage
 from actors.storage.paths import StoragePath, parse_path, run_folder
 from evaluation.config import RunSettings
+from evaluation.cost import per_winner
 from policies.errors import UserError
 
 FILE = "metrics.jsonl"
-OF_VERSIONS = ("evaluation", "best")
-OF_ROUNDS = ("round", "planted", "cost")
-"""What is measured of a closed round: the audit, the Judge on planted pairs, the tokens it took."""
+OF_VERSIONS = ("evaluation", "best", "passes", "twins", "task")
+OF_ROUNDS = ("round", "planted", "trust", "step_back", "cost", "learning")
+"""What is measured of a closed round: the audit, the Judge on planted pairs, how far it was trusted from
+the start, what the weights that it began with made of prompts kept aside, what sampling it took, and what
+learning from it."""
 Row = dict[str, Any]
 _WRITING = threading.Lock()  # taken in a thread, because a full disk may hold the writer
 
@@ -37,8 +40,8 @@ class MetricsError(UserError):
 def append_metrics(folder: str | StoragePath, row: Mapping[str, Any], pause_s: float) -> bool:
     """Adds `row` unless its key is there already; returns whether it was added.
 
-    The key is `kind` with `version` for what is measured of one, otherwise with `round`. While the disk takes
-    no writes it tries again, for at most `pause_s` seconds. Raises MetricsError.
+    The key is `kind` with `version` for what is measured of one (and `task`), otherwise with `round`.
+    While the disk takes no writes it tries again, for at most `pause_s` seconds. Raises MetricsError.
     """
     name = _name(row)
     with _WRITING:
@@ -60,30 +63,30 @@ async def tell(config: RunSettings, key: Mapping[str, Any], values: Mapping[str,
 
 def read_metrics(folder: str | StoragePath) -> list[Row]:
     """Returns all rows in the order in which they were added; [] if nothing was measured yet."""
-    file = parse_path(folder) / FILE
-    return read_rows(file) if storage.exists(file) else []
+    return read_rows(parse_path(folder) / FILE)
 
 
 def of_rounds(rows: Iterable[Row]) -> list[tuple[int, Row]]:
-    """What was measured of each closed round, in order, all of a round in one row, and
-    "cost/per_right": how many thousand tokens its roles took for each winner that is right."""
+    """What was measured of each closed round, in order, all of a round in one row, and what its winners
+    cost."""
     found: dict[int, Row] = {}
     for row in rows:
         if row.get("kind") in OF_ROUNDS:
             found.setdefault(row["round"], {}).update(row)
     for row in found.values():
-        spent = sum(value for name, value in row.items() if name.startswith("cost/"))
-        if spent and row.get("audit/right_winners"):
-            row["cost/per_right"] = spent / row["audit/right_winners"] / 1000
+        row |= per_winner(row)
     return sorted(found.items())
 
 
 def read_rows(file: StoragePath) -> list[Row]:
-    """Returns the rows of a JSONL file, without a last line that is still being written.
+    """Returns the rows of a JSONL file, without a last line that is still being written; [] if there
+    is no file yet.
 
     Raises MetricsError for a line that is not a JSON object.
     """
-    rows = []
+    rows: list[Row] = []
+    if not storage.exists(file):
+        return rows
     for number, line in enumerate(storage.read(file).decode().split("\n")[:-1], 1):
         try:
             rows.append(_object(json.loads(line)))
@@ -111,14 +114,14 @@ def show(run: str, values: Mapping[str, float]) -> None:
         meter.set(SCORE, value, score=f"{group}/{measure}", category="".join(category) or "all")
 
 
-def _name(row: Mapping[str, Any]) -> tuple[str, str, int]:
+def _name(row: Mapping[str, Any]) -> tuple[str, str, int, Any]:
     kind = row.get("kind")
     by = "version" if kind in OF_VERSIONS else "round"
     if not isinstance(kind, str) or not isinstance(row.get(by), int):
         raise MetricsError(
             f"A metrics row needs a kind and a whole number {by!r}; it has {dict(row)!r:.200}."
         )
-    return kind, by, row[by]
+    return kind, by, row[by], row.get("task")
 
 
 def _finite(row: Mapping[str, Any]) -> Row:

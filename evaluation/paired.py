@@ -24,7 +24,14 @@ def gain(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]
     return mean, 1.96 * math.sqrt(spread / len(differences))
 
 
-def interval(right: int, count: int) -> tuple[float, float]:
+def over_seeds(outcomes: Sequence[Sequence[float]]) -> list[float]:
+    """The mean outcome of each question over runs that differ in their seed, so that the interval of a
+    `gain` between two such lists is that of the questions: how runs differ, it does not say. Raises
+    ValueError unless all have as many."""
+    return [sum(each) / len(each) for each in zip(*outcomes, strict=True)]
+
+
+def interval(right: float, count: int) -> tuple[float, float]:
     """The 95 % interval of a share, `right` of `count` (Wilson's, which holds at 0 and 1 too)."""
     z2 = 1.96**2
     middle = (right + z2 / 2) / (count + z2)

@@ -9,7 +9,7 @@ Invariant: the pairs follow from the round's log and the run's seed; nothing her
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
 import ray
@@ -19,9 +19,10 @@ from actors.pool.pool import Pool
 from actors.replay.records import JudgedGroup, Task
 from actors.replay.segments import read_segment, round_files
 from actors.retry import within
+from actors.roles.calibration import TRUSTED, Trust
 from actors.roles.edits import edited, words_of
-from actors.roles.judge import Shown
 from actors.roles.requests import ScoreDrawings
+from actors.roles.signals import Shown
 from actors.storage.paths import StoragePath, run_folder
 from evaluation.config import EvaluationConfig, RunSettings
 from evaluation.metrics import kept_row, show, tell
@@ -39,17 +40,18 @@ class Settings(RunSettings, Protocol):
 
 
 async def planted(
-    round_: int, judge_version: int, config: Settings, judges: Pool
+    round_: int, judge_version: int, config: Settings, judges: Pool, trust: Trust = TRUSTED
 ) -> dict[str, float]:
     """ "judge/tpr", "judge/fpr" and "judge/j" in percent, of a closed round, kept in its run's
-    metrics.jsonl; empty where no prompt could be edited, or none shall be."""
+    metrics.jsonl; empty where no prompt could be edited, or none shall be. `trust` is what was known
+    of the Judge in that round."""
     most, folder = config.evaluation.planted, run_folder(config)
     values = await asyncio.to_thread(kept_row, folder, KIND, round_)
     if values is None:
         files = await asyncio.to_thread(round_files, folder / "replay", round_) if most else []
         pairs: Any = _pairs.remote(files, most, config.judge, config.seed)
         task = Task(round_, "evaluator", 0, judge_version)
-        ref = await judges.run(ScoreDrawings(task), pairs)
+        ref = await judges.run(ScoreDrawings(task, trust), pairs)
         scores = await within(ref, config.actors.task_deadline, f"the scores of {task}")
         values = told(scores, config.judge.accept_at)
         await tell(config, {"kind": KIND, "round": round_}, values)
@@ -86,9 +88,16 @@ def pairs(groups: Sequence[JudgedGroup], most: int, judge: JudgeConfig, seed: in
     known = words_of([group.prompt for group in groups])
     made: list[Shown] = []
     for group in groups:
-        wrong = edited(group.prompt, known, seed, group.round, group.index)
-        if not group.accepted or wrong is None or len(made) == 2 * most:
-            continue
-        winner = group.rollouts[group.winner(seed, judge.ties)].shown
-        made += [(group.category, text, winner) for text in (group.prompt, wrong)]
+        if len(made) < 2 * most:
+            made += pair(group, known, judge, seed)
     return made
+
+
+def pair(group: JudgedGroup, known: Collection[str], judge: JudgeConfig, seed: int) -> list[Shown]:
+    """The winner with its prompt and with the edited one; nothing of a group that has no winner, or
+    none of whose words can be another of the `known` ones."""
+    wrong = edited(group.prompt, known, seed, group.round, group.index)
+    if wrong is None or not (group.accepted or group.untrusted):
+        return []
+    winner = group.rollouts[group.winner(seed, judge.ties)].shown
+    return [(group.category, text, winner) for text in (group.prompt, wrong)]

@@ -57,3 +57,9 @@ def selection_prompts(suite: Suite, config: EvaluationConfig) -> list[str]:
 def best(right: Sequence[int]) -> int:
     """The place of the largest count of right drawings; of equal ones the first."""
     return max(range(len(right)), key=lambda i: right[i])
+
+
+def best_sampled(settings: Sequence[PictureSampling], right: Sequence[int]) -> int:
+    """The same among those that are not greedy: there every drawing of a prompt would be alike."""
+    places = [i for i, how in enumerate(settings) if how.temperature > 0]
+    return places[best([right[i] for i in places])]

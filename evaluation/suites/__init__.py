@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from evaluation.unicycle import Question
+from evaluation.unicycle.rules import QuestionLike
 from policies.config import ConfigError
 from policies.interface import Picture
 
@@ -32,6 +32,14 @@ class Verdict(NamedTuple):
 NEVER_RIGHT = Verdict(0.0, False, 0.0)
 """The verdict for a prompt that cannot be parsed, and for a drawing of a size that the oracle cannot
 read."""
+
+
+class Twins(NamedTuple):
+    """A scene and its twin, in which one thing is another, and the same question with what is right for
+    each; the two answers differ."""
+
+    pictures: tuple[Picture, Picture]
+    questions: tuple[QuestionLike, QuestionLike]
 
 
 class Suite(Protocol):
@@ -56,13 +64,23 @@ class Suite(Protocol):
         drawing that it cannot read. Raises ValueError for a prompt that is not grammatical."""
         ...
 
-    def questions(self, prompt: str) -> Sequence[Question]:
+    def questions(self, prompt: str) -> Sequence[QuestionLike]:
         """Returns UniCycle's questions about the prompt, none redundant."""
         ...
 
     def scenes(self, n: int, seed: int) -> list[tuple[Picture, str]]:
         """Returns `n` held-out scenes that are right by construction, with their prompts; scene i
         is of category i % len(categories)."""
+        ...
+
+    def shown(self, prompt: str) -> Picture:
+        """Returns a picture of which all that `prompt` says is true, by construction; the same for the
+        same prompt. Raises ValueError for a prompt that is not grammatical."""
+        ...
+
+    def twins(self, n: int, seed: int) -> list[Twins]:
+        """Returns pairs for those of the first `n` held-out scenes that have any, at most one of an
+        open question or a choice and one of a question for yes or no each."""
         ...
 
     def caption_right(self, picture: Picture, caption: str) -> bool:

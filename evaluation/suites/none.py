@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from evaluation.suites import Verdict
-from evaluation.unicycle import Question
+from evaluation.suites import Twins, Verdict
+from evaluation.unicycle.rules import QuestionLike
 from policies.interface import Picture
 
 
@@ -31,10 +31,16 @@ class Nothing:
     def verdict(self, pixels: np.ndarray, prompt: str) -> Verdict:
         raise ValueError("there is no oracle: evaluation.suite is none")
 
-    def questions(self, prompt: str) -> Sequence[Question]:
+    def questions(self, prompt: str) -> Sequence[QuestionLike]:
         return ()
 
     def scenes(self, n: int, seed: int) -> list[tuple[Picture, str]]:
+        return []
+
+    def shown(self, prompt: str) -> Picture:
+        raise ValueError("nothing draws a prompt: evaluation.suite is none")
+
+    def twins(self, n: int, seed: int) -> list[Twins]:
         return []
 
     def caption_right(self, picture: Picture, caption: str) -> bool:

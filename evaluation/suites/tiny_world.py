@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from evaluation.suites import NEVER_RIGHT, Verdict
+from evaluation.suites import NEVER_RIGHT, Twins, Verdict
 from policies.interface import Picture
 from policies.seeds import generator
 from policies.tiny.world import oracle
@@ -17,6 +17,7 @@ from policies.tiny.world.language import CATEGORIES, is_held_out, parse, sample_
 from policies.tiny.world.questions import Question, questions
 from policies.tiny.world.render import render, sample_scene
 from policies.tiny.world.scene import SIDE, Prompt
+from policies.tiny.world.twins import present, twin
 
 DRAWING = (SIDE, SIDE, 3)
 """The shape of what the oracle reads; a model of another family may draw larger."""
@@ -59,6 +60,22 @@ class TinyWorld:
 
     def questions(self, prompt: str) -> Sequence[Question]:
         return questions(parse(prompt))
+
+    def shown(self, prompt: str) -> Picture:
+        return Picture(render(sample_scene(parse(prompt), generator(self.name, "shown", prompt))))
+
+    def twins(self, n: int, seed: int) -> list[Twins]:
+        made = []
+        for i, prompt in enumerate(self._prompts("scenes", n, seed)):
+            for find in (twin, present):
+                other = find(prompt, generator(self.name, find.__name__, seed, i))
+                if other is not None:
+                    # The same generator arranges both, so that nothing else need differ.
+                    scenes = (sample_scene(each, generator(self.name, "scene", seed, i))
+                              for each in (prompt, other.prompt))  # fmt: skip
+                    first, second = (Picture(render(scene)) for scene in scenes)
+                    made.append(Twins((first, second), (other.original, other.other)))
+        return made
 
     def caption_right(self, picture: Picture, caption: str) -> bool:
         return self.grammatical(caption) and self.verdict(picture.pixels, caption).right

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from actors.config import ActorsConfig, JudgeConfig
-from actors.replay.records import JudgedGroup, Judgement, Rollout, reason_kind
+from actors.hygiene.config import HygieneConfig
+from actors.replay.records import JudgedGroup, Judgement, Rollout, Unfit, reason_kind
 from actors.replay.segments import write_segment
 from evaluation.audit import audit, audit_groups
 from evaluation.metrics import read_metrics
@@ -63,6 +64,29 @@ def test_every_number_of_the_audit():
     assert -1 <= values["audit/correlation"] <= 1
 
 
+def test_what_filters_left_out_is_counted_by_filter_and_is_not_unparsable():
+    judge = JudgeConfig(hygiene=HygieneConfig(unsafe_from=0.5, clip="clip", clip_from=0.2))
+    made = group(0, (RIGHT, None), (RIGHT, 9.0), (WRONG, None), (WRONG, None))
+    left_out = replace(made.rollouts[0], unfit=Unfit("unsafe", 0.9))
+    made = replace(made, rollouts=(left_out, *made.rollouts[1:]))
+    values = audit_groups([made], SUITE, judge, 0).values()
+    assert values["hygiene/unsafe"] == 25 and values["hygiene/clip"] == 0
+    assert values["audit/unparsable"] == 50
+    plain = audit_groups(GROUPS, SUITE, JudgeConfig(), 0)
+    assert not any(name.startswith("hygiene/") for name in plain.values() | plain.repeated(None))
+
+
+def test_winners_that_repeat_an_earlier_one_are_counted_in_the_order_of_the_log():
+    look = ["00" * 14, "ff" * 14, "03" + "00" * 13, "07" + "ff" * 13]
+    made = [group(i, (RIGHT, 9.0), (WRONG, 2.0)) for i in range(4)]
+    made = [replace(g, rollouts=tuple(replace(r, looks=seen) for r in g.rollouts))
+            for g, seen in zip(made, look, strict=True)]  # fmt: skip
+    made.append(replace(made[0], index=4, reason="best score 3 is under 7"))
+    whole = audit_groups(made[2:], SUITE, JudgeConfig(), 0)
+    whole.merge(audit_groups(made[:2], SUITE, JudgeConfig(), 0))
+    assert [whole.repeated(bits)["hygiene/repeated"] for bits in (0, 2, 5)] == [0, 25, 50]
+
+
 def test_a_drawing_that_the_oracle_cannot_read_counts_as_wrong():
     large = np.full((96, 96, 3), 255, np.uint8)
     values = audit_groups([group(0, (large, 9.0), (RIGHT, 8.0))], SUITE, JudgeConfig(), 0).values()
@@ -105,6 +129,7 @@ def test_without_an_oracle_the_judges_counts_and_the_variety_are_kept(ray_cluste
     with_oracle = audit_groups(GROUPS, SUITE, JudgeConfig(), 0).values()
     for name in ("accepted", "unparsable", "rejected/best score is under 7"):
         assert values.pop(f"audit/{name}") == pytest.approx(with_oracle[f"audit/{name}"])
+    assert values.pop("audit/winners") == 3
     assert {name.split("/")[0] for name in values} == {"diversity"}
     assert values["diversity/unique"] == pytest.approx(2 / 5)
     assert "diversity/held_out" not in values

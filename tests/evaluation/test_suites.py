@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from actors.pool.pool import Pool
-from evaluation import unicycle
 from evaluation.config import EvaluationConfig
 from evaluation.measure import measure
 from evaluation.suites import NEVER_RIGHT, load_suite
+from evaluation.unicycle import rules, scoring
 from policies.config import ConfigError
 from policies.interface import Picture
 from policies.seeds import generator
@@ -91,8 +91,8 @@ def test_a_caption_is_right_if_what_it_says_holds():
 def test_the_right_answers_get_full_marks_and_no_answers_none():
     for prompt, _ in SUITE.prompts(50, 3):
         asked = SUITE.questions(prompt)
-        assert unicycle.hard([unicycle.mark(q, q.answer) for q in asked]) == 1
-        assert unicycle.soft([unicycle.mark(q, "") for q in asked]) == 0
+        assert scoring.hard([rules.mark(q, q.answer) for q in asked]) == 1
+        assert scoring.soft([rules.mark(q, "") for q in asked]) == 0
 
 
 def test_what_the_world_cannot_read_is_not_grammatical():

@@ -1,9 +1,7 @@
-"""UniCycle: can the model read back what it was asked to draw? (paper, section 3.4)
+"""Marks an answer by exact rules: UniCycle's s_k where no language model judges.
 
-Invariant: every mark s_k is a number from 0 to 1 that follows from one question and one answer.
-Soft(T) is the mean of s_k, Hard(T) is 1 if all s_k are 1, and a final score is the mean over
-prompts times 100. A question without an answer counts 0; a prompt without questions is refused,
-since neither formula is defined for it.
+Invariant: every mark s_k is a number from 0 to 1 that follows from one question and one answer. A
+question without an answer counts 0.
 """
 
 from __future__ import annotations
@@ -13,10 +11,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
+VERSION = "rules 1"
+"""Stands with every score; another number where a change gives another mark to any answer."""
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
+NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve".split()
 
 
-class Question(Protocol):
+class QuestionLike(Protocol):
     """What UniCycle needs from a question; `keywords` are the words to be read, for kind "text"."""
 
     @property
@@ -31,26 +32,32 @@ class Question(Protocol):
     def keywords(self) -> tuple[str, ...]: ...
 
 
-def mark(question: Question, answer: str | None) -> float:
+def mark(question: QuestionLike, answer: str | None) -> float:
     """Returns s_k: 0 or 1 by normalised equality; for a text question, the share of keywords read.
 
     For other kinds with keywords ("red and blue"), the order of the answer's words does not matter.
     """
     if question.kind == "text":
         return recovered(question.keywords or words(question.answer), answer or "")
-    found = normalise_answer(answer or "")
+    found = _number(normalise_answer(answer or ""))
     if question.keywords and sorted(words(answer or "")) == sorted(words(question.answer)):
         return 1.0
     return float(found != "" and found in accepted(question))
 
 
-def accepted(question: Question) -> set[str]:
-    """Returns the normalised answers that are right. A multiple choice may also be answered by its
-    letter, with or without the option's text, unless one of its options is itself a letter."""
+def says_yes(question: QuestionLike, answer: str | None) -> bool:
+    """Whether a question that is answered by yes or no is answered by yes."""
+    return normalise_answer(answer or "") in accepted(question, "yes")
+
+
+def accepted(question: QuestionLike, answer: str | None = None) -> set[str]:
+    """Returns the normalised answers that are right, or that mean the same as `answer`. A multiple
+    choice may also be answered by its letter, with or without the option's text, unless one of its
+    options is itself a letter."""
     options = [normalise_answer(option) for option in question.options]
-    right = normalise_answer(question.answer)
+    right = normalise_answer(question.answer if answer is None else answer)
     if not options or any(len(option) == 1 for option in options):
-        return {right}
+        return {_number(right)}
     place = options.index(right) if right in options else LETTERS.find(right)
     if not 0 <= place < len(options):
         return {right}
@@ -76,27 +83,6 @@ def recovered(keywords: Sequence[str], answer: str) -> float:
     return sum((Counter(wanted) & Counter(found)).values()) / len(wanted)
 
 
-def soft(marks: Sequence[float]) -> float:
-    """Returns Soft(T), from 0 to 1. Raises ValueError if there are no marks."""
-    return sum(_known(marks)) / len(marks)
-
-
-def hard(marks: Sequence[float]) -> float:
-    """Returns Hard(T), 0 or 1. Raises ValueError if there are no marks."""
-    return float(all(each == 1 for each in _known(marks)))
-
-
-def final(values: Sequence[float]) -> float:
-    """Returns a final score, 0 to 100: the mean over prompts of Soft(T) or Hard(T)."""
-    return 100 * sum(_known(values)) / len(values)
-
-
-def _known(values: Sequence[float]) -> Sequence[float]:
-    if not values:
-        raise ValueError("There is nothing to average: give one number or more.")
-    return values
-
-
 def normalise_answer(text: str) -> str:
     """Returns `text` without case, white space and punctuation."""
     return "".join(words(text))
@@ -107,6 +93,15 @@ def words(text: str) -> list[str]:
     folded = unicodedata.normalize("NFKC", text).casefold()
     kept = ("".join(c for c in word if not _ignored(c)) for word in folded.split())
     return [word for word in kept if word]
+
+
+def _number(text: str) -> str:
+    """A small number as its word: "4" and "four" are one answer."""
+    return (
+        NUMBERS[int(text)]
+        if text.isascii() and text.isdigit() and int(text[:9]) < len(NUMBERS)
+        else text
+    )
 
 
 def _ignored(character: str) -> bool:
