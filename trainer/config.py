@@ -55,6 +55,10 @@ class ReconstructionConfig(Section):
     """Proportion of examples that learn the best drawing after a worse one and its judgement."""
     repeat: bool = False
     """Whether a pattern that too few groups can give is learned from these again, each time with other random choices, until the proportions hold (released code); otherwise it falls short."""
+    contested_by: Score = 0.0
+    """Above 0, only prompts teach of which a drawing scored so much less than the winner: one that is always drawn well has little to tell."""
+    caption_from: Score = 0.0
+    """The least score of the best drawing for its caption to be learned: with `judge.by: read_back`, captions are learned of those drawings that the Judge reads back so well."""
     caption_wording: Literal["any", "infer"] = "any"
     """Which instructions captions are learned after: any, or those that ask for the prompt itself (released code, which has five for each category; here they are the same for all)."""
     judged: Literal["balanced", "accepted", "all"] = "balanced"
@@ -172,6 +176,8 @@ class TrainerConfig(Section):
     """Steps between two checkpoints."""
     kept_checkpoints: Count = 2
     """Newest checkpoints that are kept."""
+    step_back: Natural = 0
+    """So many prompts of round 1 are kept aside: after every round the new version draws them, version 0 reads them back, and where the mean is lower than that of the best version before, by more than its 95 % interval (paired), the next round goes on from that version, with an optimizer that begins anew. 0: rounds go on from the newest."""
     max_skipped: Natural = 0
     """So many steps in a row whose loss or gradient is no number are skipped, and the next such one ends training; 0: the first one does."""
     max_failures: Natural = 3
@@ -219,10 +225,20 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _require_a_way_back(self) -> Self:
+        back = self.trainer.step_back
+        for name, value, wanted in (("lag", self.lag, 0), ("trainer.lora_rank", self.trainer.lora_rank, 0),
+                                    ("judge.server", self.judge.server, "")):  # fmt: skip
+            require(not back or value == wanted, name, value, f"{wanted!r} with trainer.step_back")
+        return self
+
+    @model_validator(mode="after")
     def _require_own_answers(self) -> Self:
         require(not self.judge.server or self.evaluation.suite == "none", "evaluation.suite",
                 self.evaluation.suite, '"none" with judge.server, which would answer for the model '
                 "that is measured; `unicorn-ray evaluate` can measure it later, without the server")  # fmt: skip
+        require(not self.judge.server or not self.evaluation.tasks, "evaluation.tasks",
+                list(self.evaluation.tasks), "empty with judge.server, as evaluation.suite is none")  # fmt: skip
         return self
 
     def sampling_version(self, round_: int) -> int:

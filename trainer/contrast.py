@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 
+from policies import passed
 from policies.interface import Example, LossKind, LossTerm, Policy
 from trainer.batches import Share
 from trainer.config import ContrastConfig, KindWeights
@@ -40,7 +41,8 @@ class Pairs(NamedTuple):
 
 
 class Contrast:
-    """`params` are what learns, which begin as the reference."""
+    """`params` are what learns, which begin as the reference. So many tokens this process has passed
+    forward through it are `referenced`."""
 
     def __init__(
         self, policy: Policy, params: Mapping[str, Tensor], config: ContrastConfig,
@@ -48,6 +50,7 @@ class Contrast:
     ) -> None:  # fmt: skip
         self.policy, self.params, self.config, self.kinds = policy, params, config, kinds
         self.reference = {name: param.detach().clone() for name, param in params.items()}
+        self.referenced = 0
 
     def anchor(self, weights: Mapping[str, Tensor]) -> None:
         """From now on what was learned is told by the difference to these weights."""
@@ -58,8 +61,10 @@ class Contrast:
     def against(self, shares: Sequence[Share], count: int, world: int) -> Against:
         """What the shares of a step are held against, of `count` pairs on all `world` ranks. All
         ranks call it together, with as many shares."""
+        before = passed.tokens()
         with self._before():
             pairs = [self._pairs(share.examples) for share in shares]
+        self.referenced += passed.tokens() - before
         # FSDP divides the summed gradient by the number of ranks; the mean is over pairs.
         scales = [self.config.weight * world / count * share.weight for share in shares]
         return Against(self, pairs, scales, count)

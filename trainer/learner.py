@@ -8,10 +8,10 @@ that neither changes anything but the rounding; and all ranks run the same units
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -21,13 +21,15 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.utils.checkpoint import checkpoint
 
+from policies import passed
 from policies.config import require
 from policies.errors import UserError
-from policies.interface import LOSS_KINDS, LossKind, Pattern, Policy
+from policies.interface import LOSS_KINDS, Pattern, Policy
 from trainer.batches import Share
 from trainer.config import TrainerConfig
 from trainer.contrast import Against, Contrast
 from trainer.faults import GRADIENT, Fault, described, everywhere, fault, finite
+from trainer.learned import Accumulated, Learned
 from trainer.sharded import array, local, number, whole
 
 Kind = Literal["model", "ema"]
@@ -40,32 +42,6 @@ class TrainingDiverged(UserError, ArithmeticError):
     that they are of, and so does `why` in short."""
 
     why = ""
-
-
-@dataclass(frozen=True)
-class Learned:
-    """What a step did, over all ranks: for each pattern its mean loss, the means of its kinds added
-    by their weights, and how many tokens or latent values it is of; the mean of each `kinds`
-    alone; the norm of the gradient before clipping; the learning rate; and the mean loss of winners
-    against losers over so many `pairs`."""
-
-    losses: dict[Pattern, float]
-    kinds: dict[Pattern, dict[LossKind, float]]
-    tokens: dict[Pattern, int]
-    grad_norm: float
-    lr: float
-    contrast: float = 0.0
-    pairs: int = 0
-
-
-class Accumulated(NamedTuple):
-    """What a pattern's part of a step came to: the mean loss of each kind, the count of all tokens or
-    latent values, and the mean loss of so many pairs of a winner and a loser."""
-
-    means: dict[LossKind, float]
-    tokens: int
-    contrast: float
-    pairs: int
 
 
 class Learner:
@@ -144,6 +120,7 @@ class Learner:
         same order, with as many shares. Raises TrainingDiverged, on all ranks if on one, and leaves
         the weights as they were."""
         self.optimizer.zero_grad(set_to_none=True)
+        before = self._counts()
         done: dict[Pattern, Accumulated] = {}
         faults: list[Fault] = []
         spoiled = False
@@ -169,7 +146,20 @@ class Learner:
         return Learned(
             losses, kinds, {pattern: each.tokens for pattern, each in done.items()}, norm, lr,
             sum(each.contrast for each in done.values()), sum(each.pairs for each in done.values()),
+            **self._passed_since(before),
         )  # fmt: skip
+
+    def _counts(self) -> Counter[str]:
+        """The tokens that this process has passed forward: those that it learned from too, and those
+        of the reference."""
+        referenced = self.contrast.referenced if self.contrast else 0
+        return Counter(passed=passed.tokens() - referenced, referenced=referenced)
+
+    def _passed_since(self, before: Counter[str]) -> dict[str, int]:
+        """On all ranks, which call it together."""
+        since = self._counts()
+        since.subtract(before)
+        return {name: int(count) for name, count in self._summed(since).items()}
 
     def _gradients(self) -> list[Tensor]:
         return [local(p.grad) for p in self.params.values() if p.grad is not None]

@@ -24,16 +24,18 @@ Lesson = tuple[Context, Output]
 
 def teaches(group: JudgedGroup, rules: ReconstructionConfig) -> bool:
     """Whether anything is learned from the group."""
+    if rules.contested_by and group.margin() < rules.contested_by:
+        return False
     judgement = rules.judged == "all" and rules.judgement > 0 and bool(group.ranked())
-    return group.accepted or judgement
+    return group.accepted or (judgement and not group.untrusted)
 
 
 def reconstruct(
     group: JudgedGroup, config: RunConfig, templates: Templates
 ) -> dict[Pattern, Example]:
     """The examples of a group that `teaches`. A pattern that the group cannot give is absent: there
-    is no reflection where no rollout scored as much lower than the best as it must, and a rejected
-    group gives a judgement alone."""
+    is no reflection where no rollout scored as much lower than the best as it must, no caption where
+    the best scored too low for one, and a rejected group gives a judgement alone."""
     seed, rules = config.seed, config.reconstruction
     ranked = [group.rollouts[i] for i in group.ranked()]
     if not teaches(group, rules) or not ranked:
@@ -57,6 +59,8 @@ def reconstruct(
     if losers := _losers(ranked, rules):
         loser = _pick(losers, random)
         made["reflection"] = _reflection(prompt, loser, templates, variant), best.output
+    if _score(ranked[0]) < rules.caption_from:
+        del made["caption"]
     key = ExampleKey(seed, group.round, group.index)
     given = tuple(made) if group.accepted else made.keys() & {"judgement"}
     examples = {name: Example(*made[name], name, key) for name in given}

@@ -16,13 +16,14 @@ from typing import Literal
 
 from actors.pool.faults import Poisoned
 from actors.replay.records import Proposal, Task
-from actors.retry import patiently, within
+from actors.retry import within
 from actors.roles.outside import load_outside
 from actors.roles.prompt_library import PromptLibrary, demonstrations
 from actors.roles.requests import Propose, Rate
 from actors.roles.templates import load_templates
 from actors.roles.topics import Topic
 from actors.storage import storage
+from actors.storage.once import written_once
 from actors.storage.paths import StoragePath
 from policies.errors import UserError
 from trainer.config import RunConfig
@@ -41,15 +42,32 @@ class ProposalsDamaged(UserError, ValueError):
 
 async def propose(run: RunActors, round_: int, version: int) -> list[list[Proposal]]:
     """The kept prompts in the fixed slices that Solver and Judge work on."""
-    file = run.folder / FOLDER / f"round-{round_:05d}.json"
-    if not await asyncio.to_thread(storage.exists, file):
-        kept = await _propose(run, round_, version)
-        data = json.dumps(list(map(_row, kept))).encode()
-        pause_s = run.config.actors.pause_deadline
-        await asyncio.to_thread(patiently, lambda: storage.write(file, data), str(file), pause_s)
+    file = _file(run, round_)
+
+    async def make() -> bytes:
+        return json.dumps(list(map(_row, await _propose(run, round_, version)))).encode()
+
+    await written_once(file, run.config.actors.pause_deadline, make)
     kept = await asyncio.to_thread(_read, file)
+    if round_ == 1:
+        kept = kept[: len(kept) - _held_out(run.config, kept)]
     size = run.config.solver.prompts_per_task
     return [kept[at : at + size] for at in range(0, len(kept), size)]
+
+
+def aside(run: RunActors) -> list[Proposal]:
+    """The last prompts of round 1, which nothing is learned from: versions are compared by them."""
+    kept = _read(_file(run, 1))
+    return kept[len(kept) - _held_out(run.config, kept) :]
+
+
+def _held_out(config: RunConfig, kept: Sequence[Proposal]) -> int:
+    """At most half, for round 1 has to learn from something."""
+    return min(config.trainer.step_back, len(kept) // 2)
+
+
+def _file(run: RunActors, round_: int) -> StoragePath:
+    return run.folder / FOLDER / f"round-{round_:05d}.json"
 
 
 def _row(proposal: Proposal) -> dict[str, object]:
@@ -72,7 +90,10 @@ async def _propose(run: RunActors, round_: int, version: int) -> list[Proposal]:
     settings, fates = run.config.proposer, Counter[str]()
     before = await asyncio.to_thread(_experience, run, round_)
     again = before.again(round(settings.again * settings.prompts), run.config.seed, round_, "again")
-    library = PromptLibrary(settings.similarity, without(before.said, again))
+    compared = run.config.trainer.step_back > 0 and round_ > 1
+    held_out = await asyncio.to_thread(aside, run) if compared else []
+    said = [*without(before.said, again), *(proposal.prompt for proposal in held_out)]
+    library = PromptLibrary(settings.similarity, said)
     for failed in again:
         fates["again" if library.add(failed) else "near-duplicate"] += 1
     shown: dict[str, list[str]] = {}
@@ -101,11 +122,11 @@ def _topics(config: RunConfig, round_: int, before: Experience, again: int) -> l
     """The topics that are left beside `again` prompts, with what outside files add to them."""
     templates, own = load_templates(config.actors.templates), config.proposer
     outside = load_outside(own, templates.categories)
-    followed = own.follow == "weakness"
-    shares = before.shares(own.category_shares) if followed else own.category_shares
+    outside = load_outside(own, templates.categories)
+    weights = before.weights(config.solver.rollouts) if own.follow == "weakness" else {}
     return [
         outside.add(topic, config.seed, round_, own.demonstrations)
-        for topic in templates.topics(own.prompts - again, shares)
+        for topic in templates.topics(own.prompts - again, own.category_shares, weights)
     ]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from functools import cached_property
 from types import TracebackType
@@ -17,7 +18,6 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.config import JudgeConfig, ProposerConfig, SolverConfig
-from actors.pool.faults import Poisoned
 from actors.pool.leases import OnEvent
 from actors.pool.pool import Pool
 from actors.replay.buffer import ReplayBufferActor
@@ -28,8 +28,14 @@ from actors.storage import bucket, storage
 from actors.storage.paths import run_folder
 from actors.weights.store import WeightStoreActor
 from actors.weights.version_folder import VersionFolder
+from evaluation.cost import of_learning, of_roles
+from evaluation.metrics import read_rows
 from evaluation.suites import Suite, load_suite
+from evaluation.tasks.ready import ReadyTask
+from policies.errors import UserError
+from policies.registry import footprint
 from trainer.config import RunConfig
+from trainer.journal import JOURNAL
 from trainer.reporting import Progress, Reporter
 from trainer.stores import Stores
 from trainer.train_loop import make_trainer, stop_training
@@ -39,12 +45,16 @@ from trainer.watch import WATCH_S, watch
 
 class RunActors:
     """`async with RunActors(config, progress) as run`: up when it is entered, gone when it is left.
-    `stores` is there while they are up."""
+    `stores` is there while they are up; `tasks` are what measures versions besides the suite; only the
+    pools of `roles` are started."""
 
     stores: Stores
 
-    def __init__(self, config: RunConfig, progress: Progress) -> None:
-        self.config = config
+    def __init__(
+        self, config: RunConfig, progress: Progress, tasks: Sequence[ReadyTask] = (),
+        roles: Collection[Role] = ("proposer", "solver", "judge"),
+    ) -> None:  # fmt: skip
+        self.config, self.tasks, self.roles = config, tasks, roles
         self.folder = run_folder(config).absolute()
         # Its own: what is left of a driver that was killed may still hold its names for a while.
         self.namespace = f"unicorn-{config.name}-{secrets.token_hex(4)}"
@@ -108,20 +118,32 @@ class RunActors:
         fit.result()
         self.stores.training_over = True
 
-    def poisoned(self, error: Poisoned) -> None:
+    def poisoned(self, error: UserError) -> None:
         """Counts a task that is given up; raises it where there are too many for bad luck."""
         self._poisoned += 1
         self.report.on_event("run", "gave up a task", why=str(error))
         if self._poisoned > self.config.actors.poison_limit:
             raise error
 
-    async def note_cost(self, round_: int) -> None:
-        """How many tokens each role has passed forward for the round: since the driver started, so
-        less than all if it was started again in between."""
-        told = {
-            f"cost/{pool.name}_tokens": float(pool.stats().tokens[round_]) for pool in self.pools()
-        }
-        await self.report.note("cost", round_, told)
+    async def note_cost(self, round_: int, whole: bool) -> None:
+        """How many tokens each role has passed forward for the round since the driver started, and what
+        that costs if this is the `whole` round, and not what an earlier driver left of it."""
+        tokens = {pool.name: pool.stats().tokens[round_] for pool in self.pools()}
+        active = await asyncio.to_thread(lambda: self.active)
+        await self.report.note("cost", round_, of_roles(tokens, active if whole else None))
+
+    async def note_learning(self, round_: int) -> None:
+        """How many tokens were passed to learn from the round, whose version is published: the journal
+        then has all its steps, each once."""
+        rows = await asyncio.to_thread(read_rows, self.folder / JOURNAL)
+        active = await asyncio.to_thread(lambda: self.active)
+        adapters = self.config.trainer.lora_rank > 0
+        await self.report.note("learning", round_, of_learning(rows, round_, active, adapters))
+
+    @cached_property
+    def active(self) -> int:
+        """How many parameters a token passes through."""
+        return footprint(self.config.policy).active
 
     def judge_version(self, version: int) -> int:
         """The weights that judge what `version` draws."""
@@ -133,8 +155,9 @@ class RunActors:
         settings = self.config.evaluation
         return frozenset(text for text, _ in self.suite.prompts(settings.prompts, settings.seed))
 
-    def pools(self) -> tuple[Pool, Pool, Pool]:
-        return self.proposers, self.solvers, self.judges
+    def pools(self) -> tuple[Pool, ...]:
+        every = (self.proposers, self.solvers, self.judges)
+        return tuple(pool for pool in every if pool.name in self.roles)
 
     def _start_stores(self) -> Stores:
         config, versions = self.config, VersionFolder(self.folder, self.config.policy)

@@ -16,24 +16,29 @@ from typing import Any, cast
 from actors.pool.faults import Poisoned
 from actors.replay.records import Proposal, Task, undone
 from actors.retry import made_again
+from actors.roles.calibration import Trust
 from actors.roles.requests import Draw, JudgeGroups
 from actors.roles.solver import waves
 from evaluation.audit import audit
+from evaluation.tasks.ready import ReadyTask
 from trainer.config import RunConfig
-from trainer.measuring import scores, trusted
+from trainer.measuring import scores, task_scores, trusted
 from trainer.proposals import propose
 from trainer.reporting import Progress
 from trainer.run_actors import RunActors
+from trainer.step_back import starting_version
 from trainer.training import Training
+from trainer.trust import trust_before
 
 
-def run(config: RunConfig, progress: Progress) -> None:
-    """Does, or goes on with, the run in its folder; everything worth keeping ends up there."""
-    asyncio.run(selfplay(config, progress))
+def run(config: RunConfig, progress: Progress, tasks: Sequence[ReadyTask] = ()) -> None:
+    """Does, or goes on with, the run in its folder; everything worth keeping ends up there. `tasks` are
+    those that its recipe names."""
+    asyncio.run(selfplay(config, progress, tasks))
 
 
-async def selfplay(config: RunConfig, progress: Progress) -> None:
-    async with RunActors(config, progress) as run, asyncio.TaskGroup() as flows:
+async def selfplay(config: RunConfig, progress: Progress, tasks: Sequence[ReadyTask] = ()) -> None:
+    async with RunActors(config, progress, tasks) as run, asyncio.TaskGroup() as flows:
         flows.create_task(sample(run))
         flows.create_task(run.train(learn_round))
         flows.create_task(evaluate(run))
@@ -43,26 +48,27 @@ async def sample(run: RunActors) -> None:
     """Fills the replay buffer, each round with the weight version that it pins."""
     for round_ in run.rounds:
         if not await run.stores.closed(round_):
-            version = run.config.sampling_version(round_)
+            version = await starting_version(run, round_)
             await run.stores.version_ready(version)
             slices = await propose(run, round_, version)
-            await roll_out(run, round_, version, slices)
-            await run.note_cost(round_)
+            trust = await trust_before(run, round_, version)
+            whole = await roll_out(run, round_, version, slices, trust)
+            await run.note_cost(round_, whole)
             await run.stores.close_round(round_, len(slices))
 
 
 async def roll_out(
-    run: RunActors, round_: int, version: int, slices: Sequence[Sequence[Proposal]]
-) -> None:
+    run: RunActors, round_: int, version: int, slices: Sequence[Sequence[Proposal]], trust: Trust
+) -> bool:
     """Draws and judges the slices that the log does not hold yet; what is lost with a node is drawn
-    again."""
+    again. Returns whether that was all of them."""
 
     async def report() -> None:
         stored = await run.stores.stored(round_)
         run.report.sampling(round_, sum(map(len, slices)), stored)
 
     async def roll_out_one(index: int) -> None:
-        task = partial(solve_and_judge, run, round_, version, index, slices[index])
+        task = partial(solve_and_judge, run, round_, version, index, slices[index], trust)
         async with run.room:
             await made_again(task)
         await report()
@@ -72,11 +78,13 @@ async def roll_out(
     async with asyncio.TaskGroup() as tasks:
         for index in missing:
             tasks.create_task(roll_out_one(index))
+    return len(missing) == len(slices)
 
 
 async def solve_and_judge(
-    run: RunActors, round_: int, version: int, index: int, proposals: Sequence[Proposal]
-) -> None:
+    run: RunActors, round_: int, version: int, index: int, proposals: Sequence[Proposal],
+    trust: Trust,
+) -> None:  # fmt: skip
     """One slice, from its prompts to the durable log, in waves: a prompt is drawn until it has a
     winner and a loser. Pictures never pass through the driver."""
     solve = Task(round_, "solver", index, version)
@@ -85,7 +93,7 @@ async def solve_and_judge(
     try:
         for wave in range(last + 1):
             drawings = await run.solvers.run(Draw(solve, wave), proposals, groups)
-            request = JudgeGroups(judge, wave, wave == last)
+            request = JudgeGroups(judge, wave, wave == last, trust)
             groups = await run.judges.run(request, proposals, drawings, groups)
     except Poisoned as error:
         run.poisoned(error)
@@ -106,9 +114,10 @@ async def evaluate(run: RunActors) -> None:
     """Measures every version, and every round's judgements, on what nothing learns from."""
     for version in (0, *run.rounds):
         await run.stores.version_ready(version)
-        values = await scores(run, version)
+        values = await scores(run, version) | await task_scores(run, version)
         if version:
             await run.stores.round_closed(version)
+            await run.note_learning(version)
             values |= await audit(version, run.config, run.suite)
             values |= await trusted(run, version)
         if values:

@@ -15,29 +15,30 @@ from typing import Any
 
 import numpy as np
 
+from actors.hygiene.looks import Repeats, winning_looks
 from actors.replay.records import JudgedGroup
 from actors.roles.templates import Templates
 from actors.storage import events
 from actors.storage.paths import StoragePath
-from policies.checks import bfloat16_bits
+from policies.checks import bfloat16_bits, weight_views
 from policies.interface import CheckpointError, Example
 from trainer import checkpoint
 from trainer.batches import GroupExamples, Share, Step, round_steps, shares_for_rank
 from trainer.checkpoint import Cursor
 from trainer.config import RunConfig
 from trainer.journal import JOURNAL, Journal
-from trainer.learner import Learned, Learner, TrainingDiverged
+from trainer.learned import NOTHING, Learned
+from trainer.learner import Learner, TrainingDiverged
 from trainer.packing import packed_shares
 from trainer.patterns import reconstruct, teaches
+from trainer.sharded import begin_with
 from trainer.training_io import StopRequested, TrainingIO
 
 CHECKPOINTS = "checkpoints"
 LEARNING = (
     "precision", "lora_rank", "lora_alpha", "lr", "warmup_steps", "betas", "eps", "weight_decay", "clip", "ema", "publish", "epochs",
-    "groups_per_step", "loss_weights", "kind_weights", "contrast", "publish_dtype",
+    "groups_per_step", "loss_weights", "kind_weights", "contrast", "publish_dtype", "step_back",
 )  # fmt: skip
-NOTHING = Learned({}, {}, {}, 0.0, 0.0)
-"""What a step did that was skipped."""
 LearnRound = Callable[["Training", int], None]
 """What a worker does with a round: it takes the steps that are left of it and publishes its version."""
 
@@ -73,8 +74,30 @@ class Training:
 
     def teaching_groups(self, round_: int) -> Iterator[JudgedGroup]:
         """The groups to learn from as they come, until the round is closed."""
-        rules = self.config.reconstruction
-        return (group for group in self.io.groups(round_) if teaches(group, rules))
+        rules, own = self.config.reconstruction, self.config.judge
+        seen = Repeats(own.hygiene.duplicate_bits)
+        return (
+            group
+            for group in self._sampled(round_)
+            if teaches(group, rules)
+            and not seen.repeats(winning_looks(group, self.config.seed, own.ties))
+        )
+
+    def _sampled(self, round_: int) -> Iterator[JudgedGroup]:
+        """The groups of the round. The first one tells with which version it begins."""
+        for place, group in enumerate(self.io.groups(round_)):
+            if place == 0 and self.config.trainer.step_back:
+                self._go_on_from(group.weight_version)
+            yield group
+
+    def _go_on_from(self, version: int) -> None:
+        """Steps back where an earlier version samples the round than was published last. Until there is
+        a checkpoint of the round's, whoever goes on does the same again."""
+        if self.cursor.between_rounds and version < self.cursor.version:
+            weights = weight_views(self.io.weights(version), self.learner.params)
+            begin_with(self.learner.state(), weights)
+            if self.journal is not None:
+                events.note(self.checkpoints.parent, "training", events.STEPPED_BACK, to=version)
 
     def reconstruct(self, group: JudgedGroup) -> GroupExamples:
         """The group as examples of the four patterns."""
@@ -221,6 +244,7 @@ def learning_settings(config: RunConfig) -> dict[str, Any]:
         "judge.accept_at": config.judge.accept_at,
         "judge.ties": config.judge.ties,
         "judge.picture_first": config.judge.picture_first,
+        "judge.hygiene.duplicate_bits": config.judge.hygiene.duplicate_bits,
         "reconstruction": config.reconstruction.model_dump(),
         **{f"trainer.{k}": v for k, v in config.trainer.model_dump(include=set(LEARNING)).items()},
     }

@@ -45,6 +45,10 @@ class TrainingIO(Protocol):
 
     def versions(self) -> list[int]: ...
 
+    def weights(self, version: int) -> Mapping[str, np.ndarray]:
+        """Those that were published, in float32 or as bfloat16's bits."""
+        ...
+
     def publish(self, version: int, weights: Mapping[str, np.ndarray]) -> None: ...
 
     def show(self, row: Mapping[str, Any]) -> None:
@@ -125,6 +129,10 @@ class RayTrainingIO:
         there: list[int] = get_within(self._store.versions.remote(), ANSWER_S, what)
         self._meter.set(catalog.VERSION, max(there, default=0))
         return there
+
+    def weights(self, version: int) -> Mapping[str, np.ndarray]:
+        found, _ = weight_store.fetch(version, self._store, f"weights v{version} to come back")
+        return found
 
     def publish(self, version: int, weights: Mapping[str, np.ndarray]) -> None:
         began = time.monotonic()

@@ -93,6 +93,22 @@ def test_winners_gain_and_losers_lose() -> None:
     assert won > 0 and also > 0 and lost < -1 and lost < kept - 1
 
 
+def test_what_passes_forward_is_counted_by_whether_it_passes_back() -> None:
+    learner, batch = Learner(small_policy(), HOW), paired(1)
+    winners = sum(learner.policy.lengths(batch["generation"]))
+    losers = sum(learner.policy.lengths([
+        replace(each, target=each.worse) for each in batch["generation"] if each.worse
+    ]))  # fmt: skip
+    others = sum(sum(learner.policy.lengths(batch[p])) for p in batch if p != "generation")
+    # Of three winners, each a share of its own, one has no loser and takes its own place.
+    (alone,) = learner.policy.lengths(batch["generation"][1:2])
+    done = step(learner, batch)
+    assert done.referenced == winners + losers + alone
+    assert done.passed == winners + others + losers + alone
+    plain = step(Learner(small_policy(), TRAINER), batch)
+    assert (plain.passed, plain.referenced) == (winners + others, 0)
+
+
 def test_without_losers_nothing_changes() -> None:
     against, plain = (
         Learner(small_policy(), HOW),
@@ -118,6 +134,7 @@ def rank_main(rank: int, port: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_ranks_hold_against_each_other_what_one_does(tmp_path: Path) -> None:
     """Though one rank has no loser in some steps; and a checkpoint keeps the reference."""
     mp.spawn(rank_main, args=(free_port(), str(tmp_path)), nprocs=2)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from actors.config import CategoryShares
+from actors.category_shares import CategoryShares
 from actors.replay.records import JudgedGroup
 from actors.replay.segments import write_segment
 from actors.roles.prompt_library import PromptLibrary
 from actors.roles.requests import Propose
+from actors.roles.templates import load_templates
 from tests.trainer.small import group
 from tests.trainer.test_proposals import asked, round_of
 from trainer.experience import Experience, experience
@@ -23,7 +25,8 @@ def drawn(
     best = max((score or 0.0) for score in scores)
     reason = "" if best >= 7 else f"best score {best:g} is under 7"
     made = group(index, scores, round_, reason)
-    return replace(made, prompt=prompt, category=category)
+    kind = "face" if category == "portrait" else "one kind"
+    return replace(made, prompt=prompt, category=category, subcategory=kind)
 
 
 @pytest.fixture
@@ -52,7 +55,7 @@ def test_what_failed_when_it_was_drawn_last_is_remembered(log: Path) -> None:
     before = experience(log / "replay", 3, 1, 7.0)
     assert [p.prompt for p in before.failed] == ["two dogs", "six pigs", "ten hens"]
     assert before.said == ("six cows", "ten hens", "a sad man")
-    assert before.accepted == {"counting": 2 / 7, "portrait": 1.0}
+    assert before.accepted == {("counting", "one kind"): 2 / 7, ("portrait", "face"): 1.0}
     assert experience(log / "replay", 2, 5, 7.0).said == (
         "two cats", "two dogs", "six cows", "six pigs"
     )  # fmt: skip
@@ -66,12 +69,16 @@ def test_failed_prompts_come_again_by_key(log: Path) -> None:
     assert len(chosen) == 3 and before.again(2, 5) == before.again(2, 5)
 
 
-def test_categories_that_succeed_half_of_the_time_get_most() -> None:
-    before = Experience(accepted={"counting": 0.5, "portrait": 1.0, "text rendering": 0.1})
-    shares = before.shares(CategoryShares(counting=2.0, portrait=2.0))
-    told = dict(shares.items())
-    assert told["counting"] == 2.0 and told["portrait"] == 0.5
-    assert told["text_rendering"] == pytest.approx(0.36) and told["stylization"] == 1.0
+def test_kinds_that_fail_but_can_succeed_get_most() -> None:
+    one, two = ("counting", "one kind"), ("counting", "two kinds")
+    before = Experience(accepted={one: 1.0, two: 0.25, ("text rendering", "sign"): 0.0})
+    weights = before.weights(8)
+    assert weights[one] == weights["text rendering", "sign"] == 0.1
+    assert weights[two] == pytest.approx(0.75 * (1 - 0.75**8))
+    made = load_templates("tiny").topics(60, CategoryShares(counting=9.0), weights)
+    kinds = Counter((topic.category, topic.subcategory) for topic in made)
+    assert kinds[two] > 6 * kinds[one] > 0
+    assert kinds["portrait", "face"] > 0
 
 
 def test_a_round_begins_with_what_failed_and_never_says_what_was_said(log: Path) -> None:

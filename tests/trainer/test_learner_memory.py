@@ -15,7 +15,8 @@ from policies.config import ConfigError, changed
 from tests.trainer.small import TRAINER, free_port, small_batch, small_policy
 from trainer.batches import shares_for_rank
 from trainer.config import TrainerConfig
-from trainer.learner import Learned, Learner
+from trainer.learned import Learned
+from trainer.learner import Learner
 
 WAYS = {
     "all": TRAINER,

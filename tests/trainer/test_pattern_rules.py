@@ -103,6 +103,15 @@ def test_any_judged_drawing_gives_the_judgement() -> None:
         assert set(seen) == {0, 1, 2, 4} and min(seen.values()) > 50
 
 
+def test_a_prompt_that_is_always_drawn_well_teaches_nothing_if_it_is_to_be_contested() -> None:
+    contested = ReconstructionConfig(contested_by=3.0)
+    assert teaches(group(5, (9.0, None, 6.0)), contested)
+    assert not teaches(group(5, (9.0, 6.5)), contested) and not teaches(group(5, (9.0,)), contested)
+    assert teaches(group(5, (9.0,)), ReconstructionConfig())
+    failed = group(5, (6.0, 1.0), reason="best score 6 is under 7")
+    assert not teaches(failed, contested)
+
+
 def test_a_rejected_group_teaches_a_judgement_or_nothing() -> None:
     rejected = group(4, (3.0, None, 1.0), reason="best score 3 is under 7")
     assert not teaches(rejected, ReconstructionConfig())
@@ -140,3 +149,16 @@ def test_a_run_with_one_option_leaves_the_choices_of_the_others() -> None:
         worst = made(judged, seed, loser="worst")
         for pattern in ("generation", "caption", "judgement"):
             assert worst[pattern].context == plain[pattern].context
+
+
+@given(SCORES, st.integers(0, 10))
+def test_captions_are_learned_of_winners_that_scored_enough_and_nothing_else_changes(
+    scores, least
+) -> None:
+    judged = group(4, tuple(scores))
+    usual, chosen = made(judged), made(judged, caption_from=float(least))
+    best = max(score for score in scores if score is not None)
+    assert set(usual) - set(chosen) == (set() if best >= least else {"caption"})
+    for pattern in chosen:
+        assert chosen[pattern].context == usual[pattern].context
+        assert chosen[pattern].target == usual[pattern].target

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from actors.config import CategoryShares, ProposerConfig
+from actors.category_shares import CategoryShares
+from actors.config import ProposerConfig
 from actors.replay.records import Proposal
 from actors.roles.requests import Propose, Rate
 from actors.roles.topics import Topic

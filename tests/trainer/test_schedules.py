@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from actors.config import ActorsConfig, SolverConfig
+from actors.config import ActorsConfig, JudgeConfig, SolverConfig
 from actors.pool.faults import Poisoned
 from actors.pool.pool import Pool
 from actors.replay.records import Proposal, Task
@@ -24,6 +24,7 @@ from policies.config import changed
 from policies.seeds import generator
 from tests.simulated import Deadlock, Fate, World, play
 from trainer import selfplay
+from trainer.config import TrainerConfig
 
 ACTORS = ActorsConfig(
     start_deadline=60.0, task_deadline=120.0, tasks_in_flight=2, task_attempts=30, poison_limit=0
@@ -112,6 +113,8 @@ class SimulatedRun:
         self.config = SimpleNamespace(
             sampling_version=lambda round_: max(0, round_ - 1 - lag),
             solver=SolverConfig(rollouts=8, waves=(2, 6)),
+            judge=JudgeConfig(),
+            trainer=TrainerConfig(),
         )
         self.rounds = range(1, ROUNDS + 1)
         self.slices: dict[int, dict[int, Any]] = {}
@@ -149,8 +152,8 @@ class SimulatedRun:
         self.appends[round_, index] += 1
         self.slices.setdefault(round_, {})[index] = groups
 
-    async def note_cost(self, round_: int) -> None:
-        return
+    async def note_cost(self, round_: int, whole: bool) -> None:
+        assert whole  # nobody has drawn of it before
 
     async def close_round(self, round_: int, slices: int) -> None:
         self.ends[round_] = slices
@@ -185,7 +188,7 @@ def test_the_loop_stores_every_slice_once_with_the_weights_of_its_round(
     fate: Fate, lag: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(selfplay, "propose", slices)
-    for seed in range(130):
+    for seed in range(60):
         run = SimulatedRun(seed, fate, lag, replicas=1 + seed % 3)
         watched(run)
 

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,13 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from actors.config import ActorsConfig, JudgeConfig
+from actors.hygiene.config import HygieneConfig
 from actors.replay.buffer import ReplayBufferActor
 from actors.replay.records import JudgedGroup
 from actors.roles.templates import load_templates
 from actors.weights.digests import weights_digest
 from actors.weights.store import WeightStoreActor
+from policies.checks import weight_views
 from policies.config import TinyPolicyConfig, changed
 from policies.interface import CheckpointError
 from tests.trainer.small import TRAINER, free_port, group, save_small_policy, small_policy
@@ -33,6 +36,7 @@ from trainer.config import RunConfig
 from trainer.journal import JOURNAL
 from trainer.learner import Learner, TrainingDiverged
 from trainer.selfplay import learn_round
+from trainer.sharded import begin_with
 from trainer.train_loop import make_trainer, stop_training
 from trainer.training import CHECKPOINTS, Training
 from trainer.training_io import StopRequested
@@ -61,6 +65,7 @@ class TrainingIO:
     ) -> None:
         self.rounds, self.moment, self.death = rounds, moment, death
         self.published: dict[int, str] = {}
+        self.kept: dict[int, Mapping[str, np.ndarray]] = {0: small_policy().weights()}
         self.moments = 0
 
     def _pass(self) -> None:
@@ -81,11 +86,16 @@ class TrainingIO:
     def versions(self) -> list[int]:
         return sorted(self.published)
 
+    def weights(self, version: int) -> Mapping[str, np.ndarray]:
+        self._pass()
+        return self.kept[version]
+
     def publish(self, version: int, weights: Mapping[str, np.ndarray]) -> None:
         if self.death is Killed:
             self._pass()
         assert self.published.get(version, weights_digest(weights)) == weights_digest(weights)
         self.published[version] = weights_digest(weights)
+        self.kept[version] = weights
 
     def show(self, row: Mapping[str, Any]) -> None:
         if self.death is Killed:
@@ -125,6 +135,22 @@ def test_a_run_in_peace_learns_every_epoch_of_every_round(peace) -> None:
     assert [(row["round"], row["epoch"], row["index"]) for row in journal] == expected
     assert [row["step"] for row in journal] == list(range(1, 13))
     assert journal[-1]["losses"]["caption"] < journal[0]["losses"]["caption"]
+
+
+def test_winners_that_repeat_an_earlier_one_are_learned_from_as_if_they_were_not_there(
+    tmp_path: Path,
+) -> None:
+    own = changed(CONFIG.judge, hygiene=HygieneConfig(duplicate_bits=2))
+    config = changed(CONFIG, judge=own, rounds=1, trainer=changed(CONFIG.trainer, epochs=1))
+    every = ("00" * 14, "ff" * 14, "01" + "00" * 13, "0f" + "00" * 13)
+    seen = [replace(g, rollouts=tuple(replace(r, looks=every[i % 4]) for r in g.rollouts))
+            for i, g in enumerate(ROUNDS[1])]  # fmt: skip
+    kept = [seen[i] for i in (0, 1, 3)]  # 2 is near 0, and all others repeat the first four
+    all_of_them, those = TrainingIO({1: seen}), TrainingIO({1: kept})
+    train(tmp_path / "all", all_of_them, config)
+    train(tmp_path / "kept", those, config)
+    assert all_of_them.published == those.published
+    assert len(rows(tmp_path / "all")) == 1
 
 
 @pytest.mark.parametrize("death", [Killed, pytest.param(StopRequested, marks=pytest.mark.slow)])
@@ -171,6 +197,56 @@ def test_a_step_that_diverged_is_told_once_and_nothing_is_learned_from_it(tmp_pa
     with pytest.raises(TrainingDiverged):
         Training(CONFIG, tmp_path, learner, load_templates("tiny"), io).run(learn_round)
     assert told == [True] and not (tmp_path / JOURNAL).exists()
+
+
+BACK = changed(CONFIG, rounds=3, trainer=changed(CONFIG.trainer, step_back=5))
+
+
+def drawn_by(version: int, round_: int) -> list[JudgedGroup]:
+    """The groups of a round that this version sampled."""
+    return [replace(each, round=round_, weight_version=version) for each in ROUNDS[2]]
+
+
+def test_a_round_goes_on_from_the_version_that_sampled_it(tmp_path) -> None:
+    """Nothing of the one that was left is in what comes of it, but the count of steps."""
+    rounds = {1: ROUNDS[1], 2: drawn_by(1, 2), 3: drawn_by(1, 3)}
+    io = TrainingIO(rounds)
+    train(tmp_path / "back", io, BACK)
+    fresh = TrainingIO({1: [], 2: drawn_by(0, 2), 3: drawn_by(1, 3)})
+    fresh.kept[1] = io.kept[1]
+    short = changed(BACK, trainer=changed(BACK.trainer, warmup_steps=0))
+    learner = Learner(small_policy(), short.trainer)
+    begin_with(learner.state(), weight_views(io.kept[1], learner.params))
+    training = Training(short, tmp_path / "fresh", learner, load_templates("tiny"), fresh)
+    training.cursor = Cursor(3, version=1)
+    learner.steps = 12
+    learn_round(training, 3)
+    assert fresh.published[3] == io.published[3] != io.published[2]
+    assert len({io.published[version] for version in (1, 2, 3)}) == 3
+    forward = TrainingIO({**rounds, 3: drawn_by(2, 3)})
+    train(tmp_path / "forward", forward, BACK)
+    assert forward.published[2] == io.published[2] and forward.published[3] != io.published[3]
+    events = (tmp_path / "back" / "events.jsonl").read_text()
+    assert events.count("stepped back") == 1 and not (tmp_path / "forward/events.jsonl").exists()
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_when_it_steps_back_ends_the_same(tmp_path) -> None:
+    rounds = {1: ROUNDS[1], 2: drawn_by(1, 2), 3: drawn_by(1, 3)}
+    peace = TrainingIO(rounds)
+    train(tmp_path / "peace", peace, BACK)
+    counting = TrainingIO({1: ROUNDS[1], 2: drawn_by(1, 2), 3: []})
+    train(tmp_path / "count", counting, BACK)
+    # Before the step back, in it, and in the steps after it.
+    for moment in (counting.moments + more for more in (0, 1, 4)):
+        folder, first = tmp_path / str(moment), TrainingIO(rounds, moment=moment)
+        with pytest.raises(Killed):
+            train(folder, first, BACK)
+        second = TrainingIO(rounds)
+        second.published, second.kept = first.published, first.kept
+        train(folder, second, BACK)
+        assert second.published == peace.published, moment
+        assert rows(folder) == rows(tmp_path / "peace"), moment
 
 
 def test_publishing_the_model_gives_other_weights_than_the_average(peace, tmp_path) -> None:

@@ -63,8 +63,8 @@ def evaluated(
     progress = Progress(out, lambda: 0.0)
     progress.started(RunConfig(rounds=ROUNDS))
     run: Any = SimpleNamespace(
-        rounds=range(1, ROUNDS + 1), config=RunConfig(rounds=ROUNDS), suite=None, solvers=None,
-        judges=None, judge_version=lambda version: version,
+        rounds=range(1, ROUNDS + 1), config=RunConfig(rounds=ROUNDS), suite=None, tasks=(), solvers=None,
+        judges=None, judge_version=lambda version: version, note_learning=there,
         stores=SimpleNamespace(version_ready=there, round_closed=there), poisoned=poisoned,
         report=SimpleNamespace(progress=progress),
     )  # fmt: skip
