@@ -23,7 +23,7 @@ from actors.weights.version_folder import VERSIONS
 from cluster.recipes import recipe
 from evaluation import grading
 from evaluation.kept import read_all
-from evaluation.paired import gain
+from evaluation.paired import gain, over_seeds
 from evaluation.selection import (
     FIRST_TASK,
     best,
@@ -157,8 +157,7 @@ def table(found: Sequence[Found], key: str) -> Iterator[str]:
 def _row(name: str, ends: Sequence[tuple[Found, Found]], key: str) -> str:
     pairs = [(was["outcomes"][key], now["outcomes"][key]) for was, now in ends]
     gains = [100 * gain(was, now)[0] for was, now in pairs]
-    whole = [[sum(each) / len(each) for each in zip(*side, strict=True)]
-             for side in zip(*pairs, strict=True)]  # fmt: skip
+    whole = [over_seeds(side) for side in zip(*pairs, strict=True)]
     return _cells([name, *(_change(*pair) for pair in pairs), _change(*whole),
                    f"{min(gains):+.1f} to {max(gains):+.1f}"])  # fmt: skip
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from actors.replay.records import JudgedGroup
     from cluster.gallery.address import GalleryAddress
     from cluster.watch.progress import Progress
+    from evaluation.tasks.ready import ReadyTask
     from policies.interface import Policy
     from trainer.config import RunConfig
 
@@ -42,8 +43,8 @@ class RunFolder:
     config: RunConfig
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl in the order in which they were added: `kind` "evaluation" with
-        its `version`; "round" (the audit), "planted" (the Judge on planted pairs) and "proposals"
+        """The rows of metrics.jsonl in the order in which they were added: `kind` "evaluation" and
+        "task" with their `version`; "round" (the audit), "planted" (the Judge on planted pairs) and "proposals"
         with their `round`."""
         from evaluation.metrics import read_metrics
 
@@ -82,12 +83,12 @@ def run(recipe: str | Path | RunConfig, *overrides: str, gallery: str = ANY_PORT
     finished: `run("configs/tiny.yaml", "rounds=3")`. Progress goes to the standard output. Raises
     UserError."""
     checks.no_event_loop()
-    config, address = _ready(recipe, overrides, gallery)
+    config, tasks, address = _ready(recipe, overrides, gallery)
 
     from trainer import selfplay
 
     with _surroundings(config, address) as (own, progress):
-        selfplay.run(own, progress)
+        selfplay.run(own, progress, tasks)
     return load_run(run_folder(config))
 
 
@@ -96,7 +97,7 @@ async def run_async(
 ) -> RunFolder:
     """`run` for an event loop that runs already, as in a notebook. When it is cancelled, the run ends
     with a checkpoint, and the same call goes on."""
-    config, address = _ready(recipe, overrides, gallery)
+    config, tasks, address = _ready(recipe, overrides, gallery)
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
 
@@ -106,7 +107,7 @@ async def run_async(
     from trainer import selfplay
 
     with _surroundings(config, address, interrupt) as (own, progress):
-        await selfplay.selfplay(own, progress)
+        await selfplay.selfplay(own, progress, tasks)
     return load_run(run_folder(config))
 
 
@@ -145,8 +146,9 @@ def load_policy(path: str | Path = "base", family: str = "tiny") -> Policy:
 
 def _ready(
     asked: str | Path | RunConfig, overrides: tuple[str, ...], gallery: str
-) -> tuple[RunConfig, GalleryAddress | None]:
-    """The configuration, with its folder made and all refused that can be before Ray starts."""
+) -> tuple[RunConfig, list[ReadyTask], GalleryAddress | None]:
+    """The configuration and the tasks that it names, with its folder made and all refused that can be
+    before Ray starts."""
     from cluster.recipes import recipe
 
     if isinstance(asked, str | Path):
@@ -155,10 +157,10 @@ def _ready(
         raise ConfigError(
             f"{', '.join(overrides)} cannot be set: overrides are for a recipe's file"
         )
-    checks.preflight(asked)
+    tasks = checks.preflight(asked)
     address = checks.gallery_address(gallery)
     recipe.claim_folder(asked)
-    return asked, address
+    return asked, tasks, address
 
 
 @contextmanager

@@ -11,11 +11,12 @@ import os
 from typing import TYPE_CHECKING
 
 from actors.storage.paths import run_folder
-from policies.errors import UserError
+from policies.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
     from cluster.gallery.address import GalleryAddress
     from cluster.sizing.needs import Machine, Need
+    from evaluation.tasks.ready import ReadyTask
     from trainer.config import RunConfig
 
 
@@ -32,32 +33,44 @@ def no_event_loop() -> None:
     raise LoopRuns("an event loop runs here already, as in a notebook: use `await run_async(...)`")
 
 
-def preflight(config: RunConfig) -> None:
+def at_least_one(option: str, value: int | None) -> None:
+    """Raises ConfigError for a number that is given and is less."""
+    if value is not None and value < 1:
+        raise ConfigError(f"{option} is {value}: it must be 1 or more")
+
+
+def preflight(config: RunConfig) -> list[ReadyTask]:
     """Whether this machine and the folder can hold the run; settles Ray's environment before Ray
-    is imported. Raises UserError."""
+    is imported. Returns the tasks that the recipe names. Raises UserError."""
     from cluster.session import jobs, ray_session
 
     ray_session.settle()
     if os.environ.get(jobs.INSIDE):
         jobs.require_shared(config)
 
+    from cluster.recipes import tasks
     from cluster.sizing import preflight
     from cluster.watch import loggers
     from policies.registry import checkpoint_folder
 
     loggers.require(config.loggers, run_folder(config))
-    _servers(config)
+    named = tasks.of_run(config)
+    _servers(config, named)
     room = preflight.room(run_folder(config))
     preflight.check(config, machine(), room, checkpoint_folder(config.policy))
+    return named
 
 
-def _servers(config: RunConfig) -> None:
-    """Whether the servers that play a role serve their models. Raises UserError."""
+def _servers(config: RunConfig, tasks: list[ReadyTask]) -> None:
+    """Whether the servers that play a role, or judge a task, serve their models. Raises UserError."""
     from actors.roles.server import ServerWriter
 
     for role, own in (("proposer", config.proposer), ("judge", config.judge)):
         if own.server:
             ServerWriter(role, own.server, own.server_model, patience_s=10.0).require()
+    for task in tasks:
+        if task.server:
+            task.server.require()
 
 
 def machine() -> Machine:

@@ -1,4 +1,4 @@
-"""The command line: run, resume, submit, stop, evaluate, report, gallery, chaos, dashboards.
+"""The command line: run, resume, submit, evaluate, answer, score, draw, serve, study, report and the others.
 
 Invariant: what a person can mend ends in one sentence on stderr and exit code 2; anything else
 is a defect and keeps its traceback. Nothing heavy is imported to read the arguments.
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cluster import commands
+from cluster import benchmark_commands, commands
 from cluster.commands import STOPPED
 from cluster.refusals import REFUSED, sentences
 
@@ -47,7 +47,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     for name, (arguments, command, description) in COMMANDS.items():
         kind = kinds.add_parser(name, help=description)
         arguments(kind)
-        kind.set_defaults(command=command)
+        kind.set_defaults(command=command, kind=name)
 
     # argparse gives what follows an option to nobody: `run R --dry-run rounds=1`.
     args, rest = parser.parse_known_args(argv)
@@ -97,7 +97,72 @@ def _stop(parser: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", metavar="FOLDER", help="such as runs/tiny")
+    parser.add_argument("target", nargs="?", metavar="FOLDER", help="such as runs/tiny")
+    parser.add_argument("--list", action="store_true", help="say which tasks there are")
+    parser.add_argument("--task", default="", metavar="NAME", help="one of --list, or a YAML file")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N instances")
+    parser.add_argument(
+        "--output", default="", metavar="DIR", help="where the samples go (default: beside FOLDER)"
+    )
+    _takes_overrides(parser)
+
+
+def _answer(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", nargs="?", metavar="FOLDER", help="such as runs/tiny")
+    _takes_benchmark(parser)
+    parser.add_argument(
+        "--output",
+        default="",
+        metavar="DIR",
+        help="where answers.jsonl goes (default: beside FOLDER)",
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N questions")
+    _takes_overrides(parser)
+
+
+def _score(parser: argparse.ArgumentParser) -> None:
+    _takes_benchmark(parser)
+    parser.add_argument(
+        "--answers", default="", metavar="FILE", help="JSON lines of id and answer, of any model"
+    )
+
+
+def _draw(parser: argparse.ArgumentParser) -> None:
+    _takes_folder(parser)
+    parser.add_argument("--benchmark", required=True, metavar="NAME", help="such as geneval")
+    parser.add_argument(
+        "--prompts",
+        default="",
+        metavar="PATH",
+        help="the benchmark's own (default: those that ship)",
+    )
+    parser.add_argument(
+        "--preset",
+        default="",
+        metavar="NAME",
+        help="the settings of released code, such as unicorn",
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N prompts")
+    parser.add_argument(
+        "--output", default="", metavar="DIR", help="where the pictures go (default: beside FOLDER)"
+    )
+    _takes_overrides(parser)
+
+
+def _serve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="FOLDER", help="a run or a checkpoint, such as runs/tiny")
+    parser.add_argument("--host", default="127.0.0.1", help="whom to answer; 0.0.0.0 for everybody")
+    parser.add_argument("--port", type=int, default=8000, help="0 for any that is free")
+    _takes_overrides(parser)
+
+
+def _study(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("study", nargs="?", metavar="STUDY", help="one of --list, or a YAML file")
+    parser.add_argument("--list", action="store_true", help="say which studies there are")
+    parser.add_argument("--seeds", default="", metavar="0,1,2", help="in place of the study's own")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say which runs are left, and what they need"
+    )
     _takes_overrides(parser)
 
 
@@ -120,6 +185,20 @@ def _dashboards(parser: argparse.ArgumentParser) -> None:
 def _takes_recipe(parser: argparse.ArgumentParser, description: str) -> None:
     parser.add_argument("recipe", metavar="RECIPE", help=description)
     _takes_overrides(parser)
+
+
+def _takes_benchmark(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--list", action="store_true", help="say which benchmarks there are")
+    parser.add_argument("--benchmark", default="", metavar="NAME", help="one of --list")
+    parser.add_argument("--data", default="", metavar="PATH", help="as its authors release them")
+    parser.add_argument("--drawn", default="", metavar="DIR", help="drawings that are judged")
+    parser.add_argument(
+        "--server", default="", metavar="URL", help="an OpenAI-compatible server that is asked"
+    )
+    parser.add_argument("--model", default="", metavar="NAME", help="one that the server serves")
+    parser.add_argument(
+        "--at-once", type=int, default=8, metavar="N", help="requests in flight (default: 8)"
+    )
 
 
 def _takes_folder(parser: argparse.ArgumentParser) -> None:
@@ -161,6 +240,19 @@ COMMANDS = {
     "submit": (_submit, commands.submit, "do a recipe as a job of a Ray cluster"),
     "stop": (_stop, commands.stop, "stop a job; the same submission again goes on"),
     "evaluate": (_evaluate, commands.evaluate, "measure a checkpoint, or a run's newest weights"),
+    "answer": (
+        _answer,
+        benchmark_commands.answer,
+        "have a model answer the questions of a benchmark",
+    ),
+    "score": (_score, benchmark_commands.score, "score a benchmark's answers, whoever gave them"),
+    "draw": (_draw, benchmark_commands.draw, "draw a benchmark's prompts for its official scorer"),
+    "serve": (_serve, commands.serve, "answer as the API of OpenAI does, for who has its clients"),
+    "study": (
+        _study,
+        commands.study,
+        "do a recipe's variants with several seeds, and compare them",
+    ),
     "report": (_takes_folder, commands.report, "write the report of a run, finished or not"),
     "gallery": (_gallery, commands.gallery, "look at a run, finished or not, in a browser"),
     "chaos": (

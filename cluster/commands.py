@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from actors.storage import storage
 from actors.storage.paths import parse_path, run_folder
 from cluster import checks
+from policies.errors import ConfigError
 
 if TYPE_CHECKING:
     from cluster.gallery.address import GalleryAddress
@@ -29,10 +30,14 @@ def run(args: argparse.Namespace) -> None:
 
     config = recipe.load(args.recipe, args.overrides)
     if args.dry_run:
+        from actors.hygiene.requirements import require_filters
+        from cluster.recipes import tasks
         from cluster.sizing import dry_run, preflight
         from policies.registry import footprint
 
         size = footprint(config.policy)
+        require_filters(config.judge.hygiene)
+        tasks.of_run(config)
         preflight.check_family(config, size)
         table = dry_run.table(config, size, checks.machine())
         print(f"{recipe.dump(config)}\n{table}")
@@ -108,6 +113,43 @@ def gallery(args: argparse.Namespace) -> None:
 
 
 def evaluate(args: argparse.Namespace) -> None:
+    if args.list:
+        from cluster.recipes import tasks
+
+        print(tasks.listed())
+        return
+    if not args.target:
+        raise ConfigError("evaluate: name a FOLDER, such as runs/tiny, or ask for --list")
+    checks.at_least_one("--limit", args.limit)
+    if args.task:
+        _evaluate_task(args)
+    else:
+        _evaluate_as_a_run(args)
+
+
+def _evaluate_task(args: argparse.Namespace) -> None:
+    from cluster.session import ray_session
+
+    ray_session.settle()
+
+    from cluster import evaluate_task
+    from cluster.report import task_page
+    from cluster.sizing import preflight
+    from cluster.sizing.needs import measuring
+    from cluster.watch.progress import Progress
+    from policies.registry import checkpoint_folder
+
+    run = evaluate_task.ready(
+        args.task, parse_path(args.target), args.overrides, args.limit, args.output
+    )
+    preflight.check_measuring(run.config, checks.machine(), checkpoint_folder(run.config.policy))
+    with ray_session.connected():
+        checks.capacity("measuring", measuring(run.config))
+        found, samples = evaluate_task.scores(run, Progress(sys.stdout))
+    print("\n".join([*evaluate_task.table(found), f"report: {task_page.write(samples)}"]))
+
+
+def _evaluate_as_a_run(args: argparse.Namespace) -> None:
     from cluster.session import ray_session
 
     ray_session.settle()
@@ -124,6 +166,43 @@ def evaluate(args: argparse.Namespace) -> None:
         checks.capacity("measuring", measuring(config))
         found = evaluate.scores(config, Progress(sys.stdout))
     print("\n".join(table({}, found, "score")))
+
+
+def serve(args: argparse.Namespace) -> None:
+    from cluster.session import ray_session
+
+    ray_session.settle()
+
+    from cluster.serving import server
+
+    config, overrides = server.split(args.overrides)
+    token = os.environ.get(server.TOKEN, "")
+    served = server.ready(parse_path(args.folder), config, overrides, args.host, args.port, token)
+    server.in_front(served, lambda text: print(text, flush=True))
+
+
+def study(args: argparse.Namespace) -> None:
+    from cluster.studies import study as studies
+
+    if args.list:
+        print(studies.listed())
+        return
+    if not args.study:
+        raise ConfigError("study: name a STUDY, such as ablations, or ask for --list")
+    seeds = [f"seeds=[{args.seeds}]"] if args.seeds else []
+    asked = studies.load(args.study, [*args.overrides, *seeds])
+
+    from cluster.session import ray_session
+
+    ray_session.settle()
+
+    from cluster.studies import plan, runner
+
+    if args.dry_run:
+        print("\n".join(plan.described(asked)))
+        return
+    table = runner.do(asked, lambda text: print(text, flush=True))
+    print(f"{storage.read(table).decode()}\n{table} with {runner.PLOT} and {runner.RESULTS}")
 
 
 def chaos(args: argparse.Namespace) -> None:

@@ -18,10 +18,15 @@ MISSING = "not installed"
 
 def describe() -> str:
     """One line, such as `unicorn-ray 0.1.0 (commit 1a2b3c4), Python 3.11.7, torch 2.13.0, ...`."""
-    commit = _commit()
-    own = f"unicorn-ray {_version('unicorn-ray')}" + (f" (commit {commit})" if commit else "")
+    own = f"unicorn-ray {program()}"
     others = [f"{name} {_version(name)}" for name in STANDS_ON]
     return ", ".join([own, f"Python {platform.python_version()}", *others])
+
+
+def program() -> str:
+    """The version of this program, and its commit in a clone."""
+    commit = _commit()
+    return _version("unicorn-ray") + (f" (commit {commit})" if commit else "")
 
 
 def _version(name: str) -> str:

@@ -45,11 +45,14 @@ def ray_cluster() -> Iterator[str]:
 
     folder = tempfile.mkdtemp(prefix="ur-")  # short: Ray's socket paths must fit 107 bytes
     try:
-        # Workers are nice 15 by default: on a busy machine they take minutes to start.
+        # Workers are nice 15 by default: on a busy machine they take minutes to start, and those that are
+        # idle for a second are ended.
         ray.init(
             address="local", num_cpus=4, include_dashboard=False, object_store_memory=300 * 10**6,
             namespace="tests", log_to_driver=False, _temp_dir=folder,
-            _system_config={"worker_niceness": 0},
+            _system_config={
+                "worker_niceness": 0, "idle_worker_killing_time_threshold_ms": 300_000,
+            },
         )  # fmt: skip
         yield ray.get_runtime_context().gcs_address
     finally:

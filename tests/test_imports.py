@@ -14,9 +14,15 @@ from tests.house import PAGE, STOREYS, arrows, drawn, figure, imports
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = [path for storey in STOREYS for path in sorted((ROOT / storey).rglob("*.py"))]
-NEVER_AT_IMPORT = ("vllm", "flash_attn", "transformers")
-WHEN_ASKED = ("policies.janus.", "policies.engines.vllm.")
-"""They alone need transformers and vllm, and are imported when a run asks for them."""
+NEVER_AT_IMPORT = (
+    "vllm", "flash_attn", "transformers", "nudenet", "imagehash", "openai", "rapidocr_onnxruntime",
+    "fastapi", "starlette",
+)  # fmt: skip
+WHEN_ASKED = (
+    "policies.janus.", "policies.engines.vllm.",
+    *(f"cluster.serving.{name}" for name in ("calling", "gateway", "model")),
+)  # fmt: skip
+"""They alone need transformers, vllm and Ray Serve, and are imported when a run asks for them."""
 
 
 def found(storeys: tuple[str, ...], wrong: object) -> list[str]:
@@ -72,7 +78,7 @@ def test_the_program_imports_neither_tests_nor_benchmarks() -> None:
 
 
 def test_importing_everything_needs_no_engine() -> None:
-    """vllm and flash-attn are options, and transformers takes seconds: all but what a run asks for
+    """vllm, flash-attn and the filters are options, and transformers takes seconds: all but what a run asks for
     must be imported without."""
     modules = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")

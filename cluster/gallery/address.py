@@ -1,21 +1,17 @@
 """Decides where a gallery listens and who may look at it.
 
-Invariant: only the hash of the token is kept; the token itself is never stored or written. Without
-a token, requests under a foreign host name are refused, so that no page of another site can make a
-browser read a gallery that listens on this machine alone.
+Invariant: that of `cluster.access`; and a link for one run alone never leads to another.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import ipaddress
 import socket
 from dataclasses import dataclass
 from urllib.parse import quote
 
 from aiohttp import web
 
+from cluster.access import bearer, digest_of, fits, is_known, is_loopback, origin
 from policies.errors import UserError, printable
 
 TOKEN = "UNICORN_GALLERY_TOKEN"
@@ -43,7 +39,7 @@ class GalleryAddress:
             raise GalleryError(
                 f"the gallery's port is {port}: it must be from 0, which is any free one, to 65535"
             )
-        return cls(host, port, _digest(token) if token else "")
+        return cls(host, port, digest_of(token))
 
     @property
     def link(self) -> str:
@@ -53,7 +49,7 @@ class GalleryAddress:
         """Returns the link; `machine` is its host if the gallery listens on every address. With the
         `folder` of a run, the link never leads to another run's gallery on the same port."""
         host = machine if self.host in ("0.0.0.0", "::", "") else self.host
-        link = f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
+        link = f"{origin(host, self.port)}/"
         return f"{link}?{_asking(folder)}" if folder else link
 
     @property
@@ -63,24 +59,27 @@ class GalleryAddress:
             return (
                 f"gallery {self.link} | open it once as {self.link}?token=..., the value of {TOKEN}"
             )
-        if _is_loopback(self.host):
+        if is_loopback(self.host):
             return f"gallery {self.link}"
         return f"gallery {self.link} | open to whoever reaches this machine; {TOKEN} would close it"
 
     def answer(self, request: web.Request) -> web.StreamResponse | None:
         """Returns a refusal, or the redirect that stores a valid token; None to let it pass."""
         if not self.digest:
-            if self._is_known(request.host):
+            if is_known(request.host, self.host):
                 return None
             return _refusal(403, f"this gallery is not known as {request.host!r}: open {self.link}")
         run = _asking(request.query[RUN]) if RUN in request.query else ""
         offered = request.query.get("token", "")
-        if offered and self._fits(offered):
+        if offered and fits(offered, self.digest):
             welcome = web.Response(status=303, headers={"Location": f"/?{run}" if run else "/"})
             welcome.set_cookie(self._cookie, offered, httponly=True, samesite="Lax")
             return welcome
-        bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if self._fits(bearer) or self._fits(request.cookies.get(self._cookie, "")):
+        tokens = (
+            bearer(request.headers.get("Authorization", "")),
+            request.cookies.get(self._cookie, ""),
+        )
+        if any(fits(each, self.digest) for each in tokens):
             return None
         query = f"{run}&token=..." if run else "token=..."
         return _refusal(
@@ -91,16 +90,6 @@ class GalleryAddress:
     def _cookie(self) -> str:
         """The name has the port, as browsers send a cookie to every port of a machine."""
         return f"unicorn_gallery_{self.port}"
-
-    def _fits(self, token: str) -> bool:
-        return hmac.compare_digest(_digest(token), self.digest)
-
-    def _is_known(self, host: str) -> bool:
-        name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
-        name = name.strip("[]").lower()
-        return name in ("localhost", self.host.lower(), socket.gethostname().lower()) or _is_ip(
-            name
-        )
 
 
 def refuse_another(request: web.Request, folder: str) -> web.StreamResponse | None:
@@ -122,19 +111,3 @@ def _asking(folder: str) -> str:
 def _refusal(status: int, sentence: str) -> web.Response:
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
     return web.Response(status=status, text=f"{sentence}\n", headers=headers)
-
-
-def _digest(token: str) -> str:
-    return hashlib.sha256(token.encode(errors="surrogateescape")).hexdigest()
-
-
-def _is_ip(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_loopback(host: str) -> bool:
-    return host == "localhost" or (_is_ip(host) and ipaddress.ip_address(host).is_loopback)

@@ -19,6 +19,7 @@ from typing import Any
 
 from aiohttp import web
 
+from cluster.access import listen as listen_at
 from cluster.gallery.address import GalleryAddress, GalleryError, refuse_another
 from cluster.gallery.views import Gallery
 from policies.errors import UserError
@@ -52,9 +53,7 @@ class BadRequest(UserError):
 def listen(address: GalleryAddress) -> tuple[socket.socket, GalleryAddress]:
     """Returns a listening socket, and the address with the port it got. Raises GalleryError."""
     try:
-        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-        family, _, _, _, where = found[0]
-        listening = socket.create_server(where[:2], family=family, backlog=128)
+        listening = listen_at(address.host, address.port, 128)
     except (OSError, UnicodeError) as error:
         errno = getattr(error, "errno", None) or 0
         why = os.strerror(errno) if errno > 0 else getattr(error, "strerror", None) or error

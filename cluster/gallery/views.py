@@ -14,6 +14,7 @@ from operator import itemgetter
 from statistics import fmean
 from typing import Any
 
+from actors.hygiene.looks import Repeats, winning_looks
 from actors.replay.records import JudgedGroup
 from actors.replay.segments import SegmentError
 from actors.roles.templates import load_templates
@@ -22,7 +23,7 @@ from actors.storage.paths import StoragePath
 from cluster.gallery.index import Catalogue, Entry, Index
 from cluster.gallery.slices import Pictures
 from cluster.recipes import recipe
-from cluster.report import charts
+from cluster.report import charts, task_section
 from cluster.report import view as report_view
 from cluster.report.groups import card, ends
 from cluster.report.lessons import Taught, lessons, times_taught
@@ -115,7 +116,8 @@ class Gallery:
         rows = metrics.read_metrics(self.folder)
         measured = [(row["version"], row) for row in rows if row.get("kind") == "evaluation"]
         curves = report_view.plots(sorted(measured, key=itemgetter(0)), metrics.of_rounds(rows))
-        plots = [_scores(self.index.catalogue()), *curves]
+        tasks = task_section.plots(task_section.by_task(rows))
+        plots = [_scores(self.index.catalogue()), *curves, *tasks]
         return [{**vars(plot), "chart": str(plot.chart)} for plot in plots]
 
     def picture(self, checksum: str, row: int, number: int, whole: bool) -> bytes | None:
@@ -161,7 +163,7 @@ class Gallery:
                 {
                     "picture": _address(entry, number),
                     "score": rollout.judgement.score,
-                    "analysis": _short(rollout.judgement.analysis),
+                    "analysis": _short(rollout.remark),
                     "mark": marks.get(number, ""),
                 }
                 for number, rollout in enumerate(group.rollouts)
@@ -186,7 +188,13 @@ class Gallery:
                 now.chosen(round_, accepted=only), key=lambda e: (e.slice.name.index, e.row)
             )
             outlines = [entry.slice.outline(entry.row) for entry in groups]
-            able = [(g.index, list(of)) for g in outlines if (of := self._lessons(g))]
+            judge, seed = self.config.judge, self.config.seed
+            seen = Repeats(judge.hygiene.duplicate_bits)
+            able = [
+                (g.index, list(of))
+                for g in outlines
+                if not seen.repeats(winning_looks(g, seed, judge.ties)) and (of := self._lessons(g))
+            ]
             self._taught[key] = times_taught(self.config, round_, able)
             while len(self._taught) > ROUNDS_REMEMBERED:
                 self._taught.popitem(last=False)

@@ -133,6 +133,11 @@ ROWS = (
         panel("Scores by category", "none", "The median of the Judge's scores.",
               ("histogram_quantile(0.5, "
                f"{rate(catalog.JUDGE_SCORE, 'le, category', suffix='_bucket')})", "{{category}}")),
+        panel("Drawings left out", "ops", "Stored per second, by the filter (docs/hygiene.md).",
+              (rate(catalog.FILTERED, "filter"), "{{filter}}")),
+        scores("Drawings and winners left out", "percent",
+               "Of a round's drawings, by filter, and of its winners those that repeat another one.",
+               "hygiene/.*"),
         panel("Answers given up on", "ops", "Answers per second that no attempt made readable.",
               (f"{rate(catalog.UNPARSABLE, 'role, stage')} or "
                f"0 * {rate(catalog.TASKS, 'role, stage')}",
@@ -172,6 +177,11 @@ ROWS = (
                "drawing/(all_right|soft)|unicycle/.*"),
         scores("Understanding", "percent", "Whether reading drawings is kept as a skill.",
                "understanding/.*"),
+        scores("Tasks", "percent", "UniCycle Soft and Hard of the tasks that the recipe names.",
+               "task[.].*/(soft|hard)"),
+        scores("Tasks: counted as 0", "none",
+               "Prompts without a drawing, questions without an answer, verdicts that could not be read.",
+               "task[.].*/(no_drawing|no_answer|unparsable)"),
         scores("Drawings all right by category", "percent", "On held-out prompts, by the oracle.",
                "drawing/all_right", "[^a].*|a[^l].*"),
     )),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from actors.storage import storage
@@ -28,7 +28,7 @@ MOST_BYTES = 64 * 2**10
 
 def load(path: str | StoragePath, overrides: Iterable[str] = ()) -> RunConfig:
     """Reads a recipe and what it is based on, then applies `trainer.lr=2e-4`. Raises ConfigError."""
-    return _build(_read(parse_path(path), ()), overrides)
+    return _build(read_settings(parse_path(path), ()), overrides)
 
 
 def defaults(overrides: Iterable[str] = ()) -> RunConfig:
@@ -84,11 +84,7 @@ def claim_folder(config: RunConfig) -> StoragePath:
         return folder
     try:
         storage.make_folder(folder.absolute())
-        if others := [n for n in storage.names(folder) if not n.endswith(LEFTOVER)]:
-            raise ConfigError(
-                f"{folder} exists and is not a run: it holds {others[0]} but no {CONFIG_FILE}; "
-                "give another name=... or move it away"
-            )
+        _require_empty(folder)
         storage.write(file.absolute(), dump(config).encode())
     except UserError:
         raise
@@ -100,13 +96,34 @@ def claim_folder(config: RunConfig) -> StoragePath:
     return folder
 
 
+def require_own(config: RunConfig) -> bool:
+    """Whether the run's folder is this run's already, and not only free to become it.
+
+    Raises ConfigError where it is another run's, or none's but not empty.
+    """
+    folder = run_folder(config)
+    if begun := is_run(folder):
+        _refuse_another(folder, config, load(folder / CONFIG_FILE))
+    else:
+        _require_empty(folder)
+    return begun
+
+
+def _require_empty(folder: StoragePath) -> None:
+    if others := [n for n in storage.names(folder) if not n.endswith(LEFTOVER)]:
+        raise ConfigError(
+            f"{folder} exists and is not a run: it holds {others[0]} but no {CONFIG_FILE}; "
+            "give another name=... or move it away"
+        )
+
+
 def _build(settings: Settings, overrides: Iterable[str]) -> RunConfig:
     for override in overrides:
-        settings |= _override(override)
+        settings |= override_settings(override)
     return build(RunConfig, settings)
 
 
-def _read(path: StoragePath, seen: tuple[str, ...]) -> Settings:
+def read_settings(path: StoragePath, seen: tuple[str, ...]) -> Settings:
     """The settings of `path` over those of its base."""
     if (real := _real(path)) in seen:
         raise ConfigError(f"{path} is based on itself, by way of others; remove one `{BASE}:`")
@@ -122,7 +139,7 @@ def _read(path: StoragePath, seen: tuple[str, ...]) -> Settings:
         raise ConfigError(
             f"{base.origin}: {BASE} is {describe(base.value)}: it must be a recipe's file"
         )
-    return _read(path.parent / base.value, (*seen, real)) | settings
+    return read_settings(path.parent / base.value, (*seen, real)) | settings
 
 
 def _real(path: StoragePath) -> str:
@@ -169,7 +186,7 @@ def _existing(folder: StoragePath) -> str:
     return f"give the path of a YAML file, such as {RECIPES}/tiny.yaml of a clone"
 
 
-def _override(text: str) -> Settings:
+def override_settings(text: str) -> Settings:
     name, equals, value = text.partition("=")
     origin = f"override {printable(text)}"
     if not equals or not name:
@@ -181,6 +198,12 @@ def _override(text: str) -> Settings:
     except yaml12.YamlError as error:
         raise ConfigError(f"{origin}: the value is not YAML: {error}; quote it") from error
     return _settings((leaf, Setting(leaf_value, origin)) for leaf, leaf_value, _ in found)
+
+
+def split_overrides(overrides: Sequence[str], prefix: str) -> tuple[list[str], list[str]]:
+    """Those of fields that begin with `prefix`, and the others."""
+    own = [each for each in overrides if each.startswith(prefix)]
+    return own, [each for each in overrides if not each.startswith(prefix)]
 
 
 def _refuse_another(folder: StoragePath, config: RunConfig, other: RunConfig) -> None:

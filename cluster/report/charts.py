@@ -15,6 +15,8 @@ from markupsafe import Markup
 WIDTH, HEIGHT = 420, 236
 LEFT, RIGHT, TOP, BOTTOM = 58, 46, 14, 38
 Points = Sequence[tuple[float, float]]
+Spans = Sequence[tuple[float, float, float]]
+"""Where x is, from which y to which a value may be."""
 Scale = Callable[[float], float]
 
 
@@ -23,13 +25,17 @@ def lines(
     x_label: str,
     y_label: str,
     most: float = math.inf,
+    within: Mapping[str, Spans] | None = None,
 ) -> Markup:
-    """Lines of (x, y) points with their last values written out. No value can be above `most`."""
+    """Lines of (x, y) points with their last values written out, and with the intervals that they are
+    `within`, where known. No value can be above `most`."""
     known = {name: list(points) for name, points in series.items() if points}
     if not known:
         return _frame([_text(WIDTH / 2, HEIGHT / 2, "not measured yet", "middle", "mute")])
     xs = [x for points in known.values() for x, _ in points]
+    spans = {name: each for name, each in (within or {}).items() if name in known}
     ys = [y for points in known.values() for _, y in points]
+    ys += [y for each in spans.values() for _, *ends in each for y in ends]
     x_axis = _axis(min(xs), max(xs), 5, whole=True)
     y_axis = [tick for tick in _axis(*_room(ys, most), 4) if tick <= most]
     to_x = _scale(min(xs), max(xs), LEFT, WIDTH - RIGHT)
@@ -39,14 +45,21 @@ def lines(
     order = list(series)
     for name, points in known.items():
         placed = [(to_x(x), to_y(y)) for x, y in points]
+        bars = [(to_x(x), to_y(low), to_y(high)) for x, low, high in spans.get(name, ())]
+        parts.append(_whiskers(bars, order.index(name)))
         parts.append(_line(name, points, placed, order.index(name)))
         ink = f"end i{order.index(name)}"
         parts.append(_text(WIDTH - RIGHT + 8, ends[name] + 4, number(points[-1][1]), "start", ink))
     return _frame(parts)
 
 
-def slopes(rows: Sequence[tuple[str, float, float]], unit: str = "%") -> Markup:
-    """One row a name: a dot where it was, an arrow's head where it is, on a scale from 0 to 100."""
+def slopes(
+    rows: Sequence[tuple[str, float, float]],
+    unit: str = "%",
+    within: Mapping[str, tuple[float, float]] | None = None,
+) -> Markup:
+    """One row a name: a dot where it was, an arrow's head where it is, on a scale from 0 to 100, with
+    from where to where that may be, where known."""
     width, left, right, step = 900, 160, 110, 27
     to_x = _scale(0, 100, left, width - right)
     parts = [
@@ -55,6 +68,9 @@ def slopes(rows: Sequence[tuple[str, float, float]], unit: str = "%") -> Markup:
         for tick in (0, 25, 50, 75, 100)
     ]  # fmt: skip
     for i, (name, was, is_) in enumerate(rows):
+        if within and name in within:
+            low, high = map(to_x, within[name])
+            parts.append(_reach(low, high, 22 + step * i))
         parts.append(_slope(name, was, is_, 22 + step * i, to_x, left, width - right + 14, unit))
     bottom = 26 + step * len(rows)
     parts += [_text(to_x(t), bottom, f"{t}{unit}", "middle", "tick") for t in (0, 25, 50, 75, 100)]
@@ -118,6 +134,13 @@ def _slope(
     ])  # fmt: skip
 
 
+def _reach(low: float, high: float, y: float) -> Markup:
+    """A thin line with a stop at each end."""
+    return Markup(
+        '<polyline class="reach" points="{0},{2} {0},{4} {0},{3} {1},{3} {1},{2} {1},{4}"/>'
+    ).format(_n(low), _n(high), _n(y - 8), _n(y), _n(y + 8))
+
+
 def _line(name: str, points: Points, placed: Points, color: int) -> Markup:
     path = " ".join(f"{_n(x)},{_n(y)}" for x, y in placed)
     dots = [
@@ -128,6 +151,14 @@ def _line(name: str, points: Points, placed: Points, color: int) -> Markup:
     return Markup('<g class="s{}"><polyline points="{}"/>{}</g>').format(
         color, path, Markup("").join(dots)
     )
+
+
+def _whiskers(placed: Spans, color: int) -> Markup:
+    bars = [
+        Markup('<polyline points="{0},{1} {0},{2}"/>').format(_n(x), _n(low), _n(high))
+        for x, low, high in placed
+    ]
+    return Markup('<g class="s{} whiskers">{}</g>').format(color, Markup("").join(bars))
 
 
 def _grid(ticks: Sequence[float], to_y: Scale) -> Markup:

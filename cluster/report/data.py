@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from actors.hygiene.looks import Repeats, winning_looks
 from actors.replay.index import CLOSED
 from actors.replay.records import JudgedGroup
 from actors.replay.segments import SegmentName, read_segment
@@ -20,10 +21,12 @@ from actors.storage import storage
 from actors.storage.paths import StoragePath
 from cluster.recipes import recipe
 from cluster.report.lessons import Taught, lessons, times_taught
+from evaluation import best_setting, passes, twins
 from evaluation.audit import reason_kind
-from evaluation.best_setting import KIND
 from evaluation.kept import Found, read_all
 from evaluation.metrics import Row, of_rounds, read_metrics, read_rows
+from evaluation.tasks.measure import read_task
+from evaluation.tasks.ready import task_name
 from policies.interface import Example, Pattern
 from policies.seeds import derive
 from trainer.config import RunConfig
@@ -45,7 +48,8 @@ class Shown:
 @dataclass
 class Round:
     """One round of the replay buffer. `taught` is None until the round is complete; `helpers` are
-    the outside models that touched it."""
+    the outside models that touched it; `filtered` counts drawings by the filter that left them out,
+    and `repeated` accepted groups whose winner looks like an earlier one."""
 
     number: int
     accepted: int = 0
@@ -54,6 +58,8 @@ class Round:
     refused: dict[str, JudgedGroup] = field(default_factory=dict)
     taught: Taught | None = None
     helpers: set[str] = field(default_factory=set)
+    filtered: Counter[str] = field(default_factory=Counter)
+    repeated: int = 0
 
     @property
     def groups(self) -> int:
@@ -62,7 +68,8 @@ class Round:
 
 @dataclass
 class Run:
-    """`evaluations` by version, `best` those at a version's best setting, `audits` by round,
+    """`evaluations` by version, `best` those at a version's best setting, `passes` those of several
+    tries, `twins` those of scenes beside their twins and `tasks` those of each task, `audits` by round,
     `training` by step, each in order. `fates` are what became of a round's proposals, with their
     numbers."""
 
@@ -70,6 +77,9 @@ class Run:
     config: RunConfig
     evaluations: dict[int, Found]
     best: dict[int, Found]
+    passes: dict[int, Found]
+    twins: dict[int, Found]
+    tasks: dict[str, dict[int, Found]]
     audits: list[Row]
     fates: dict[int, dict[str, float]]
     training: list[Row]
@@ -79,16 +89,18 @@ class Run:
 def read_run(folder: StoragePath) -> Run:
     """Raises ConfigError for a folder without a run."""
     config = recipe.load_folder(folder)
-    training = folder / JOURNAL
     rows = read_metrics(folder)
     return Run(
         folder=folder,
         config=config,
         evaluations=read_all(folder),
-        best=read_all(folder, KIND),
+        best=read_all(folder, best_setting.KIND),
+        passes=read_all(folder, passes.KIND),
+        twins=read_all(folder, twins.KIND),
+        tasks={name: read_task(folder, name) for name in map(task_name, config.evaluation.tasks)},
         audits=[row for _, row in of_rounds(rows)],
         fates={row["round"]: _fates(row) for row in rows if row["kind"] == "proposals"},
-        training=_by_step(read_rows(training) if storage.exists(training) else []),
+        training=_by_step(read_rows(folder / JOURNAL)),
         rounds=_rounds(folder / "replay", config),
     )
 
@@ -127,6 +139,7 @@ class _Reader:
     def __init__(self, folder: StoragePath, config: RunConfig) -> None:
         self.folder, self.config = folder, config
         self.templates = load_templates(config.actors.templates)
+        self.repeats = Repeats(config.judge.hygiene.duplicate_bits)
         self.round = Round(int(folder.name.removeprefix("round-")))
         self.able: list[tuple[int, list[Pattern]]] = []
         self.chosen: dict[str, tuple[int, Shown]] = {}
@@ -134,6 +147,7 @@ class _Reader:
     def read(self, most: int) -> Round:
         for group in self._groups():
             self.round.helpers |= {group.external} - {""}
+            self.round.filtered.update(r.unfit.filter for r in group.rollouts if r.unfit)
             if group.accepted:
                 self._accept(group)
             else:
@@ -151,8 +165,12 @@ class _Reader:
 
     def _accept(self, group: JudgedGroup) -> None:
         """Keeps one group a category: the one with most to teach that a keyed draw puts first."""
-        examples = dict(lessons(group, self.config, self.templates))
         self.round.accepted += 1
+        look = winning_looks(group, self.config.seed, self.config.judge.ties)
+        if self.repeats.repeats(look):
+            self.round.repeated += 1
+            return
+        examples = dict(lessons(group, self.config, self.templates))
         self.able.append((group.index, list(examples)))
         place = derive(self.config.seed, "report", group.round, group.index)
         place += (4 - len(examples)) << 64

@@ -6,21 +6,24 @@ measured at their best settings, the gain between those comes first.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cluster.report.data import Run
+from cluster.report.data import Run, spread
 from evaluation.kept import Found
 from evaluation.paired import gain, interval
+from evaluation.passes import AT_K
 
 RIGHT = "drawing/all_right"
+SHOWN = 6
 MOST = 0.5
 """Where less than this share of a gain is left at the best settings, most of it is sharpening."""
 
 
 @dataclass(frozen=True)
 class Tried:
-    """One inference setting on the selection prompts; the base's share first, then the last
-    version's. `chosen` says for which of them it was the best."""
+    """One inference setting on the selection prompts, with the shares of the versions in their order.
+    `chosen` says for which of them it was the best."""
 
     setting: str
     shares: tuple[str, ...]
@@ -31,11 +34,27 @@ def fixed_setting(run: Run) -> str:
     return f"temperature {run.config.evaluation.temperature:g}"
 
 
-def best_ends(run: Run) -> tuple[Found, Found] | None:
-    """The base and the newest version that was measured, each at its best setting; None unless
-    both were."""
+def best_versions(run: Run) -> list[Found]:
+    """From the base to the newest version that was measured, those that were at their best setting;
+    empty unless both ends were."""
+    return _between_ends(run, run.best)
+
+
+def tries(run: Run) -> list[Found]:
+    """Likewise what was drawn in several tries."""
+    return _between_ends(run, run.passes)
+
+
+def _between_ends(run: Run, found: Mapping[int, Found]) -> list[Found]:
     newest = max(run.evaluations, default=0)
-    return (run.best[0], run.best[newest]) if newest and {0, newest} <= set(run.best) else None
+    there = newest and {0, newest} <= set(found)
+    return [each for version, each in found.items() if version <= newest] if there else []
+
+
+def at_best(run: Run) -> list[Found]:
+    """Versions that were measured at their best setting, so many as a table has room for."""
+    found = list(run.best.values())
+    return [found[i] for i in spread(len(found), SHOWN)]
 
 
 def change(before: Found, after: Found, key: str) -> tuple[float, float]:
@@ -58,13 +77,13 @@ def sentences(run: Run, after: str) -> str:
     """The gain in all-right drawings of a run with several measured versions; `after` says from
     what the last one learned."""
     first, last = run.evaluations[min(run.evaluations)], run.evaluations[max(run.evaluations)]
-    ends = best_ends(run)
-    was, now = ends or (first, last)
+    best_of = best_versions(run)
+    was, now = (best_of[0], best_of[-1]) if best_of else (first, last)
     told = f"{_drew(was)}. {after}, it is {_percent(now)}"
     fixed = change(first, last, RIGHT)
-    if ends is None:
+    if not best_of:
         return f"{told}: {_signed(*fixed)}, all at {fixed_setting(run)}."
-    best = change(*ends, RIGHT)
+    best = change(was, now, RIGHT)
     return (
         f"{told}: {_signed(*best)}, each at the setting that suited it best on other prompts. "
         f"At the fixed {fixed_setting(run)} it goes from {_percent(first)} to {_percent(last)}, "
@@ -86,12 +105,12 @@ def _sharpening(best: float, fixed: float) -> str:
 
 
 def tried(run: Run) -> list[Tried]:
-    """Every setting on the selection prompts, for each end that was measured at its best."""
-    ends = list(run.best.values())
+    """Every setting on the selection prompts, for versions that were measured at their best."""
+    ends = at_best(run)
     rows = zip(*(each["tried"] for each in ends), strict=True)
     return [
         Tried(
-            setting=_setting(row[0]),
+            setting=setting(row[0]),
             shares=tuple(_share(each["right"], end["prompts"])
                          for each, end in zip(row, ends, strict=True)),
             chosen=tuple(each == end["best"] for each, end in zip(row, ends, strict=True)),
@@ -100,7 +119,22 @@ def tried(run: Run) -> list[Tried]:
     ]  # fmt: skip
 
 
-def _setting(how: Found) -> str:
+def new_prompts(run: Run) -> str:
+    """What became possible: prompts that one end drew right in no try, and the other one in some."""
+    if not (drawn := tries(run)):
+        return ""
+    first, last = drawn[0], drawn[-1]
+    pairs = list(zip(*(each["outcomes"][AT_K] for each in (first, last)), strict=True))
+    won, lost = (sum(pair == these for pair in pairs) for these in ((0.0, 1.0), (1.0, 0.0)))
+    return (
+        f"Of {len(pairs)} held-out prompts v{last['version']} draws {won} right in some of {last['k']} "
+        f"tries that the base drew right in none, and {lost} in none that the base drew right in some. "
+        f"Tries are at temperature {setting(first['setting'])} for the base and "
+        f"{setting(last['setting'])} for v{last['version']}: of those above 0 the best on other prompts."
+    )
+
+
+def setting(how: Found) -> str:
     guided = "" if how["guidance"] == 1 else f", guidance {how['guidance']:g}"
     solved = f", {how['steps']} steps" if "steps" in how else ""
     return f"{how['temperature']:g}{guided}{solved}"

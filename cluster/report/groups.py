@@ -134,7 +134,7 @@ def _drawing(group: JudgedGroup, number: int, mark: str, suite: Suite) -> Drawin
         oracle=oracle.score if suite.categories else None,
         right=oracle.right,
         mark=mark,
-        analysis=rollout.judgement.analysis,
+        analysis=rollout.remark,
         origin=f"seed {rollout.seed}, temperature {rollout.temperature:g}, "
         f"guidance {rollout.guidance:g}, asked {_times(rollout.judgement.attempts)}",
     )

@@ -9,24 +9,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, FileSystemLoader
-from markupsafe import Markup
 
 from actors.storage import storage
 from actors.storage.paths import StoragePath, parse_path
 from cluster.recipes import recipe
-from cluster.report import charts, gains
+from cluster.report import charts, gains, task_section
 from cluster.report import view as report_view
 from cluster.report.data import REFUSED_SHOWN, Round, Run, read_run
 from cluster.report.groups import Card, card
+from cluster.report.template import filled
 from cluster.report.troubles import troubles
 from evaluation.suites import Suite, load_suite
 
 FILE = "report.html"
-HERE = Path(__file__).parent
+EMPTY: Mapping[str, Mapping[str, float]] = {"values": {}}
+"""Of what was not measured."""
 
 
 @dataclass(frozen=True)
@@ -37,27 +35,24 @@ class RoundView:
 
 
 def write(folder: str | StoragePath) -> StoragePath:
-    """Makes `report.html` in the run folder. Raises ConfigError for a folder without a run."""
+    """Makes `report.html` in the run folder, and the pages of its tasks that it leads to. Raises ConfigError for a folder without a run."""
     run = read_run(parse_path(folder))
     suite = load_suite(run.config.evaluation.suite)
+    task_section.write_pages(run)
     path = parse_path(folder) / FILE
     storage.write(path, render(run, suite).encode())
     return path
 
 
 def render(run: Run, suite: Suite) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"score": _score, "tick": _tick}
-    css = Markup((HERE / "report.css").read_text())
-    return environment.get_template(FILE).render(page=_page(run, suite), css=css).strip() + "\n"
+    return filled(FILE, _page(run, suite))
 
 
 def _page(run: Run, suite: Suite) -> dict[str, Any]:
     strips, more_strips = report_view.strips(run)
     lost = troubles(run.folder)
-    measured = [(version, each["values"]) for version, each in run.evaluations.items()]
+    measured = [(version, each["values"] | run.twins.get(version, EMPTY)["values"])
+                for version, each in run.evaluations.items()]  # fmt: skip
     audited = [(row["round"], row) for row in run.audits]
     rejected = sum((each.rejected for each in run.rounds), Counter[str]())
     return {
@@ -67,8 +62,10 @@ def _page(run: Run, suite: Suite) -> dict[str, Any]:
         "numbers": report_view.numbers(run),
         "fixed_setting": gains.fixed_setting(run),
         "tried": gains.tried(run),
-        "tried_of": [f"v{version}" for version in run.best],
-        "plots": report_view.plots(measured, audited),
+        "tried_of": [f"v{each['version']}" for each in gains.at_best(run)],
+        "new_prompts": gains.new_prompts(run),
+        "plots": report_view.at_best(run) + report_view.plots(measured, audited),
+        "tasks": task_section.sections(run),
         "categories": report_view.categories(run),
         "span": report_view.span(run),
         "losses": report_view.losses(run),
@@ -89,7 +86,8 @@ def _page(run: Run, suite: Suite) -> dict[str, Any]:
 def _lead(run: Run, suite: Suite) -> str:
     """The whole run in two or three sentences."""
     if not suite.categories:
-        return "No evaluation suite was set for this run: what it draws is not measured."
+        told = f"measured by {', '.join(run.tasks)}" if run.tasks else "not measured"
+        return f"No evaluation suite was set for this run: what it draws is {told}."
     if not run.evaluations:
         return "This run has just begun: nothing has been measured yet."
     if len(run.evaluations) == 1:
@@ -118,6 +116,7 @@ def _facts(run: Run, suite: Suite) -> list[tuple[str, str]]:
         ("rollouts a prompt", str(config.solver.rollouts)),
         ("accepted at", f"{config.judge.accept_at:g} of 10"),
         ("suite", measured_by if suite.categories else own.suite),
+        *([("tasks", ", ".join(run.tasks))] if run.tasks else []),
     ]  # fmt: skip
 
 
@@ -126,6 +125,11 @@ def _round(each: Round, fates: Mapping[str, float], suite: Suite) -> RoundView:
     if fates:
         told = ", ".join(f"{count:g} {fate}" for fate, count in sorted(fates.items()))
         facts.insert(0, f"{sum(fates.values()):g} prompts written ({told})")
+    if each.filtered:
+        told = ", ".join(f"{count} by {name}" for name, count in sorted(each.filtered.items()))
+        facts.append(f"drawings left out: {told}")
+    if each.repeated:
+        facts.append(f"{each.repeated} {_plural(each.repeated, 'winner')} left out as repeated")
     if each.taught is None:
         facts.append("in progress")
     else:
@@ -138,16 +142,6 @@ def _refused(run: Run, suite: Suite) -> list[Card]:
     """One group a reason, from the latest round that has it."""
     latest = {kind: group for each in run.rounds for kind, group in each.refused.items()}
     return [card(group, {}, None, suite) for group in list(latest.values())[:REFUSED_SHOWN]]
-
-
-def _score(value: float | None) -> str:
-    return "?" if value is None else f"{value:.1f}".removesuffix(".0")
-
-
-def _tick(right: bool) -> Markup:
-    return Markup('<span class="{}">{}</span>').format(
-        "yes" if right else "no", "✓" if right else "·"
-    )
 
 
 def _plural(count: int, noun: str) -> str:
@@ -171,6 +165,12 @@ GLOSSARY = (
                      "are right; the selection prompts are held out, and none of them is measured"),
     ("sharpening", "drawing better only because a lower temperature leaves out what is less likely: "
                    "it needs no learning, and the base model has it too"),
+    ("pass@k", "prompts of which at least one of k drawings, with k seeds, is all right; pass@1 is the "
+               "mean over the same drawings. A version that is only sharper gains at 1 and not at k"),
+    ("twins", "the same question about a scene and about a second one in which one thing is another: "
+              "right only if both answers are, so that nobody is right without looking"),
+    ("FLOPs", "2 for each parameter that a token passes and each token that passes forward, 6 where it "
+              "passes back too; not those of encoders, decoders and attention to other tokens"),
     ("± after a change", "95 % interval of the paired difference on the same prompts and seeds"),
     ("oracle", "a program that reads the pixels alone; it measures, and nothing learns from it"),
 )  # fmt: skip

@@ -16,6 +16,8 @@ from cluster.report import charts, gains
 from cluster.report.data import Run, spread
 from evaluation.kept import Found
 from evaluation.metrics import Row
+from evaluation.paired import interval
+from evaluation.passes import AT_K, AT_ONE
 from policies.interface import PATTERNS
 
 Measured = Sequence[tuple[int, Row]]
@@ -76,8 +78,13 @@ def numbers(run: Run) -> list[Number]:
     """First what each end of the run does at its best setting, then every version at the fixed."""
     if not run.evaluations:
         return []
-    ends, fixed = gains.best_ends(run), f", {gains.fixed_setting(run)}"
-    best = [_number(ends, key, f"{HEADLINE[key]}, best setting") for key in AT_BEST] if ends else []
+    best_of, fixed = gains.best_versions(run), f", {gains.fixed_setting(run)}"
+    best = [_number(best_of, key, f"{HEADLINE[key]}, best setting")
+            for key in AT_BEST if best_of]  # fmt: skip
+    if tries := gains.tries(run):
+        k = tries[0]["k"]
+        best += [_number(tries, AT_ONE, "all right in one try, pass@1"),
+                 _number(tries, AT_K, f"all right in one of {k} tries, pass@{k}")]  # fmt: skip
     measured = list(run.evaluations.values())
     return best + [
         _number(measured, key, name + ("" if key.startswith("understanding/") else fixed))
@@ -104,6 +111,38 @@ def _number(versions: Sequence[Found], key: str, name: str) -> Number:
     )
 
 
+def at_best(run: Run) -> list[Plot]:
+    """The curves over weight versions where nothing is left to sharpen; none unless two versions were
+    measured at their best setting."""
+    if len(run.best) < 2:
+        return []
+    curves = {
+        "all right": _curve(run.best, "drawing/all_right"),
+        "captions": _curve(run.evaluations, "understanding/captions"),
+        "questions": _curve(run.evaluations, "understanding/questions"),
+    }
+    points = {name: [(at, value) for at, value, *_ in curve] for name, curve in curves.items()}
+    within = {
+        name: [(at, low, high) for at, _, low, high in curve] for name, curve in curves.items()
+    }
+    chart = charts.lines(points, "weight version", "%", 100.0, within)
+    how = (
+        "Drawings at each version's own best setting; captions and answers are the likeliest ones. "
+        "Bars are 95 % intervals of one version: of a change on the same prompts they are narrower."
+    )
+    return [Plot("At the best setting", how, tuple(curves), chart)]
+
+
+def _curve(found: Mapping[int, Found], key: str) -> list[tuple[int, float, float, float]]:
+    """Of each version the mean of an outcome in percent, and its interval."""
+    curve = []
+    for version, each in found.items():
+        if own := each["outcomes"][key]:
+            low, high = interval(sum(own), len(own))
+            curve.append((version, 100 * sum(own) / len(own), 100 * low, 100 * high))
+    return curve
+
+
 def plots(measured: Measured, audited: Measured) -> list[Plot]:
     """The curves over weight versions and over rounds."""
     return [
@@ -113,8 +152,11 @@ def plots(measured: Measured, audited: Measured) -> list[Plot]:
               {"hard": "unicycle/hard", "soft": "unicycle/soft"}, "weight version"),
         _plot("Understanding", "Reading the oracle's own scenes: is the old skill kept?", measured,
               {"captions": "understanding/captions", "questions": "understanding/questions",
-               "questions without the picture": "understanding/blind"},
-              "weight version"),
+               "questions without the picture": "understanding/blind",
+               "scene and twin": "understanding/twins"}, "weight version"),
+        _plot("Saying yes", "Of the questions for yes or no, how many are answered by yes.", measured,
+              {"answered": "understanding/yes_rate", "right": "understanding/yes_true",
+               "is it there? (half are right)": "understanding/twins_yes"}, "weight version"),
         _plot("The Judge against the oracle", "Of what the Judge says, how much is true.", audited,
               {"agreement": "audit/agreement", "accepted winners right": "audit/precision",
                "grammatical prompts": "audit/grammatical"}, "round"),
@@ -124,13 +166,34 @@ def plots(measured: Measured, audited: Measured) -> list[Plot]:
         _plot("Yield", "How much of a round is learned from.", audited,
               {"groups accepted": "audit/accepted", "judgements unparsable": "audit/unparsable"},
               "round"),
-        _plot("Cost", "Thousand tokens that passed forward in all roles, for each winner that is right.",
-              audited, {"tokens": "cost/per_right"}, "round", "thousand tokens"),
+        _plot("Cost", "TeraFLOPs for each winner that is right, or without an oracle for each winner.",
+              audited, {"all": "cost/all_per_winner", "drawing": "cost/solver_per_winner",
+                        "judging": "cost/judge_per_winner", "learning": "cost/trainer_per_winner"},
+              "round", "teraFLOPs"),
         _plot("Variety of the proposals", "Distinct n-grams, token overlap of pairs, new prompts.",
               audited, {"distinct-2": "diversity/distinct_2", "distinct-3": "diversity/distinct_3",
                         "self-similarity": "diversity/self_similarity",
                         "held-out prompts": "diversity/held_out"}, "round", "share"),
+        *_of_settings(audited),
     ]  # fmt: skip
+
+
+def _of_settings(audited: Measured) -> list[Plot]:
+    """The curves of what a recipe has to ask for, where it did."""
+    trusted = {key.removeprefix("trust/j/"): key for key in sorted({
+        key for _, row in audited for key in row if key.startswith("trust/j/")
+    })}  # fmt: skip
+    plots = [
+        ("Where the Judge is trusted", "J of planted pairs of the three rounds before, by category.",
+         trusted, "%"),
+        ("Prompts that were kept aside", "Drawn by the newest version and read back by version 0: the "
+         "mean score.", {"score": "step_back/score"}, "score"),
+    ]  # fmt: skip
+    return [
+        _plot(title, how, audited, keys, "round", unit)
+        for title, how, keys, unit in plots
+        if any(key in row for key in keys.values() for _, row in audited)
+    ]
 
 
 def losses(run: Run) -> list[Plot]:

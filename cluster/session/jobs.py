@@ -57,12 +57,17 @@ def require_shared(config: RunConfig) -> None:
 def require_reachable(config: RunConfig) -> None:
     """Raises ConfigError if the job would need files that only this machine has."""
     require_shared(config)
-    path = config.policy.path
-    if path != "base" and not Path(path).is_absolute():
-        raise ConfigError(
-            f"policy.path is {path!r}: a job finds no files of this machine; give the absolute "
-            "path of a checkpoint on a disk that all nodes mount"
-        )
+    hygiene = config.judge.hygiene
+    for field, path in (
+        ("policy.path", config.policy.path),
+        ("judge.hygiene.clip", hygiene.clip),
+        ("judge.hygiene.aesthetic", hygiene.aesthetic),
+    ):
+        if path not in ("base", "") and not Path(path).is_absolute():
+            raise ConfigError(
+                f"{field} is {path!r}: a job finds no files of this machine; give the absolute "
+                "path of a checkpoint on a disk that all nodes mount"
+            )
 
 
 def address(given: str) -> str:

@@ -16,6 +16,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from actors.storage.events import born
@@ -42,15 +43,36 @@ def settle() -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         # Ray warns at four times as many processes, because it does not know that roles take turns.
         os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "8")
+        # Ray ends a worker that is idle for a second, where there are more than processors; the next one
+        # imports torch anew, which took a third of the time of a small run on two cores.
+        os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "300000")
         # With Ray's default of 15, a run beside a busy process does not start within Ray's 30 s.
         os.environ.setdefault("RAY_worker_niceness", "0")
 
 
+_INSIDE = ContextVar("inside", default=False)
+"""Whether a caller is connected already; another thread or task of its own is not."""
+
+
 @contextmanager
 def connected(interrupt: Callable[[], None] | None = None) -> Iterator[None]:
-    """Holds the connection while the context lasts. `interrupt` cancels what waits for Ray in an
-    event loop that is not this program's; without it the main thread is interrupted. Raises
-    RayUnavailable if no Ray can be reached or started, or if it ends meanwhile."""
+    """Holds the connection while the context lasts; inside of another one, that one is used, as by the
+    runs of a study. `interrupt` cancels what waits for Ray in an event loop that is not this
+    program's; without it the main thread is interrupted. Raises RayUnavailable if no Ray can be
+    reached or started, or if it ends meanwhile."""
+    if _INSIDE.get():
+        yield
+        return
+    inside = _INSIDE.set(True)
+    try:
+        with _connected(interrupt):
+            yield
+    finally:
+        _INSIDE.reset(inside)
+
+
+@contextmanager
+def _connected(interrupt: Callable[[], None] | None) -> Iterator[None]:
     import ray
 
     pids, lost = _join() if os.environ.get(ADDRESS) else _start(), False

@@ -55,6 +55,11 @@ def measuring(config: RunConfig) -> list[Need]:
     return [need for need in needs(config) if not need.actor.startswith("trainer")]
 
 
+def drawing(config: RunConfig) -> list[Need]:
+    """Returns the needs of a command that draws and neither judges nor trains."""
+    return [need for need in measuring(config) if need.actor not in ("proposer", "judge")]
+
+
 def total(wanted: list[Need], kind: str) -> float:
     """Returns the sum over all actors of a resource; `kind` is "cpus" or "gpus"."""
     return _counted(sum(need.replicas * getattr(need, kind) for need in wanted))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from actors.hygiene.requirements import require_filters
 from actors.roles.outside import load_outside
 from actors.roles.solver import rollout_sampling
 from actors.roles.templates import load_templates
@@ -21,7 +22,8 @@ from actors.storage import storage
 from actors.storage.paths import StoragePath, run_folder
 from cluster.sizing import memory
 from cluster.sizing.engines import check_engines
-from cluster.sizing.needs import Machine, Need, measuring, needs, require_room
+from cluster.sizing.needs import Machine, Need, drawing, measuring, needs, require_room
+from evaluation.selection import fixed_sampling
 from evaluation.suites import load_suite
 from policies.checks import require_conditions, require_options
 from policies.config import ConfigError
@@ -48,12 +50,23 @@ def check(config: RunConfig, machine: Machine, free_bytes: float, checkpoint: Pa
 
 def check_measuring(config: RunConfig, machine: Machine, checkpoint: Path) -> None:
     """Raises ConfigError if a checkpoint cannot be measured here; nothing is trained."""
+    _check_untrained("measuring", measuring(config), config, machine, checkpoint)
+
+
+def check_drawing(config: RunConfig, machine: Machine, checkpoint: Path) -> None:
+    """Raises ConfigError if a checkpoint cannot draw here at the setting at which it is measured."""
+    _check_untrained("drawing", drawing(config), config, machine, checkpoint)
+
+
+def _check_untrained(
+    what: str, roles: list[Need], config: RunConfig, machine: Machine, checkpoint: Path
+) -> None:
     _check_names(config)
     _check_checkpoint(config, checkpoint)
     check_family(config, footprint(config.policy))
-    roles = measuring(config)
+    _check_measured(config)
     _check_nodes(roles, machine)
-    require_room("measuring", roles, machine)
+    require_room(what, roles, machine)
 
 
 def check_family(config: RunConfig, size: Footprint) -> None:
@@ -75,6 +88,8 @@ def check_family(config: RunConfig, size: Footprint) -> None:
             f"trainer.lora_rank is {rank}, which needs peft: pip install 'unicorn-ray[lora]', or "
             "set it to 0 to learn all weights"
         )
+    if config.evaluation.tasks:
+        _check_measured(config)
     for need in needs(config):
         sampled_here = need.actor in SAMPLING and getattr(config, need.actor).engine == "own"
         if sampled_here and need.gpus and "cuda" not in size.devices:
@@ -82,6 +97,12 @@ def check_family(config: RunConfig, size: Footprint) -> None:
                 f"{need.actor}.gpus is {need.gpus:g}: family {family} samples on CPU only: set "
                 f"{need.actor}.gpus to 0"
             )
+
+
+def _check_measured(config: RunConfig) -> None:
+    """Whether the family can draw at the setting at which versions are measured."""
+    known = policy_class(config.policy).picture_options
+    require_options(config.policy.family, known, [fixed_sampling(config)], "evaluation.")
 
 
 def this_machine() -> Machine:
@@ -130,6 +151,7 @@ def _check_rules(config: RunConfig) -> None:
             f"proposer.personas is {own.personas!r}: the templates {name!r} have no place for a "
             "persona: use others, or leave the field empty"
         )
+    require_filters(config.judge.hygiene)
     rules = config.reconstruction
     for field, needs_it, entry, usual in (
         ("reflection_judgement", not rules.reflection_judgement, "repair", "true"),

@@ -83,6 +83,10 @@ def test_a_dry_run_of_what_is_too_much_for_this_machine_says_so(tmp_path: Path) 
             ("run", TINY, "--dry-run", "reconstruction.condition_dropout.latents=0.1"),
             "reconstruction.condition_dropout.latents is 0.1: family tiny",
         ),
+        (
+            ("run", TINY, "--dry-run", "judge.hygiene.clip=nowhere", "judge.hygiene.clip_from=0"),
+            "judge.hygiene.clip is 'nowhere', where there is no config.json",
+        ),
         (("run", "tiny.yaml"), "there is no recipe tiny.yaml"),
         (("run", "broken.yaml"), "broken.yaml, line 2: not YAML"),
         (("run", TINY, "policy.path=nowhere"), "there is no checkpoint in nowhere"),

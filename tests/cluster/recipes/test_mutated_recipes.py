@@ -148,7 +148,9 @@ def require_as_said(config: RunConfig, told: dict[str, Any], name: str) -> None:
     usual = DEFAULTS | flat(RunConfig(policy=type(config.policy)()))  # a family's own fields too
     for field, value in flat(config).items():
         wanted = told.pop(field, usual[field])
-        wanted = tuple(map(float, wanted)) if isinstance(value, tuple) else wanted
+        if isinstance(value, tuple):  # of words, or of numbers
+            numbers = all(type(item) in {int, float} for item in wanted)
+            wanted = tuple(map(float, wanted) if numbers else wanted)
         assert value == wanted, f"{name}: {field} is {value!r}, the text says {wanted!r}"
         kinds = {int, float} if type(value) is float else {type(value)}
         assert type(wanted) in kinds, f"{name}: {field} is {value!r}, the text says {wanted!r}"

@@ -17,12 +17,13 @@ from actors.replay.buffer import ReplayBuffer
 from actors.replay.records import JudgedGroup, Judgement, Rollout
 from actors.roles.judge import rejection_reason
 from cluster.recipes import recipe
-from evaluation import audit, grading
+from evaluation import audit, grading, passes
 from evaluation.best_setting import KIND
 from evaluation.config import EvaluationConfig
 from evaluation.kept import version_file
 from evaluation.measure import summary
 from evaluation.metrics import append_metrics
+from evaluation.passes import found_in
 from evaluation.suites import load_suite
 from policies.interface import PATTERNS, Picture, PictureSampling, learned
 from policies.seeds import derive, generator
@@ -85,6 +86,14 @@ def add_best(folder: Path, config: RunConfig, version: int) -> None:
         "prompts": 20, "tried": tried, "best": tried[1 if version else 2],
     }  # fmt: skip
     _keep(version_file(folder, version, KIND), found)
+
+
+def add_passes(folder: Path, config: RunConfig, version: int) -> None:
+    """Three tries, of which a later version has more prompts right."""
+    right = [[i % 3 == 0, i % 5 <= version, False] for i in range(config.evaluation.prompts)]
+    setting = {"temperature": 0.5 + 0.1 * version, "guidance": 1.0}
+    found = {"version": version, "settings": {}, **found_in(right), "k": 3, "setting": setting}
+    _keep(version_file(folder, version, passes.KIND), found)
 
 
 def _drawn(config: RunConfig, skill: float, version: int) -> list[grading.Drawn]:

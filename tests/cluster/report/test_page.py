@@ -17,12 +17,13 @@ from actors.replay.buffer import ReplayBuffer
 from actors.replay.records import Proposal, Task, undone
 from actors.storage import events
 from cluster.recipes import recipe
-from cluster.report import charts
+from cluster.report import charts, view
 from cluster.report import page as report
 from cluster.report.data import read_run, spread
 from cluster.report.groups import card
 from evaluation.kept import version_file
 from evaluation.metrics import append_metrics
+from evaluation.paired import interval
 from policies.config import ConfigError, changed
 from policies.interface import PATTERNS, Picture, learned
 from tests.cluster.report import synthetic_run as synthetic
@@ -140,6 +141,50 @@ def test_the_gain_between_best_settings_comes_first_and_sharpening_is_told(tmp_p
     assert "drawings all right, temperature 1" in text
     assert "temperature v0 v2 1 15.0 % (5 to 36) 15.0 % (5 to 36)" in text
     assert "0 50.0 % (30 to 70) ✓ 50.0 % (30 to 70)" in text
+
+
+def test_what_was_measured_at_its_best_is_a_curve_with_intervals(tmp_path: Path) -> None:
+    config = synthetic.small_config(tmp_path, rounds=2)
+    folder = synthetic.build(config, measured=2, closed=0)
+    synthetic.add_best(folder, config, 0)
+    assert "At the best setting" not in Page(report.write(folder).read_text()).text
+    for version in (1, 2):
+        synthetic.add_best(folder, config, version)
+    run, html = read_run(folder), report.write(folder).read_text()
+    assert "At the best setting" in Page(html).text
+    assert "temperature v0 v1 v2" in Page(html).text
+    (plot,) = view.at_best(run)
+    assert plot.names == ("all right", "captions", "questions")
+    # Three versions, each with a bar for each of the three.
+    bars = re.findall(r"whiskers\">(.*?)</g>", str(plot.chart))
+    assert [bar.count("<polyline") for bar in bars] == [3, 3, 3]
+    low, high = (100 * end for end in interval(9.0, 10))
+    assert view._curve(run.evaluations, "understanding/captions")[0] == (0, 90.0, low, high)
+
+
+def test_a_chart_has_room_for_its_intervals() -> None:
+    for span in ((0, 4.0, 96.0), (0, 49.0, 51.0)):
+        chart = str(charts.lines({"a": [(0, 50.0)]}, "x", "y", 100.0, {"a": [span]}))
+        (bar,) = re.findall(r'whiskers"><polyline points="(.*?)"', chart)
+        heights = [float(end.split(",")[1]) for end in bar.split()]
+        assert charts.TOP <= min(heights) < max(heights) <= charts.HEIGHT - charts.BOTTOM
+
+
+def test_pass_at_k_is_told_beside_pass_at_one_with_what_became_possible(tmp_path: Path) -> None:
+    config = synthetic.small_config(tmp_path, rounds=2)
+    folder = synthetic.build(config, measured=2, closed=0)
+    synthetic.add_passes(folder, config, 0)
+    assert "pass@3" not in Page(report.write(folder).read_text()).text
+    synthetic.add_passes(folder, config, 2)
+    run, text = read_run(folder), Page(report.write(folder).read_text()).text
+    was, now = ([any((i % 3 == 0, i % 5 <= v)) for i in range(40)] for v in (0, 2))
+    won = sum(b > a for a, b in zip(was, now, strict=True))
+    assert f"all right in one of 3 tries, pass@3 {100 * sum(now) / 40:.1f} %" in text
+    assert f"from {100 * sum(was) / 40:.1f} %" in text and "all right in one try, pass@1" in text
+    assert f"Of 40 held-out prompts v2 draws {won} right in some of 3 tries" in text and won > 5
+    assert "and 0 in none that the base drew right in some" in text
+    assert "temperature 0.5 for the base and 0.7 for v2" in text
+    assert run.passes[2]["k"] == 3
 
 
 @pytest.mark.parametrize("measured_best", [[0], [1], [0, 1]])

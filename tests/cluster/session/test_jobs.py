@@ -29,8 +29,9 @@ from tests.cluster.session.ray_head import Head, ray_head
 
 ROOT = Path(__file__).parents[3]
 RECIPE = (
-    "configs/smoke.yaml", "rounds=1", "proposer.prompts=120", "solver.prompts_per_task=2",
+    "configs/smoke.yaml", "rounds=1", "proposer.prompts=60", "solver.prompts_per_task=2",
     "solver.rollouts=8", "evaluation.prompts=10", "evaluation.scenes=10",
+    "evaluation.tasks=[]",
 )  # fmt: skip
 TOKEN = "0123456789abcdef" * 4
 SOON_S, RUN_S = 120.0, 400.0
@@ -168,8 +169,12 @@ def test_a_job_reaches_a_bucket() -> None:
     jobs.require_reachable(config)
 
 
-@pytest.mark.parametrize("setting", ["folder=runs", "folder=/shared/../runs", "policy.path=mine"])
+@pytest.mark.parametrize("setting", [
+    "folder=runs", "folder=/shared/../runs", "policy.path=mine",
+    "judge.hygiene.clip=mine judge.hygiene.clip_from=0.2",
+    "judge.hygiene.aesthetic=mine judge.hygiene.aesthetic_from=5 judge.hygiene.clip=/shared/clip",
+])  # fmt: skip
 def test_what_a_job_could_not_reach_is_refused(setting: str) -> None:
-    config = recipe.load(ROOT / "configs/smoke.yaml", ["folder=/shared", setting])
+    config = recipe.load(ROOT / "configs/smoke.yaml", ["folder=/shared", *setting.split()])
     with pytest.raises(ConfigError, match=rf"^{setting.split('=')[0]} is "):
         jobs.require_reachable(config)

@@ -120,7 +120,13 @@ def test_a_run_whose_ray_is_killed_ends_soon_and_goes_on_when_run_again(
     start: Start, tmp_path: Path
 ) -> None:
     """First while it starts, then in a round, and then it comes to its end."""
-    small = ("rounds=1", "evaluation.prompts=10", "evaluation.scenes=5", "actors.task_deadline=600")
+    small = (
+        "rounds=1",
+        "evaluation.prompts=10",
+        "evaluation.scenes=5",
+        "evaluation.tasks=[]",
+        "actors.task_deadline=600",
+    )
     command = ("-m", "cluster", "run", "configs/chaos.yaml", f"folder={tmp_path}", *small)
     folder = tmp_path / "chaos"
     for come, what in (

@@ -32,6 +32,7 @@ def test_the_public_bagel_is_known_by_its_name() -> None:
     assert (size.drawing, size.seen, size.redrawn) == (64 * 64, SEEN, 37 * 37)
     layer = 2 * (3584 * (3584 + 2 * 512) + 3584 + 2 * 512 + 3584**2 + 3 * 3584 * 18944)
     layer += 2 * (2 * 128 + 2 * 3584)
+    assert 2 * size.active == 28 * layer  # a word takes one expert of two
     assert size.gathered == pytest.approx(1.15e9 - 0.4e9 + 0.36e9 + 2 * layer, rel=0.02)
     one = 7 * (3584 + 3584) + 3 * (18944 - 3584) + 2 * (512 - 3584)
     assert size.adapter == 28 * 2 * one

@@ -28,7 +28,7 @@ def rows(config: RunConfig, machine: Machine) -> dict[str, list[str]]:
 
 
 def test_the_table_has_all_actors_and_a_verdict() -> None:
-    config = recipe.load(ROOT / "configs/tiny.yaml")
+    config = recipe.load(ROOT / "configs/tiny-paper.yaml")
     found = rows(config, Machine(2.0, 0.0))
     assert found["weight store"] == ["1", "0", "0", "0", "0"]
     assert found["solver"][:5] == ["2", "0.3", "0.6", "0", "0"] and found["solver"][-1] == "host"
@@ -41,7 +41,7 @@ def test_the_table_has_all_actors_and_a_verdict() -> None:
 
 
 def test_the_tiny_models_memory_is_counted_by_hand() -> None:
-    config = recipe.load(ROOT / "configs/tiny.yaml", ["solver.guidance=[1, 3, 3]"])
+    config = recipe.load(ROOT / "configs/tiny-paper.yaml", ["solver.guidance=[1, 3, 3]"])
     size = footprint(config.policy)
     cache = 2 * 6 * 2 * 32 * 4  # keys and values, layers, heads, width, float32
     assert size.cache_bytes == cache

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from actors.config import ActorsConfig, ProposerConfig
+from actors.hygiene.config import HygieneConfig
 from actors.roles.templates import DATA
 from cluster.sizing import preflight
 from cluster.sizing.needs import Machine, Need, needs, waiting
@@ -220,6 +221,13 @@ def test_files_from_outside_are_read_before_anything_starts(
     with pytest.raises(ConfigError, match=r"templates 'tiny' have no place for a persona: use oth"):
         check(run, 8, PLENTY, checkpoint)
     check(changed(run, actors=ActorsConfig(templates="json")), 8, PLENTY, checkpoint)
+
+
+def test_a_filter_without_its_model_is_refused_before_anything_starts(checkpoint: Path) -> None:
+    run = RunConfig()
+    own = HygieneConfig(clip="nowhere", clip_from=0.2)
+    with pytest.raises(ConfigError, match=r"^judge.hygiene.clip is 'nowhere', where there is no"):
+        check(changed(run, judge=changed(run.judge, hygiene=own)), 8, PLENTY, checkpoint)
 
 
 def test_templates_without_a_repair_are_refused_where_it_is_needed(

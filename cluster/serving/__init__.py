@@ -1,0 +1,1 @@
+"""A model that answers: an OpenAI-compatible server on Ray Serve."""

@@ -1,0 +1,84 @@
+"""Where the measurements of a study's arms are, and which runs are done.
+
+Invariant: a run counts as done only when its mark was written, which is the last thing that is done of
+it, and when its mark is of this very run.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+from actors.storage import storage
+from actors.storage.paths import StoragePath, run_folder
+from cluster.recipes.recipe import config_digest
+from cluster.studies.study import Arm, Study, run_name
+from evaluation import best_setting, twins
+from evaluation.kept import Found, read, version_file
+from policies.config import changed
+from trainer.config import RunConfig
+
+MARK = "done.json"
+APART = "measured"
+KINDS = ("version", best_setting.KIND, twins.KIND)
+
+
+class Place(NamedTuple):
+    """A version of a run's folder."""
+
+    folder: StoragePath
+    version: int
+
+    def found(self, kind: str = "version") -> Found | None:
+        """What was measured of it, if it was."""
+        file = version_file(self.folder, self.version, kind)
+        return read(file) if storage.exists(file) else None
+
+
+class Ends(NamedTuple):
+    base: Place
+    last: Place
+
+
+def ends(study: Study, arm: Arm, seed: int) -> Ends:
+    """What an arm's gain with this seed is between."""
+    source = study.arm(arm.fields.graft) if arm.fields.graft else arm
+    run = study.run(source, seed)
+    own = Ends(Place(run_folder(run), 0), Place(run_folder(run), run.rounds))
+    if not arm.measured_apart:
+        return own
+    last = Place(run_folder(apart(study, arm, seed)), 0)
+    if arm.fields.graft:
+        return Ends(own.base, last)
+    return Ends(Place(run_folder(apart(study, None, seed)), 0), last)
+
+
+def apart(study: Study, arm: Arm | None, seed: int) -> RunConfig:
+    """How the last version of an arm that is measured apart is measured; without an arm, the base."""
+    config = study.measuring(arm or study.arms[0], seed)
+    name = run_name(arm, seed) if arm else f"base-seed-{seed}"
+    return changed(config, name=name, folder=str(study.folder / APART))
+
+
+def mark(config: RunConfig) -> None:
+    """Notes that all was done that this configuration asks for."""
+    seal = json.dumps({"config": config_digest(config)}) + "\n"
+    storage.write(run_folder(config) / MARK, seal.encode())
+
+
+def marked(config: RunConfig) -> bool:
+    file = run_folder(config) / MARK
+    if not storage.exists(file):
+        return False
+    try:
+        found: object = json.loads(storage.read(file))["config"]
+    except (ValueError, KeyError, TypeError):
+        return False
+    return found == config_digest(config)
+
+
+def done(study: Study, arm: Arm, seed: int) -> bool:
+    """Whether there is nothing left to do of it, its measurements included."""
+    trained = bool(arm.fields.graft) or marked(study.run(arm, seed))
+    measured = not arm.measured_apart or marked(apart(study, arm, seed))
+    return trained and measured and ends(study, arm, seed).last.found() is not None
