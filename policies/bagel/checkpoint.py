@@ -109,7 +109,9 @@ def load(folder: Path, dtype: torch.dtype = torch.float32) -> Loaded:
         module, autoencoder = BagelModule(small.config), Autoencoder(small.config.autoencoder)
     made = weights_for(small.stored[0], module, dtype, TABLES)
     module.load_state_dict(with_tables(small.config, made), assign=True)
-    autoencoder.load_state_dict(weights_for(small.stored[1], autoencoder, torch.float32), assign=True)
+    autoencoder.load_state_dict(
+        weights_for(small.stored[1], autoencoder, torch.float32), assign=True
+    )
     autoencoder.requires_grad_(False)
     pass_over_idle(autoencoder)
     return Loaded(

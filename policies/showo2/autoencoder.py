@@ -112,9 +112,7 @@ class Grow(nn.Module):
 
 
 def _middle(channels: int) -> nn.Sequential:
-    return nn.Sequential(
-        Block(channels, channels), Glance(channels), Block(channels, channels)
-    )
+    return nn.Sequential(Block(channels, channels), Glance(channels), Block(channels, channels))
 
 
 def _last(channels: int, wanted: int) -> nn.Sequential:

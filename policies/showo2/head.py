@@ -61,9 +61,7 @@ class ModulatedLayer(nn.Module):
         shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = (
             each.index_select(0, pictures + 1) for each in table.chunk(6, 1)
         )
-        (mixed,) = self.self_attn(
-            layer, (modulated(self.input_layernorm(x), shift, scale),), seats
-        )
+        (mixed,) = self.self_attn(layer, (modulated(self.input_layernorm(x), shift, scale),), seats)
         x = x + gate * mixed
         inner = modulated(self.post_attention_layernorm(x), shift_mlp, scale_mlp)
         mapped: Tensor = x + gate_mlp * self.mlp(inner)

@@ -102,7 +102,10 @@ class Showo2Module(nn.Module):
     def _spots(self, grid: Grid) -> Tensor:
         """The learned places of a grid [tokens, width]; of another shape than their own, bicubic between
         them (the released code's interpolation)."""
-        table, side = self.position_embedding.weight, round(self.position_embedding.num_embeddings**0.5)
+        table, side = (
+            self.position_embedding.weight,
+            round(self.position_embedding.num_embeddings**0.5),
+        )
         if grid == (side, side):
             return table
         square = table.float().view(1, side, side, -1).permute(0, 3, 1, 2)

@@ -56,7 +56,13 @@ class Showo2Policy:
     ) -> None:  # fmt: skip
         self._loaded, self._source, self._adapters = loaded, source, 0.0
         self.module, self.autoencoder = loaded.module, loaded.autoencoder
-        reads = (self.module.config, loaded.form, loaded.tokenizer, self.autoencoder, training_shift)
+        reads = (
+            self.module.config,
+            loaded.form,
+            loaded.tokenizer,
+            self.autoencoder,
+            training_shift,
+        )
         self.layout, self._shapes = Layout(*reads), Shapes(*reads)
 
     @classmethod

@@ -45,7 +45,9 @@ class _Tensors:
         """A side of a tensor that has so many. Raises CheckpointError."""
         shape = self.shapes.get(name, ())
         if len(shape) != sides or 0 in shape:
-            raise CheckpointError(f"{self.file} has no tensor {name} of {sides} sides; {PUBLISHED}.")
+            raise CheckpointError(
+                f"{self.file} has no tensor {name} of {sides} sides; {PUBLISHED}."
+            )
         return shape[place]
 
     def numbered(self, pattern: str) -> int:

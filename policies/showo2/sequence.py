@@ -81,6 +81,7 @@ def padded(
 
 
 @cache
+@torch.inference_mode(False)  # or what is kept could not be learned with
 def strips(grid: Grid, patch: int, channels: int) -> Tensor:
     """int64 [latent values]: where in what the head gives for a picture each value of its tokens is. The
     head's tokens are not patches but, in the released code, strips of patch * patch latents of the
@@ -171,9 +172,7 @@ class _Builder:
             ends=tuple(self.ends),
         )
 
-    def _head(
-        self, layout: Layout, places: Tensor, whole: bool
-    ) -> tuple[Tensor, Tensor, Layout]:
+    def _head(self, layout: Layout, places: Tensor, whole: bool) -> tuple[Tensor, Tensor, Layout]:
         """The tokens that the head reads, in order, their places, and the layout of those."""
         rows = {self.time_places[number] // self.places for number in self.drawing}
         if whole or len(rows) == self.rows:

@@ -102,6 +102,7 @@ def config(side: int = 3) -> Showo2Config:
 
 
 @cache
+@torch.inference_mode(False)
 def module() -> Showo2Module:
     made = Showo2Module(config())
     made.load_state_dict(filled({n: tuple(t.shape) for n, t in made.state_dict().items()}))

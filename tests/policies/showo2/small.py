@@ -32,9 +32,7 @@ CONFIG = Showo2Config(
     own_side=2,
     tied=True,
 )  # fmt: skip
-TRANSFUSION = replace(
-    CONFIG, semantic=None, head=HeadConfig(48, 0, 0, 0, 0, 0), tied=False
-)
+TRANSFUSION = replace(CONFIG, semantic=None, head=HeadConfig(48, 0, 0, 0, 0, 0), tied=False)
 """Latents go into the language model as they are, and velocities come from its own last states."""
 
 
@@ -60,6 +58,8 @@ def loaded(seed: int, config: Showo2Config = CONFIG) -> Loaded:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         module, autoencoder = Showo2Module(config).eval(), Autoencoder(config.autoencoder).eval()
+    with torch.no_grad():  # words that are written by the table that they are read by
+        module.showo.model.embed_tokens.weight.mul_(config.language.hidden_size**-0.5)
     made = tokenizer()
     files = describe_sizes(config) | {"tokenizer.json": made.to_str().encode()}
     form = form_of(config, made, {name: made.token_to_id(name) for name in MARKS.values()})

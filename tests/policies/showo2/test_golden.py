@@ -82,7 +82,9 @@ def test_velocities_and_logits_of_a_step() -> None:
     found = module()(padded(samples, config()).on("cpu")).velocities.view(4, 9, -1)
     for ours, theirs in zip(found, tensors()["t2i.velocities"], strict=True):
         close(drawn_back(ours), theirs)
-    told = [[Words(ids_of(made)[:1]), Words(ids_of(made)[1:8], learned=True)] for made in contexts()[:2]]
+    told = [
+        [Words(ids_of(made)[:1]), Words(ids_of(made)[1:8], learned=True)] for made in contexts()[:2]
+    ]
     logits = module()(padded(told, config()).on("cpu")).logits.view(2, 7, -1)
     close(logits, tensors()["t2i.logits"][:, :7])
 
@@ -139,7 +141,9 @@ def test_a_question_about_a_picture() -> None:
 def test_an_answer_is_written_as_released() -> None:
     """With the mask of training. The released script of this demonstration has it one place too far,
     so that there the time does not see the picture and the mark after the picture is seen by it."""
-    writer = Writer(Reading(module()), layout().form, [layout().context((clean(), QUESTION), False)])
+    writer = Writer(
+        Reading(module()), layout().form, [layout().context((clean(), QUESTION), False)]
+    )
     rows = [Row((0,), 0.0, 1.0, 0, 6)]
     written = sample(writer.prefill, writer.head, rows, 0, layout().form.eos).tokens[0]
     assert written.tolist() == tensors()["mmu.greedy.as_trained"].tolist()[: len(written)]
