@@ -101,10 +101,9 @@ def form_of(config: Showo2Config, tokenizer: Any, ids: Mapping[str, Any]) -> For
 
     line, start, eos = words("\n"), mark["start"], mark["eos"]
     before = (start, *words(SYSTEM), eos, *line, start, *words(USER))
-    *after, begin = (*line, start, *words(ASSISTANT))
-    return Form(
-        **mark, before=before, after=tuple(after), begin=begin, latent_values=config.latent_values
-    )
+    asked = (*line, start, *words(ASSISTANT))
+    values = config.latent_values
+    return Form(**mark, before=before, after=asked[:-1], begin=asked[-1], latent_values=values)
 
 
 def load(folder: Path, dtype: torch.dtype = torch.float32) -> Loaded:

@@ -40,6 +40,7 @@ def family() -> Family:
         overlong="cat " * 200,
         sampled_texts=sampled_texts,
         sampled_pictures=None,
+        sharp=1.5,
         noisy=True,
         by_heart=0.1,
         size=(16, 32),
