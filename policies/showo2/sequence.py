@@ -27,9 +27,9 @@ class Batch:
     all latents; `owners` are the pictures of the latents, of these `grids`. `scored` are tokens whose next
     word is of `labels`.
 
-    The flow head reads `head_tokens` of the tokens, at these positions and places of `head_layout`; of those `drawn` are
-    the latents whose velocity is wanted, and `order` says where each of its values is among what the head
-    gives. Masks are there after `on`. `ends` are the positions after each sample.
+    The flow head reads `head_tokens` of the tokens, at these positions and places of `head_layout`; of
+    those `drawn` are the latents whose velocity is wanted, and `order` says where each of its values is
+    among what the head gives. Masks are there after `on`. `ends` are the positions after each sample.
     """
 
     positions: Tensor
