@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from policies.config_errors import sentence
-from policies.constraints import Dtype, Natural, Positive, Text
+from policies.constraints import Count, Dtype, Natural, Positive, Text
 from policies.errors import ConfigError, describe
 
 
@@ -128,12 +128,22 @@ class BagelPolicyConfig(PolicyConfig):
     learned_with = ("training_shift", "adapters")
 
 
+class ShowoPolicyConfig(PolicyConfig):
+    """Show-o of Show Lab."""
+
+    variant = "family showo"
+    family: Literal["showo"] = "showo"
+    """Show-o at 512 x 512 or 256 x 256 pixels, which draws by unmasking."""
+    positions: Count = 4096
+    """Most tokens of a context with its answer. Its language model was trained with 2,048, which two pictures of 512 x 512 pixels fill: what is beyond has positions that it never saw."""
+
+
 def _tiny_by_default(value: object) -> object:
     return {"family": "tiny", **value} if isinstance(value, Mapping) else value
 
 
 AnyPolicyConfig = Annotated[
-    TinyPolicyConfig | JanusPolicyConfig | BagelPolicyConfig,
+    TinyPolicyConfig | JanusPolicyConfig | BagelPolicyConfig | ShowoPolicyConfig,
     Field(discriminator="family"),
     BeforeValidator(_tiny_by_default),
 ]

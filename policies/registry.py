@@ -67,6 +67,7 @@ FAMILIES = {
             ("proposer", "judge"),
         ),
     ),
+    "showo": Family("policies.showo.policy:ShowoPolicy", "policies.showo.sizes:footprint"),
 }
 
 

@@ -7,9 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-GROUPS = 32
-"""Of channels, in every norm of the autoencoder."""
-
 
 @dataclass(frozen=True)
 class LanguageConfig:

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from policies.bagel.config import (
-    GROUPS,
     AutoencoderConfig,
     BagelConfig,
     LanguageConfig,
     VisionConfig,
 )
+from policies.convolutions import GROUPS
 from policies.errors import describe, one_line
 from policies.interface import CheckpointError
 

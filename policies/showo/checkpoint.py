@@ -1,0 +1,170 @@
+"""The public checkpoint of a Show-o, in and out: its own folder, with those of the two that it was
+made from in it.
+
+    config.json, pytorch_model.bin or .safetensors    showlab/show-o-512x512, or another Show-o
+    phi-1_5/config.json, tokenizer.json               microsoft/phi-1_5
+    magvitv2/config.json, pytorch_model.bin ...       showlab/magvitv2
+
+Invariant: a folder is read whole or refused with one sentence that names the file; nothing is
+guessed, and nothing is skipped but the two tables that follow from the bits of a code. Memory for
+the weights is asked for once, after the files are known to hold them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from transformers.models.phi.modeling_phi import PhiRotaryEmbedding
+
+from policies.interface import CheckpointError
+from policies.showo.config import ShowoConfig
+from policies.showo.magvit import Magvit
+from policies.showo.module import ShowoModule
+from policies.showo.released import AGAIN, MAGVIT, PHI, Fields, magvit_sizes, read_sizes
+from policies.showo.tokens import Words, parse
+from policies.stored_tensors import Source, Stored, assembled, check, opened
+from policies.tokenizer import TOKENIZER
+
+CONFIG, MODEL = "config.json", "pytorch_model.safetensors"
+NAMES = (
+    MODEL,
+    f"{MODEL}.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "model.safetensors",
+    "model.safetensors.index.json",
+)
+"""The first that there is holds the weights, as the public code looks for them."""
+NEEDED = (CONFIG, f"{PHI}/{CONFIG}", f"{PHI}/{TOKENIZER}")
+SMALL = (
+    *NEEDED,
+    f"{MAGVIT}/{CONFIG}",
+    *(
+        f"{PHI}/{name}"
+        for name in (
+            "tokenizer_config.json",
+            "vocab.json",
+            "merges.txt",
+            "special_tokens_map.json",
+            "added_tokens.json",
+            "generation_config.json",
+        )
+    ),
+)
+TABLES = re.compile(r"quantize\.(embedding|power_vals)$")
+
+
+@dataclass(frozen=True)
+class Small:
+    """All but the weights; `stored` are those of Show-o and of MAGVIT-v2, mapped but not read."""
+
+    config: ShowoConfig
+    words: Words
+    files: Mapping[str, bytes]
+    stored: tuple[Stored, Stored]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """`module` and `magvit` are in eval mode; `files` are the small ones, by name."""
+
+    module: ShowoModule
+    magvit: Magvit
+    words: Words
+    files: Mapping[str, bytes]
+
+
+def read_small(folder: Path) -> Small:
+    """All of a checkpoint but its weights. Raises CheckpointError."""
+    files = {name: _bytes(folder, name) for name in SMALL if _there(folder, name)}
+    model, magvit = opened(folder, NAMES), opened(folder / MAGVIT, NAMES)
+    shapes = {name: tuple(tensor.shape) for name, (_, tensor) in magvit.tensors.items()}
+    showo, phi = (Fields.read(folder / name, files[name]) for name in NEEDED[:2])
+    config = read_sizes(showo, phi, magvit_sizes(magvit.where, shapes))
+    words = parse(folder / PHI / TOKENIZER, files[NEEDED[2]])
+    if words.count != config.words:
+        raise showo.wrong("llm_vocab_size", f"{PHI}/{TOKENIZER} has {words.count} tokens")
+    return Small(config, words, files, (model, magvit))
+
+
+def load(folder: Path, dtype: torch.dtype = torch.float32) -> Loaded:
+    """The checkpoint in `folder`, its weights in `dtype`, whatever they were, but for the tokenizer
+    of pictures, whose are float32. Raises CheckpointError."""
+    small = read_small(folder)
+    with torch.device("meta"):  # shapes alone, until the files are seen to hold them
+        module, magvit = ShowoModule(small.config), Magvit(small.config.magvit)
+    model, tables = small.stored
+    module.load_state_dict(_weights(model, module, dtype, None), assign=True)
+    magvit.load_state_dict(_weights(tables, magvit, torch.float32, TABLES), assign=True)
+    # No file holds the angles, which follow from the configuration.
+    module.showo.model.rotary_emb = PhiRotaryEmbedding(module.showo.config)
+    return Loaded(module.eval(), magvit.requires_grad_(False).eval(), small.words, small.files)
+
+
+def save(folder: Path, loaded: Loaded) -> None:
+    """Writes the released layout; of the files that the folder has already, those of a checkpoint
+    are replaced or removed. Raises OSError."""
+    tables = loaded.magvit.released_tables()
+    for place, tensors in (
+        (folder, loaded.module.state_dict()),
+        (folder / MAGVIT, loaded.magvit.state_dict() | tables),
+    ):
+        place.mkdir(parents=True, exist_ok=True)
+        for name in (*NAMES[1:], "model-*.safetensors", "pytorch_model-*"):
+            for other in place.glob(name):  # of another checkpoint
+                other.unlink()
+        _write(place / MODEL, tensors)
+    (folder / PHI).mkdir(exist_ok=True)
+    for name in SMALL:
+        if name in loaded.files:
+            (folder / name).write_bytes(loaded.files[name])
+        else:
+            (folder / name).unlink(missing_ok=True)
+
+
+def _there(folder: Path, name: str) -> bool:
+    """Raises CheckpointError where a file is missing that is needed."""
+    try:
+        there = (folder / name).exists()
+    except (OSError, ValueError):  # ValueError: a path that no system can have
+        there = False
+    if not there and name in NEEDED:
+        raise CheckpointError(
+            f"{folder / name} is missing; a Show-o's folder holds microsoft/phi-1_5 as {PHI} and "
+            f"showlab/magvitv2 as {MAGVIT}, as they were published: copy them into it."
+        )
+    return there
+
+
+def _bytes(folder: Path, name: str) -> bytes:
+    file = folder / name
+    try:
+        if not file.is_file():  # a pipe would be waited for
+            raise CheckpointError(f"{file} is no file; {AGAIN}.")
+        return file.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read ({error.strerror}); {AGAIN}.") from error
+
+
+def _weights(
+    stored: Stored, module: torch.nn.Module, dtype: torch.dtype, ignored: re.Pattern[str] | None
+) -> dict[str, torch.Tensor]:
+    blank = module.state_dict()
+    sources = {name: Source(name, tuple(tensor.shape)) for name, tensor in blank.items()}
+    check(stored, sources, ignored)
+    return assembled(stored, sources, blank, dtype)
+
+
+def _write(file: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    try:
+        save_file(whole, file, metadata={"format": "pt"})
+    except SafetensorError as error:  # which tells the system's error in words alone
+        number = re.search(r"os error (\d+)", str(error))
+        raise OSError(int(number[1]) if number else 0, str(error), str(file)) from error
