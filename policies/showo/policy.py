@@ -238,8 +238,9 @@ class ShowoPolicy:
         }
 
     def understanding(self) -> dict[str, slice]:
-        """None: one head and one transformer do both."""
-        return {}
+        """The rows of the head for words and marks; all else is shared."""
+        rows = slice(0, self.module.config.first_code)
+        return {name: rows for name in self.weights() if name.startswith("showo.lm_head.")}
 
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         """The arrays become the weights, which from now on are not trained; a copy of them where
