@@ -51,7 +51,9 @@ def codes() -> np.ndarray:
 
 def pixels() -> torch.Tensor:
     """A picture float32 [1, 3, 16, 16] in -1..1."""
-    return torch.from_numpy(generator("showo golden", "pixels").random((1, 3, 16, 16)) * 2 - 1).float()
+    return torch.from_numpy(
+        generator("showo golden", "pixels").random((1, 3, 16, 16)) * 2 - 1
+    ).float()
 
 
 def chance(row: int) -> tuple[float, np.ndarray]:
@@ -65,7 +67,9 @@ def policy() -> ShowoPolicy:
     module, magvit = ShowoModule(CONFIG).eval(), Magvit(CONFIG.magvit).eval()
     module.load_state_dict(weights(module))
     files = small_files(CONFIG)
-    return ShowoPolicy(Loaded(module, magvit, parse(GOLDEN, files["phi-1_5/tokenizer.json"]), files))
+    return ShowoPolicy(
+        Loaded(module, magvit, parse(GOLDEN, files["phi-1_5/tokenizer.json"]), files)
+    )
 
 
 @cache

@@ -55,10 +55,11 @@ def test_a_drawing_that_was_learned_by_heart_is_drawn(folder: Path, pattern: str
     pupil = ShowoPolicy.from_pretrained(folder)
     contexts: list[Context] = [("a red circle",), ("the cat sits",)]
     if pattern == "reflection":
-        contexts = [("a red circle", picture(2), "mend it"), ("a red circle", picture(3), "mend it")]
-    batch = [
-        Example(context, learned(picture(i)), pattern) for i, context in enumerate(contexts)
-    ]
+        contexts = [
+            ("a red circle", picture(2), "mend it"),
+            ("a red circle", picture(3), "mend it"),
+        ]
+    batch = [Example(context, learned(picture(i)), pattern) for i, context in enumerate(contexts)]
     optimizer = torch.optim.AdamW(pupil.module.parameters(), lr=6e-3, weight_decay=0.0)
     for epoch in range(1, 201):
         rekeyed = [replace(e, key=ExampleKey(1, 2, i, epoch)) for i, e in enumerate(batch)]
@@ -171,7 +172,10 @@ def test_written_tokens_score_in_loss_as_they_were_sampled(policy: ShowoPolicy) 
     contexts: list[Context] = [(picture(i), prompt) for i, prompt in enumerate(PROMPTS)]
     sampled = policy.sample_words(contexts, [TextSampling(max_tokens=12)] * 4, range(4), True)
     for question, ids, logits in zip(
-        policy.layout.questions(contexts, drawing=False), sampled.tokens, sampled.logits, strict=True
+        policy.layout.questions(contexts, drawing=False),
+        sampled.tokens,
+        sampled.logits,
+        strict=True,
     ):
         places = np.arange(len(ids)) + len(question) - 1
         (example,) = policy.layout.lessons([Example((), learned("a"), "caption")])
