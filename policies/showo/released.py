@@ -122,8 +122,9 @@ def magvit_sizes(file: Path, shapes: Shapes) -> MagvitSizes:
     """Of a MAGVIT-v2 whose tensors in `file` have these shapes: the public class says none. Raises
     CheckpointError where they are those of no such model; what else is missing is not looked at."""
     encoder, decoder = (_levels(shapes, part) for part in ("encoder.down", "decoder.up"))
-    stem = shapes.get("encoder.conv_in.weight", (0,))[0]
-    bits = shapes.get("encoder.quant_conv.weight", (0,))[0]
+    stem, bits = (
+        (shapes.get(f"encoder.{name}.weight") or (0,))[0] for name in ("conv_in", "quant_conv")
+    )
     widths = [stem, *(width for width, _ in (*encoder, *decoder))]
     fits = len(encoder) == len(decoder) and 1 <= len(encoder) <= MOST_LEVELS
     fits = fits and 1 <= bits <= MOST_BITS

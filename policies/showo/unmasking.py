@@ -58,7 +58,8 @@ def filled(
     """One step: every masked token is sampled, and the least sure of them are masked again.
 
     logits float32 [rows, tokens, codes] after guidance, which are spent; known int64 [rows, tokens],
-    UNKNOWN where masked; temperature [rows, 1], 0 being greedy; uniforms [2, rows, tokens], to choose
+    UNKNOWN where masked; temperature [rows, 1] of the choice and of the noise (the public code has
+    one of the noise alone, and chooses at 1), 0 being greedy; uniforms [2, rows, tokens], to choose
     by and to keep by. Returns all codes [rows, tokens], and those that are known now.
     """
     warm = torch.where(temperature == 0, 1.0, temperature)

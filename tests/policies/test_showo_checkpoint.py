@@ -8,17 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from policies.config import ConfigError, ShowoPolicyConfig
-from policies.interface import PictureSampling
+from policies.interface import CheckpointError, PictureSampling
 from policies.registry import footprint
 from policies.showo.checkpoint import CONFIG, MODEL, load
 from policies.showo.policy import ShowoPolicy
+from policies.showo.released import Fields, read_sizes
 from tests.policies import damage
 from tests.policies.damage import Damage
 from tests.policies.showo import CONFIG as SIZES
-from tests.policies.showo import write_folder
+from tests.policies.showo import small_files, write_folder
 
 PHI, MAGVIT = "phi-1_5", "magvitv2"
 
@@ -149,6 +152,29 @@ def test_a_damaged_folder_is_refused_by_name(
         monkeypatch.setattr(damage, "TOKENIZER", f"{PHI}/tokenizer.json")
     do(folder)
     damage.refused(load, folder, message)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=5,
+)
+FILES = {name: json.loads(small_files(SIZES)[name]) for name in (CONFIG, f"{PHI}/{CONFIG}")}
+
+
+@given(data=st.data(), file=st.sampled_from(sorted(FILES)))
+def test_sizes_of_any_fields_can_be_built_or_are_refused(data: st.DataObject, file: str) -> None:
+    named = st.sampled_from([*FILES[file], "rope_parameters", "num_new_special_tokens"])
+    changed = FILES | {file: FILES[file] | data.draw(st.dictionaries(named, JSON, max_size=2))}
+    showo, phi = (Fields(Path(name), changed[name]) for name in FILES)
+    try:
+        read = read_sizes(showo, phi, SIZES.magvit)
+    except CheckpointError as error:
+        assert file in str(error) and "\n" not in str(error)
+        return
+    assert (read.vocabulary, read.tokens) == (read.words + 10 + 64 + 1, read.side**2)
+    built = read.phi.phi_config(read.vocabulary)
+    assert built.hidden_size == read.phi.heads * read.phi.head_dim
 
 
 def test_a_footprint_is_told_from_a_folder_or_a_public_name(folder: Path) -> None:
