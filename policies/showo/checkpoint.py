@@ -1,13 +1,13 @@
-"""The public checkpoint of a Show-o, in and out: its own folder, with those of the two that it was
-made from in it.
+"""The public checkpoint of a Show-o, in and out, with those of the two models that it was made from:
 
-    config.json, pytorch_model.bin or .safetensors    showlab/show-o-512x512, or another Show-o
-    phi-1_5/config.json, tokenizer.json               microsoft/phi-1_5
-    magvitv2/config.json, pytorch_model.bin ...       showlab/magvitv2
+    config.json, pytorch_model.bin or .safetensors   showlab/show-o-512x512, or another Show-o
+    tokenizer.json, llm_config.json (its config)     microsoft/phi-1_5
+    magvitv2.bin or .safetensors (its weights)       showlab/magvitv2
 
 Invariant: a folder is read whole or refused with one sentence that names the file; nothing is
 guessed, and nothing is skipped but the two tables that follow from the bits of a code. Memory for
-the weights is asked for once, after the files are known to hold them.
+the weights is asked for once, after the files are known to hold them. There are files alone in it,
+for versions of a run are stored so.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from policies.interface import CheckpointError
 from policies.showo.config import ShowoConfig
 from policies.showo.magvit import Magvit
 from policies.showo.module import ShowoModule
-from policies.showo.released import AGAIN, MAGVIT, PHI, Fields, magvit_sizes, read_sizes
+from policies.showo.released import AGAIN, PHI, Fields, magvit_sizes, read_sizes
 from policies.showo.tokens import Words, parse
 from policies.stored_tensors import Source, Stored, assembled, check, opened
 from policies.tokenizer import TOKENIZER
@@ -41,21 +41,16 @@ NAMES = (
     "model.safetensors.index.json",
 )
 """The first that there is holds the weights, as the public code looks for them."""
-NEEDED = (CONFIG, f"{PHI}/{CONFIG}", f"{PHI}/{TOKENIZER}")
+MAGVITS = ("magvitv2.safetensors", "magvitv2.bin")
+NEEDED = (CONFIG, PHI, TOKENIZER)
 SMALL = (
     *NEEDED,
-    f"{MAGVIT}/{CONFIG}",
-    *(
-        f"{PHI}/{name}"
-        for name in (
-            "tokenizer_config.json",
-            "vocab.json",
-            "merges.txt",
-            "special_tokens_map.json",
-            "added_tokens.json",
-            "generation_config.json",
-        )
-    ),
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "generation_config.json",
 )
 TABLES = re.compile(r"quantize\.(embedding|power_vals)$")
 
@@ -83,13 +78,13 @@ class Loaded:
 def read_small(folder: Path) -> Small:
     """All of a checkpoint but its weights. Raises CheckpointError."""
     files = {name: _bytes(folder, name) for name in SMALL if _there(folder, name)}
-    model, magvit = opened(folder, NAMES), opened(folder / MAGVIT, NAMES)
+    model, magvit = opened(folder, NAMES), opened(folder, MAGVITS)
     shapes = {name: tuple(tensor.shape) for name, (_, tensor) in magvit.tensors.items()}
     showo, phi = (Fields.read(folder / name, files[name]) for name in NEEDED[:2])
     config = read_sizes(showo, phi, magvit_sizes(magvit.where, shapes))
-    words = parse(folder / PHI / TOKENIZER, files[NEEDED[2]])
+    words = parse(folder / TOKENIZER, files[TOKENIZER])
     if words.count != config.words:
-        raise showo.wrong("llm_vocab_size", f"{PHI}/{TOKENIZER} has {words.count} tokens")
+        raise showo.wrong("llm_vocab_size", f"{TOKENIZER} has {words.count} tokens")
     return Small(config, words, files, (model, magvit))
 
 
@@ -110,17 +105,13 @@ def load(folder: Path, dtype: torch.dtype = torch.float32) -> Loaded:
 def save(folder: Path, loaded: Loaded) -> None:
     """Writes the released layout; of the files that the folder has already, those of a checkpoint
     are replaced or removed. Raises OSError."""
-    tables = loaded.magvit.released_tables()
-    for place, tensors in (
-        (folder, loaded.module.state_dict()),
-        (folder / MAGVIT, loaded.magvit.state_dict() | tables),
-    ):
-        place.mkdir(parents=True, exist_ok=True)
-        for name in (*NAMES[1:], "model-*.safetensors", "pytorch_model-*"):
-            for other in place.glob(name):  # of another checkpoint
-                other.unlink()
-        _write(place / MODEL, tensors)
-    (folder / PHI).mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (*NAMES[1:], MAGVITS[1], "model-*.safetensors", "pytorch_model-*"):
+        for other in folder.glob(name):  # of another checkpoint
+            other.unlink()
+    _write(folder / MODEL, loaded.module.state_dict())
+    magvit = loaded.magvit
+    _write(folder / MAGVITS[0], magvit.state_dict() | magvit.released_tables())
     for name in SMALL:
         if name in loaded.files:
             (folder / name).write_bytes(loaded.files[name])
@@ -136,8 +127,8 @@ def _there(folder: Path, name: str) -> bool:
         there = False
     if not there and name in NEEDED:
         raise CheckpointError(
-            f"{folder / name} is missing; a Show-o's folder holds microsoft/phi-1_5 as {PHI} and "
-            f"showlab/magvitv2 as {MAGVIT}, as they were published: copy them into it."
+            f"{folder / name} is missing; beside the files of a Show-o its folder holds {TOKENIZER} "
+            f"of microsoft/phi-1_5 and the config.json of that as {PHI}: copy them into it."
         )
     return there
 

@@ -19,8 +19,8 @@ from policies.interface import CheckpointError
 from policies.showo.config import MARKS, MagvitSizes, PhiSizes, ShowoConfig
 
 AGAIN = "use the files that were published with these weights"
-PHI, MAGVIT = "phi-1_5", "magvitv2"
-"""The folders of the language model's and the tokenizer's own published files."""
+PHI = "llm_config.json"
+"""The config.json of the language model that a Show-o was made from."""
 MOST = 2**20
 MOST_LEVELS, MOST_BLOCKS, MOST_BITS = 8, 16, 20
 
@@ -78,7 +78,7 @@ def read_sizes(showo: Fields, phi: Fields, magvit: MagvitSizes) -> ShowoConfig:
         raise showo.wrong("num_vq_tokens", "a drawing is as high as it is wide")
     config = ShowoConfig(words, side, read_phi(phi), magvit)
     for field, value, why in (
-        ("codebook_size", config.codes, f"{MAGVIT} has codes of {magvit.bits} bits"),
+        ("codebook_size", config.codes, f"magvitv2 has codes of {magvit.bits} bits"),
         ("vocab_size", config.vocabulary, "it counts words, marks, codes and the mask"),
         ("mask_token_id", config.mask, "the mask is the last of all"),
     ):
@@ -131,8 +131,8 @@ def magvit_sizes(file: Path, shapes: Shapes) -> MagvitSizes:
     if not fits or not all(1 <= width <= MOST and width % GROUPS == 0 for width in widths):
         raise CheckpointError(
             f"{file} has tensors of {len(encoder)} levels that encode, {len(decoder)} that decode, "
-            f"widths {describe(widths)} and {bits} bits, which are no MAGVIT-v2's; copy "
-            f"showlab/magvitv2 into the folder {MAGVIT} again."
+            f"widths {describe(widths)} and {bits} bits, which are no MAGVIT-v2's; copy it from "
+            "showlab/magvitv2 again."
         )
     return MagvitSizes(stem, encoder, decoder, bits)
 

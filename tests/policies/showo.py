@@ -58,7 +58,7 @@ def small_files(config: ShowoConfig) -> dict[str, bytes]:
             "load_from_showo": True,
             "mask_token_id": config.mask,
         },
-        "phi-1_5/config.json": {
+        "llm_config.json": {
             "architectures": ["PhiForCausalLM"],
             "model_type": "phi",
             "vocab_size": config.words,
@@ -75,10 +75,9 @@ def small_files(config: ShowoConfig) -> dict[str, bytes]:
             "rope_theta": phi.rope_theta,
             "tie_word_embeddings": False,
         },
-        "magvitv2/config.json": {"_class_name": "MAGVITv2"},
     }
     files = {name: json.dumps(fields, indent=2).encode() + b"\n" for name, fields in said.items()}
-    return files | {"phi-1_5/tokenizer.json": tokenizer().to_str().encode()}
+    return files | {"tokenizer.json": tokenizer().to_str().encode()}
 
 
 def write_folder(folder: Path, seed: int = 0) -> Path:
@@ -87,7 +86,7 @@ def write_folder(folder: Path, seed: int = 0) -> Path:
         torch.manual_seed(seed)
         module, magvit = ShowoModule(CONFIG).eval(), Magvit(CONFIG.magvit).eval()
     files = small_files(CONFIG)
-    words = parse(folder / "tokenizer.json", files["phi-1_5/tokenizer.json"])
+    words = parse(folder / "tokenizer.json", files["tokenizer.json"])
     save(folder, Loaded(module, magvit, words, files))
     return folder
 

@@ -67,9 +67,7 @@ def policy() -> ShowoPolicy:
     module, magvit = ShowoModule(CONFIG).eval(), Magvit(CONFIG.magvit).eval()
     module.load_state_dict(weights(module))
     files = small_files(CONFIG)
-    return ShowoPolicy(
-        Loaded(module, magvit, parse(GOLDEN, files["phi-1_5/tokenizer.json"]), files)
-    )
+    return ShowoPolicy(Loaded(module, magvit, parse(GOLDEN, files["tokenizer.json"]), files))
 
 
 @cache

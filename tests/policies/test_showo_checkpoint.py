@@ -23,7 +23,7 @@ from tests.policies.damage import Damage
 from tests.policies.showo import CONFIG as SIZES
 from tests.policies.showo import small_files, write_folder
 
-PHI, MAGVIT = "phi-1_5", "magvitv2"
+PHI, MAGVIT = "llm_config.json", "magvitv2.safetensors"
 
 
 @pytest.fixture
@@ -33,23 +33,24 @@ def folder(tmp_path: Path) -> Path:
 
 def as_published(folder: Path) -> None:
     """The names and the format of the files on the hub."""
-    for place in (folder, folder / MAGVIT):
-        torch.save(load_file(place / MODEL), place / "pytorch_model.bin")
-        (place / MODEL).unlink()
+    for name in (MODEL, MAGVIT):
+        torch.save(load_file(folder / name), (folder / name).with_suffix(".bin"))
+        (folder / name).unlink()
 
 
 def test_a_folder_as_it_was_published_is_read_and_saved_to_the_bit(
     folder: Path, tmp_path: Path
 ) -> None:
-    before = {place: load_file(folder / place / MODEL) for place in (".", MAGVIT)}
+    before = {name: load_file(folder / name) for name in (MODEL, MAGVIT)}
     as_published(folder)
     policy = ShowoPolicy.from_pretrained(folder)
     policy.save_pretrained(tmp_path / "again")
-    for place, tensors in before.items():
-        saved = load_file(tmp_path / "again" / place / MODEL)
+    assert all(file.is_file() for file in (tmp_path / "again").iterdir())
+    for file, tensors in before.items():
+        saved = load_file(tmp_path / "again" / file)
         assert saved.keys() == tensors.keys()
         assert all(torch.equal(saved[name], tensor) for name, tensor in tensors.items())
-    for name in (CONFIG, f"{PHI}/{CONFIG}", f"{PHI}/tokenizer.json", f"{MAGVIT}/{CONFIG}"):
+    for name in (CONFIG, PHI, "tokenizer.json"):
         assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
     one, other = (
         each.sample_codes([("cat",)], [PictureSampling()], [0])
@@ -63,7 +64,8 @@ def test_saving_takes_the_place_of_another_checkpoint(folder: Path, tmp_path: Pa
     as_published(other)
     (other / "model-00001-of-00002.safetensors").write_bytes(b"")
     ShowoPolicy.from_pretrained(folder).save_pretrained(other)
-    assert sorted(file.name for file in other.glob("*model*")) == [MODEL]
+    kept = {file.name for kind in ("*.bin", "*.safetensors") for file in other.glob(kind)}
+    assert kept == {MODEL, MAGVIT}
     wanted = ShowoPolicy.from_pretrained(folder).weights()
     for name, array in ShowoPolicy.from_pretrained(other).weights().items():
         np.testing.assert_array_equal(array, wanted[name])
@@ -97,13 +99,13 @@ def poison(held: dict[str, torch.Tensor]) -> None:
 
 
 REFUSED: dict[str, tuple[Damage, str]] = {
-    "no config": (damage.lose(CONFIG), f"{CONFIG} is missing; a Show-o's folder holds"),
-    "no language": (damage.lose(f"{PHI}/{CONFIG}"), "holds microsoft/phi-1_5 as phi-1_5"),
-    "no tokenizer": (damage.lose(f"{PHI}/tokenizer.json"), f"{PHI}/tokenizer.json is missing"),
+    "no config": (damage.lose(CONFIG), f"{CONFIG} is missing; beside the files"),
+    "no language": (damage.lose(PHI), "the config.json of that as llm_config.json"),
+    "no tokenizer": (damage.lose("tokenizer.json"), "tokenizer.json is missing"),
     "no weights": (damage.lose(MODEL), "has no weights: none of pytorch_model.safetensors"),
-    "no pictures": (damage.lose(f"{MAGVIT}/{MODEL}"), f"{MAGVIT} has no weights"),
+    "no pictures": (damage.lose(MAGVIT), "has no weights: none of magvitv2.safetensors"),
     "no JSON": (damage.write(CONFIG, b"{"), f"{CONFIG} is not JSON"),
-    "a list": (damage.write(f"{PHI}/{CONFIG}", b"[]"), "holds no JSON object"),
+    "a list": (damage.write(PHI, b"[]"), "holds no JSON object"),
     "cut": (damage.cut(MODEL, 1000), "is truncated or damaged"),
     "with CLIP": (change(CONFIG, w_clip_vit=True), "w_clip_vit=True, but Show-o has False"),
     "not square": (change(CONFIG, num_vq_tokens=15), "num_vq_tokens=15, but a drawing is as high"),
@@ -115,16 +117,16 @@ REFUSED: dict[str, tuple[Damage, str]] = {
         change(CONFIG, llm_vocab_size=260, vocab_size=None, mask_token_id=None),
         "vocab_size=None",
     ),
-    "other layers": (change(f"{PHI}/{CONFIG}", num_hidden_layers=3), "lacks tensor showo.model"),
-    "other heads": (change(f"{PHI}/{CONFIG}", num_attention_heads=5), "a multiple of 5 heads"),
-    "other act": (change(f"{PHI}/{CONFIG}", hidden_act="silu"), "hidden_act='silu', but Show-o"),
-    "other model": (change(f"{PHI}/{CONFIG}", model_type="llama"), "model_type='llama', but"),
+    "other layers": (change(PHI, num_hidden_layers=3), "lacks tensor showo.model"),
+    "other heads": (change(PHI, num_attention_heads=5), "a multiple of 5 heads"),
+    "other act": (change(PHI, hidden_act="silu"), "hidden_act='silu', but Show-o"),
+    "other model": (change(PHI, model_type="llama"), "model_type='llama', but"),
     "longer rope": (
-        change(f"{PHI}/{CONFIG}", rope_parameters={"rope_type": "yarn"}),
+        change(PHI, rope_parameters={"rope_type": "yarn"}),
         "only those of the type default are read",
     ),
     "half a pair": (
-        change(f"{PHI}/{CONFIG}", partial_rotary_factor=0.25), "turns 3 of a head, and not pairs"
+        change(PHI, partial_rotary_factor=0.25), "turns 3 of a head, and not pairs"
     ),
     "no end": (damage.unmark("<|endoftext|>"), "has no token <|endoftext|>, which Show-o needs"),
     "a short tensor": (damage.tensors(MODEL, cut_tensor), "has showo.lm_head.bias of shape (333,)"),
@@ -135,7 +137,7 @@ REFUSED: dict[str, tuple[Damage, str]] = {
     ),
     "fewer levels": (
         damage.tensors(
-            f"{MAGVIT}/{MODEL}",
+            MAGVIT,
             lambda held: [held.pop(n) for n in list(held) if n.startswith("decoder.up.3.")],
         ),
         "4 levels that encode, 3 that decode",
@@ -144,12 +146,8 @@ REFUSED: dict[str, tuple[Damage, str]] = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_a_damaged_folder_is_refused_by_name(
-    folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_damaged_folder_is_refused_by_name(folder: Path, kind: str) -> None:
     do, message = REFUSED[kind]
-    if kind == "no end":
-        monkeypatch.setattr(damage, "TOKENIZER", f"{PHI}/tokenizer.json")
     do(folder)
     damage.refused(load, folder, message)
 
@@ -159,7 +157,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
     max_leaves=5,
 )
-FILES = {name: json.loads(small_files(SIZES)[name]) for name in (CONFIG, f"{PHI}/{CONFIG}")}
+FILES = {name: json.loads(small_files(SIZES)[name]) for name in (CONFIG, PHI)}
 
 
 @given(data=st.data(), file=st.sampled_from(sorted(FILES)))
