@@ -22,13 +22,13 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from transformers.models.phi.modeling_phi import PhiRotaryEmbedding
 
-from policies.interface import CheckpointError
 from policies.showo.config import ShowoConfig
 from policies.showo.magvit import Magvit
 from policies.showo.module import ShowoModule
-from policies.showo.released import AGAIN, PHI, Fields, magvit_sizes, read_sizes
+from policies.showo.released import FIXED, PHI, magvit_sizes, read_sizes
 from policies.showo.tokens import Words, parse
-from policies.stored_tensors import Source, Stored, assembled, check, opened
+from policies.small_files import opened_config, read_files
+from policies.stored_tensors import Stored, opened, shapes_of, weights_for
 from policies.tokenizer import TOKENIZER
 
 CONFIG, MODEL = "config.json", "pytorch_model.safetensors"
@@ -77,14 +77,16 @@ class Loaded:
 
 def read_small(folder: Path) -> Small:
     """All of a checkpoint but its weights. Raises CheckpointError."""
-    files = {name: _bytes(folder, name) for name in SMALL if _there(folder, name)}
+    files = read_files(folder, SMALL, NEEDED, "Show-o")
     model, magvit = opened(folder, NAMES), opened(folder, MAGVITS)
-    shapes = {name: tuple(tensor.shape) for name, (_, tensor) in magvit.tensors.items()}
-    showo, phi = (Fields.read(folder / name, files[name]) for name in NEEDED[:2])
-    config = read_sizes(showo, phi, magvit_sizes(magvit.where, shapes))
+    showo, phi = (
+        opened_config(folder / name, fixed, "Show-o")
+        for name, fixed in zip((CONFIG, PHI), FIXED, strict=True)
+    )
+    config = read_sizes(showo, phi, magvit_sizes(magvit.where, shapes_of(magvit)))
     words = parse(folder / TOKENIZER, files[TOKENIZER])
-    if words.count != config.words:
-        raise showo.wrong("llm_vocab_size", f"{TOKENIZER} has {words.count} tokens")
+    same, needed = words.count == config.words, f"{TOKENIZER} has {words.count} tokens"
+    showo.require("llm_vocab_size", config.words, same, needed)
     return Small(config, words, files, (model, magvit))
 
 
@@ -95,8 +97,8 @@ def load(folder: Path, dtype: torch.dtype = torch.float32) -> Loaded:
     with torch.device("meta"):  # shapes alone, until the files are seen to hold them
         module, magvit = ShowoModule(small.config), Magvit(small.config.magvit)
     model, tables = small.stored
-    module.load_state_dict(_weights(model, module, dtype, None), assign=True)
-    magvit.load_state_dict(_weights(tables, magvit, torch.float32, TABLES), assign=True)
+    module.load_state_dict(weights_for(model, module, dtype), assign=True)
+    magvit.load_state_dict(weights_for(tables, magvit, torch.float32, ignored=TABLES), assign=True)
     # No file holds the angles, which follow from the configuration.
     module.showo.model.rotary_emb = PhiRotaryEmbedding(module.showo.config)
     return Loaded(module.eval(), magvit.requires_grad_(False).eval(), small.words, small.files)
@@ -117,39 +119,6 @@ def save(folder: Path, loaded: Loaded) -> None:
             (folder / name).write_bytes(loaded.files[name])
         else:
             (folder / name).unlink(missing_ok=True)
-
-
-def _there(folder: Path, name: str) -> bool:
-    """Raises CheckpointError where a file is missing that is needed."""
-    try:
-        there = (folder / name).exists()
-    except (OSError, ValueError):  # ValueError: a path that no system can have
-        there = False
-    if not there and name in NEEDED:
-        raise CheckpointError(
-            f"{folder / name} is missing; beside the files of a Show-o its folder holds {TOKENIZER} "
-            f"of microsoft/phi-1_5 and the config.json of that as {PHI}: copy them into it."
-        )
-    return there
-
-
-def _bytes(folder: Path, name: str) -> bytes:
-    file = folder / name
-    try:
-        if not file.is_file():  # a pipe would be waited for
-            raise CheckpointError(f"{file} is no file; {AGAIN}.")
-        return file.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{file} cannot be read ({error.strerror}); {AGAIN}.") from error
-
-
-def _weights(
-    stored: Stored, module: torch.nn.Module, dtype: torch.dtype, ignored: re.Pattern[str] | None
-) -> dict[str, torch.Tensor]:
-    blank = module.state_dict()
-    sources = {name: Source(name, tuple(tensor.shape)) for name, tensor in blank.items()}
-    check(stored, sources, ignored)
-    return assembled(stored, sources, blank, dtype)
 
 
 def _write(file: Path, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -6,115 +6,82 @@ Show-o does is refused. Fields that change no result are not looked at.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from policies.convolutions import GROUPS
-from policies.errors import describe, one_line
+from policies.errors import describe
 from policies.interface import CheckpointError
 from policies.showo.config import MARKS, MagvitSizes, PhiSizes, ShowoConfig
+from policies.small_files import MOST, ConfigFile
 
-AGAIN = "use the files that were published with these weights"
 PHI = "llm_config.json"
 """The config.json of the language model that a Show-o was made from."""
-MOST = 2**20
+FIXED: tuple[Mapping[str, object], Mapping[str, object]] = (
+    {"w_clip_vit": False, "num_new_special_tokens": len(MARKS)},
+    {
+        "model_type": "phi",
+        "hidden_act": "gelu_new",
+        "rope_scaling": None,
+        "tie_word_embeddings": False,
+    },
+)
+"""What must be so where config.json says it, and the config.json of the language model."""
 MOST_LEVELS, MOST_BLOCKS, MOST_BITS = 8, 16, 20
 
 Shapes = Mapping[str, tuple[int, ...]]
 """The shape of every tensor of a file, by its name."""
 
 
-@dataclass(frozen=True)
-class Fields:
-    """Those of a JSON object in a file."""
-
-    file: Path
-    given: Mapping[str, Any]
-
-    @classmethod
-    def read(cls, file: Path, data: bytes) -> Fields:
-        """Raises CheckpointError."""
-        try:
-            given = json.loads(data)
-        except (ValueError, RecursionError) as error:
-            raise CheckpointError(f"{file} is not JSON ({one_line(error)}); {AGAIN}.") from error
-        if not isinstance(given, dict):
-            raise CheckpointError(f"{file} holds no JSON object; {AGAIN}.")
-        return cls(file, given)
-
-    def wrong(self, field: str, needed: str) -> CheckpointError:
-        value = describe(self.given.get(field))
-        return CheckpointError(f"{self.file} has {field}={value}, but {needed}; {AGAIN}.")
-
-    def size(self, field: str, default: int | None = None, most: int = MOST) -> int:
-        value = self.given.get(field)
-        value = default if value is None else value
-        if type(value) is not int or not 1 <= value <= most:
-            raise self.wrong(field, f"it must be a whole number from 1 to {most}")
-        return value
-
-    def real(self, field: str, default: float, most: float) -> float:
-        value = self.given.get(field, default)
-        if type(value) not in (int, float) or not 0 < value <= most:
-            raise self.wrong(field, f"it must be a number above 0, at most {most:g}")
-        return float(value)
-
-    def require(self, field: str, wanted: object) -> None:
-        """Where it is there, it must be that."""
-        if self.given.get(field, wanted) != wanted:
-            raise self.wrong(field, f"Show-o has {describe(wanted)}")
-
-
-def read_sizes(showo: Fields, phi: Fields, magvit: MagvitSizes) -> ShowoConfig:
-    """Of the config.json of Show-o and that of Phi. Raises CheckpointError."""
-    showo.require("w_clip_vit", False)
-    showo.require("num_new_special_tokens", len(MARKS))
+def read_sizes(showo: ConfigFile, phi: ConfigFile, magvit: MagvitSizes) -> ShowoConfig:
+    """Of the config.json of Show-o and that of Phi, which are as `FIXED` has them. Raises
+    CheckpointError."""
     words, tokens = showo.size("llm_vocab_size"), showo.size("num_vq_tokens", most=2**16)
-    if (side := math.isqrt(tokens)) ** 2 != tokens:
-        raise showo.wrong("num_vq_tokens", "a drawing is as high as it is wide")
+    side = math.isqrt(tokens)
+    showo.require("num_vq_tokens", tokens, side**2 == tokens, "a drawing is as high as it is wide")
     config = ShowoConfig(words, side, read_phi(phi), magvit)
-    for field, value, why in (
+    for field, wanted, why in (
         ("codebook_size", config.codes, f"magvitv2 has codes of {magvit.bits} bits"),
         ("vocab_size", config.vocabulary, "it counts words, marks, codes and the mask"),
         ("mask_token_id", config.mask, "the mask is the last of all"),
     ):
-        if showo.given.get(field, value) != value:
-            raise showo.wrong(field, f"{why}, which makes it {value}")
+        value = showo.fields.get(field, wanted)
+        showo.require(field, value, value == wanted, f"{why}, which makes it {wanted}")
     return config
 
 
-def read_phi(phi: Fields) -> PhiSizes:
+def read_phi(phi: ConfigFile) -> PhiSizes:
     """Raises CheckpointError."""
-    phi.require("model_type", "phi")
-    phi.require("hidden_act", "gelu_new")
-    phi.require("rope_scaling", None)
-    phi.require("tie_word_embeddings", False)
-    rope = phi.given.get("rope_parameters", {})  # where transformers keeps them since its version 5
-    if not isinstance(rope, dict) or rope.get("rope_type", "default") != "default":
-        raise phi.wrong("rope_parameters", "only those of the type default are read")
-    turned = Fields(phi.file, {**phi.given, **rope})
+    rope = phi.fields.get(
+        "rope_parameters", {}
+    )  # where transformers keeps them since its version 5
+    plain = isinstance(rope, dict) and rope.get("rope_type", "default") == "default"
+    phi.require("rope_parameters", rope, plain, "only those of the type default are read")
+    turned = replace(phi, fields={**phi.fields, **rope})
     heads = phi.size("num_attention_heads", most=1024)
+    alike = phi.fields.get("num_key_value_heads") is None
     sizes = PhiSizes(
         hidden_size=phi.size("hidden_size"),
         intermediate_size=phi.size("intermediate_size"),
         layers=phi.size("num_hidden_layers", most=256),
         heads=heads,
-        kv_heads=phi.size("num_key_value_heads", heads, most=1024),
+        kv_heads=heads if alike else phi.size("num_key_value_heads", most=1024),
         norm_eps=phi.real("layer_norm_eps", 1e-5, 1.0),
         rope_theta=turned.real("rope_theta", 10000.0, 1e9),
         rotary=turned.real("partial_rotary_factor", 0.5, 1.0),
         max_positions=phi.size("max_position_embeddings", 2048, 2**24),
     )
-    if sizes.hidden_size % heads:
-        raise phi.wrong("hidden_size", f"it must be a multiple of {heads} heads")
-    if heads % sizes.kv_heads:
-        raise phi.wrong("num_key_value_heads", f"{heads} heads must be a multiple of it")
-    if (part := int(sizes.head_dim * sizes.rotary)) < 2 or part % 2:
-        raise turned.wrong("partial_rotary_factor", f"it turns {part} of a head, and not pairs")
+    hidden, kv_heads, part = sizes.hidden_size, sizes.kv_heads, int(sizes.head_dim * sizes.rotary)
+    for field, value, fits, needed in (
+        ("hidden_size", hidden, hidden % heads == 0, f"it must be a multiple of {heads} heads"),
+        ("num_key_value_heads", kv_heads, heads % kv_heads == 0,
+         f"{heads} heads must be a multiple of it"),
+        ("partial_rotary_factor", sizes.rotary, part >= 2 and part % 2 == 0,
+         f"it turns {part} of a head, and not pairs"),
+    ):  # fmt: skip
+        phi.require(field, value, fits, needed)
     return sizes
 
 

@@ -21,7 +21,8 @@ from policies.showo.checkpoint import read_small
 from policies.showo.config import MagvitSizes, ShowoConfig
 from policies.showo.magvit import Magvit
 from policies.showo.module import ADAPTED, ShowoModule
-from policies.showo.released import Fields, read_sizes
+from policies.showo.released import read_sizes
+from policies.small_files import ConfigFile
 
 KNOWN = Path(__file__).parent / "known"
 # The longest instruction of the json templates has 1,111 characters.
@@ -70,7 +71,7 @@ def known(name: str) -> ShowoConfig:
         tuple((width, blocks) for width, blocks in magvit[part]) for part in ("encoder", "decoder")
     )
     sizes = MagvitSizes(magvit["stem"], encoder, decoder, magvit["bits"])
-    return read_sizes(Fields(file, said["showo"]), Fields(file, said["phi"]), sizes)
+    return read_sizes(ConfigFile(file, said["showo"]), ConfigFile(file, said["phi"]), sizes)
 
 
 def _sizes(folder: Path) -> ShowoConfig:

@@ -17,7 +17,8 @@ from policies.interface import CheckpointError, PictureSampling
 from policies.registry import footprint
 from policies.showo.checkpoint import CONFIG, MODEL, load
 from policies.showo.policy import ShowoPolicy
-from policies.showo.released import Fields, read_sizes
+from policies.showo.released import read_sizes
+from policies.small_files import ConfigFile
 from tests.policies import damage
 from tests.policies.damage import Damage
 from tests.policies.showo import CONFIG as SIZES
@@ -99,12 +100,12 @@ def poison(held: dict[str, torch.Tensor]) -> None:
 
 
 REFUSED: dict[str, tuple[Damage, str]] = {
-    "no config": (damage.lose(CONFIG), f"{CONFIG} is missing; beside the files"),
-    "no language": (damage.lose(PHI), "the config.json of that as llm_config.json"),
-    "no tokenizer": (damage.lose("tokenizer.json"), "tokenizer.json is missing"),
+    "no config": (damage.lose(CONFIG), f"{CONFIG} is missing, which every Show-o has"),
+    "no language": (damage.lose(PHI), "llm_config.json is missing, which every Show-o has"),
+    "no tokenizer": (damage.lose("tokenizer.json"), "tokenizer.json is missing, which every"),
     "no weights": (damage.lose(MODEL), "has no weights: none of pytorch_model.safetensors"),
     "no pictures": (damage.lose(MAGVIT), "has no weights: none of magvitv2.safetensors"),
-    "no JSON": (damage.write(CONFIG, b"{"), f"{CONFIG} is not JSON"),
+    "no JSON": (damage.write(CONFIG, b"{"), f"{CONFIG} cannot be read"),
     "a list": (damage.write(PHI, b"[]"), "holds no JSON object"),
     "cut": (damage.cut(MODEL, 1000), "is truncated or damaged"),
     "with CLIP": (change(CONFIG, w_clip_vit=True), "w_clip_vit=True, but Show-o has False"),
@@ -164,7 +165,7 @@ FILES = {name: json.loads(small_files(SIZES)[name]) for name in (CONFIG, PHI)}
 def test_sizes_of_any_fields_can_be_built_or_are_refused(data: st.DataObject, file: str) -> None:
     named = st.sampled_from([*FILES[file], "rope_parameters", "num_new_special_tokens"])
     changed = FILES | {file: FILES[file] | data.draw(st.dictionaries(named, JSON, max_size=2))}
-    showo, phi = (Fields(Path(name), changed[name]) for name in FILES)
+    showo, phi = (ConfigFile(Path(name), changed[name]) for name in FILES)
     try:
         read = read_sizes(showo, phi, SIZES.magvit)
     except CheckpointError as error:
