@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from policies.config_errors import sentence
-from policies.constraints import Dtype, Natural, Positive, Text
+from policies.constraints import Count, Dtype, Natural, Positive, Text
 from policies.errors import ConfigError, describe
 
 
@@ -128,6 +128,16 @@ class BagelPolicyConfig(PolicyConfig):
     learned_with = ("training_shift", "adapters")
 
 
+class ShowoPolicyConfig(PolicyConfig):
+    """Show-o of Show Lab."""
+
+    variant = "family showo"
+    family: Literal["showo"] = "showo"
+    """Show-o at 512 x 512 or 256 x 256 pixels, which draws by unmasking."""
+    positions: Count = 4096
+    """Most tokens of a context with its answer. Its language model was trained with 2,048, which two pictures of 512 x 512 pixels fill: what is beyond has positions that it never saw."""
+
+
 class Showo2PolicyConfig(PolicyConfig):
     """Show-o2 of Show Lab, and Transfusion as that without its head of layers and its semantic ones."""
 
@@ -144,7 +154,11 @@ def _tiny_by_default(value: object) -> object:
 
 
 AnyPolicyConfig = Annotated[
-    TinyPolicyConfig | JanusPolicyConfig | BagelPolicyConfig | Showo2PolicyConfig,
+    TinyPolicyConfig
+    | JanusPolicyConfig
+    | BagelPolicyConfig
+    | ShowoPolicyConfig
+    | Showo2PolicyConfig,
     Field(discriminator="family"),
     BeforeValidator(_tiny_by_default),
 ]

@@ -68,6 +68,7 @@ FAMILIES = {
             ("proposer", "judge"),
         ),
     ),
+    "showo": Family("policies.showo.policy:ShowoPolicy", "policies.showo.sizes:footprint"),
 }
 
 

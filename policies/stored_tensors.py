@@ -178,15 +178,16 @@ def shapes_of(stored: Stored) -> dict[str, tuple[int, ...]]:
 
 
 def weights_for(
-    stored: Stored, module: torch.nn.Module, dtype: torch.dtype, optional: Sequence[str] = ()
-) -> dict[str, torch.Tensor]:
-    """The stored state of `module` in `dtype`; the file may lack what is `optional`. Raises
-    CheckpointError unless all else is there, and nothing more."""
+    stored: Stored, module: torch.nn.Module, dtype: torch.dtype, optional: Sequence[str] = (),
+    ignored: re.Pattern[str] | None = None,
+) -> dict[str, torch.Tensor]:  # fmt: skip
+    """The stored state of `module` in `dtype`; the file may lack what is `optional`, and have more that
+    is `ignored`. Raises CheckpointError unless all else is there, and nothing more."""
     blank = {
         name: tensor
         for name, tensor in module.state_dict().items()
         if name not in optional or name in stored.tensors
     }
     sources = {name: Source(name, tuple(tensor.shape)) for name, tensor in blank.items()}
-    check(stored, sources, None)
+    check(stored, sources, ignored)
     return assembled(stored, sources, blank, dtype)

@@ -47,10 +47,10 @@ def parse_tokenizer(
 
 def _hide_marks(tokenizer: Tokenizer) -> None:
     """Makes every mark special, because only special tokens can be kept from being found in a text.
-    Single letters are no marks: as special tokens they would be dropped from what the model
-    writes."""
+    Single letters and runs of spaces are no marks: as special tokens they would be dropped from what
+    the model writes."""
     added = tokenizer.get_added_tokens_decoder().values()
-    marks = [token.content for token in added if len(token.content) > 1]
+    marks = [t.content for t in added if len(t.content) > 1 and not t.content.isspace()]
     tokenizer.add_special_tokens([AddedToken(mark, special=True) for mark in marks])
     tokenizer.encode_special_tokens = True
 

@@ -7,10 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-GROUPS = 32
-"""Of channels, in every norm of the autoencoder."""
-
-
 EXPERTS = ("", "_moe_gen")
 """What the names of each expert's weights end in: of words, and of latents."""
 

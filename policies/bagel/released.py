@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from policies.bagel.config import (
-    GROUPS,
     AutoencoderConfig,
     BagelConfig,
     LanguageConfig,
     VisionConfig,
 )
+from policies.convolutions import GROUPS
 from policies.interface import CheckpointError
 from policies.small_files import PUBLISHED, ConfigFile, opened_config
 

@@ -18,7 +18,7 @@ from policies.config import PolicyConfig
 from policies.interface import Example, Picture, learned
 from policies.registry import load_policy
 from policies.seeds import generator
-from tests.policies import janus
+from tests.policies import janus, showo
 from tests.policies.bagel import small as bagel
 from tests.policies.showo2 import small as showo2
 
@@ -41,6 +41,7 @@ SIZE = 32
 WRITERS: dict[str, Callable[[Path], object]] = {
     "janus": janus.tiny_folder,
     "bagel": lambda folder: bagel.write_folder(folder, 0),
+    "showo": showo.write_folder,
     "showo2": lambda folder: showo2.write_folder(folder, 0),
 }
 """What writes a folder of each family with random weights."""

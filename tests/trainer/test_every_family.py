@@ -25,6 +25,10 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 PROMPTS = 3
 OWN: dict[str, dict[str, Any]] = {
+    "showo": {
+        "solver": {"guidance": [1.0, 4.0], "steps": 4},
+        "reconstruction": {"condition_dropout": {"text": 0.1}},
+    },
     "showo2": {
         "solver": {"guidance": [1.0, 5.0], "steps": 4, "shift": 3.0},
         "reconstruction": {"condition_dropout": {"text": 0.1, "latents": 0.1}},

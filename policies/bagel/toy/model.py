@@ -13,12 +13,13 @@ import torch
 from torch import nn
 
 from policies.bagel import checkpoint
-from policies.bagel.autoencoder import Autoencoder, Block, Glance, pass_over_idle
+from policies.bagel.autoencoder import Autoencoder, pass_over_idle
 from policies.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, VisionConfig
 from policies.bagel.module import BagelModule
 from policies.bagel.released import WHOLE
 from policies.bagel.samples import Format
 from policies.bagel.toy.words import build_tokenizer, twins
+from policies.convolutions import Block, Glance
 from policies.tokenizer import TOKENIZER, parse_tokenizer
 
 AUTOENCODER = AutoencoderConfig(stem=32, widths=(64, 32, 32, 128), blocks=1, latents=16)

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from policies.bagel.autoencoder import Autoencoder, Block, Glance, pass_over_idle
+from policies.bagel.autoencoder import Autoencoder, pass_over_idle
 from policies.bagel.pictures import bytes_of
+from policies.convolutions import Block, Glance
 from policies.pretraining import Log, Optimizer
 from policies.seeds import derive, generator
 from policies.tiny.lessons import Scene

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from policies.bagel.autoencoder import Block, Glance, pass_over_idle
+from policies.bagel.autoencoder import pass_over_idle
 from policies.bagel.checkpoint import Loaded
 from policies.bagel.policy import BagelPolicy
 from policies.bagel.samples import Noise, Text
 from policies.bagel.toy import learning, model, patches, seeing
 from policies.bagel.toy.muon import orthogonal
+from policies.convolutions import Block, Glance
 from policies.interface import Example, learned
 from policies.tiny import lessons
 from policies.tiny.pretrain import KINDS, vocabulary

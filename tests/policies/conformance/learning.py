@@ -159,6 +159,6 @@ def test_one_batch_is_learned_by_heart(family: Family, folder: Path, pattern: Pa
         if isinstance(part.segment, str):
             greedy = [TextSampling(temperature=0.0)]
             assert pupil.write([example.context], greedy, [0]) == [part.segment]
-        elif part.segment.codes is not None:
+        elif part.segment.codes is not None and not family.noisy:  # that is one noise's alone
             ((drawn,),) = pupil.draw([example.context], [PictureSampling(temperature=0.0)], [0])
             assert np.mean(drawn.segment.codes == part.segment.codes) > 0.9

@@ -1,0 +1,91 @@
+"""Pictures as Show-o reads and draws them: one grid of codes for both.
+
+Invariant: a drawing that was sampled is read again by its codes, to the last one; only pixels of
+others are encoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from policies.checks import require_codes, require_pixels
+from policies.interface import Picture
+from policies.sampling import Ids
+from policies.showo.config import ShowoConfig
+from policies.showo.magvit import Magvit
+
+AT_ONCE = 8
+"""How many pictures pass through an encoder or decoder together: at 512 x 512 pixels these need
+some GiB."""
+
+
+def pixels_of(pictures: Sequence[Picture], size: int) -> Tensor:
+    """The pictures as float32 [pictures, 3, size, size] from -1 to 1: the shorter side becomes `size`,
+    and of the longer one the middle is kept, as the public code prepares pictures. Raises
+    ValueError."""
+    squares = np.stack([_square(picture, size) for picture in pictures])
+    scaled = torch.from_numpy(squares).permute(0, 3, 1, 2).float() / 255
+    return (scaled - 0.5) / 0.5
+
+
+def _square(picture: Picture, size: int) -> np.ndarray:
+    require_pixels(picture.pixels)
+    height, width = picture.pixels.shape[:2]
+    if (height, width) == (size, size):
+        return picture.pixels
+    shortest = min(height, width)
+    sides = [int(size * side / shortest) for side in (width, height)]
+    drawn = Image.fromarray(picture.pixels).resize((sides[0], sides[1]), Image.Resampling.BICUBIC)
+    left, top = (round((side - size) / 2) for side in sides)
+    return np.asarray(drawn.crop((left, top, left + size, top + size)))
+
+
+class ImageTokenizer:
+    """`magvit` is frozen, and computes in float32 as it was released: a rounded sign is another
+    code."""
+
+    def __init__(self, magvit: Magvit, config: ShowoConfig) -> None:
+        self.magvit, self.config = magvit.requires_grad_(False).eval(), config
+
+    def codes_of(self, pictures: Iterable[Picture]) -> dict[int, Ids]:
+        """The codes of each picture by its id(): those that were sampled, else those of its pixels.
+        Raises ValueError."""
+        distinct = {id(picture): picture for picture in pictures}
+        bare = [picture for picture in distinct.values() if picture.codes is None]
+        size = self.config.pixels
+        encoded = iter(self.encode(pixels_of(bare, size)).tolist() if bare else ())
+        return {
+            key: tuple(next(encoded)) if each.codes is None else self.sampled(each)
+            for key, each in distinct.items()
+        }
+
+    def sampled(self, picture: Picture) -> Ids:
+        """The codes that a picture was sampled as. Raises ValueError."""
+        assert picture.codes is not None
+        require_codes(picture.codes, self.config.tokens, self.config.codes)
+        return tuple(picture.codes.tolist())
+
+    @torch.inference_mode()
+    def encode(self, pixels: Tensor) -> Tensor:
+        """float [pictures, 3, size, size] -> codes int64 [pictures, tokens], row by row."""
+        parts = pixels.to(self._device).split(AT_ONCE)
+        return torch.cat([self.magvit.encode(part).flatten(1) for part in parts])
+
+    @torch.inference_mode()
+    def decode(self, codes: Tensor) -> np.ndarray:
+        """codes int64 [pictures, tokens] -> uint8 [pictures, size, size, 3]."""
+        drawn, side = [], self.config.side
+        for part in codes.to(self._device).split(AT_ONCE):
+            seen = (self.magvit.decode(part.view(-1, side, side)) + 1) / 2
+            scaled = seen.clamp(0, 1) * 255
+            drawn.append(scaled.to(torch.uint8).permute(0, 2, 3, 1).cpu())
+        return torch.cat(drawn).numpy()
+
+    @property
+    def _device(self) -> torch.device:
+        return self.magvit.decoder.conv_in.weight.device

@@ -1,0 +1,260 @@
+"""Show-o as a policy: it writes, draws and learns through one module.
+
+Invariant: what is sampled is read as what would be learned, and drawings are learned from the codes
+that were sampled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from policies import lora, passed
+from policies.checks import require_options, take_weights
+from policies.interface import (
+    Condition,
+    Context,
+    Example,
+    LossKind,
+    LossTerm,
+    Output,
+    Picture,
+    PictureSampling,
+    Segment,
+    TextSampling,
+    Unsupported,
+    learned,
+)
+from policies.sampling import Row, Sampled, sample
+from policies.showo import checkpoint
+from policies.showo.drawing import Sketch, drawn
+from policies.showo.layout import Layout, Lesson
+from policies.showo.masks import blocks_of, visible
+from policies.showo.module import ADAPTED
+from policies.showo.pictures import ImageTokenizer
+from policies.showo.reading import read
+from policies.teacher_forcing import chunks, totals
+
+STEPS = 18
+"""In which a drawing is filled in where nothing is said: the public code's own number."""
+POSITIONS = 4096
+
+
+class ShowoPolicy:
+    """Implements `policies.interface.Policy`; see there."""
+
+    family: ClassVar[str] = "showo"
+    conditions: ClassVar[frozenset[Condition]] = frozenset({"text"})
+    picture_options: ClassVar[frozenset[str]] = frozenset({"temperature", "guidance", "steps"})
+
+    def __init__(
+        self, loaded: checkpoint.Loaded, positions: int = POSITIONS, source: Path | None = None
+    ) -> None:
+        self._loaded, self._source, self._positions = loaded, source, positions
+        self._adapters = 0.0
+        self.module, self.words = loaded.module, loaded.words
+        self.vision = ImageTokenizer(loaded.magvit, self.module.config)
+        self.layout = Layout(self.module.config, self.words, self.vision, positions)
+
+    @classmethod
+    def from_pretrained(
+        cls, path: str | Path, dtype: str = "float32", *, positions: int = POSITIONS
+    ) -> Self:
+        """Raises CheckpointError."""
+        loaded = checkpoint.load(Path(path), getattr(torch, dtype))
+        made = cls(loaded, positions, Path(path))
+        if dtype != "float32":
+            made.sample_on("cpu", dtype)
+        return made
+
+    def save_pretrained(self, path: str | Path) -> None:
+        """In the layout that Show-o was released in."""
+        self._require_whole()
+        checkpoint.save(Path(path), self._loaded)
+
+    # Sampling
+
+    def sample_on(self, device: str, dtype: str) -> None:
+        place, kind = torch.device(device), getattr(torch, dtype)
+        rotary = self.module.showo.model.rotary_emb
+        angles = rotary.inv_freq.clone()
+        self.module.requires_grad_(False).to(place, kind)
+        rotary.inv_freq = angles.to(place)  # in bfloat16 far tokens would be turned by a radian
+        self.vision.magvit.to(place)
+
+    def write(
+        self, contexts: Sequence[Context], sampling: Sequence[TextSampling], seeds: Sequence[int]
+    ) -> list[str]:
+        """Raises PromptError."""
+        if not contexts:
+            return []
+        written = self.sample_words(contexts, sampling, seeds).tokens
+        return [self.text_of(tokens.tolist()) for tokens in written]
+
+    def text_of(self, ids: Sequence[int]) -> str:
+        return self.words.text(ids)
+
+    def sample_words(
+        self,
+        contexts: Sequence[Context],
+        sampling: Sequence[TextSampling],
+        seeds: Sequence[int],
+        keep_logits: bool = False,
+    ) -> Sampled:
+        """What `write` writes, as ids."""
+        self._require_whole()
+        rows = []
+        questions = self.layout.questions(contexts, drawing=False)
+        for context, question, how, seed in zip(contexts, questions, sampling, seeds, strict=True):
+            self.layout.require_room(len(question) + how.max_tokens, context)
+            rows.append(Row(question, how.temperature, 1.0, seed, how.max_tokens))
+        head, end = self.module.head, self.words.end
+        return sample(partial(read, self.module), head, rows, 0, end, keep_logits, self._device)
+
+    def draw(
+        self, contexts: Sequence[Context], sampling: Sequence[PictureSampling], seeds: Sequence[int]
+    ) -> list[Output]:
+        """Raises PromptError, ConfigError."""
+        require_options(self.family, self.picture_options, sampling)
+        if not contexts:
+            return []
+        codes = self.sample_codes(contexts, sampling, seeds)
+        pixels = self.vision.decode(codes)
+        kept = codes.cpu().numpy().astype(np.int32)
+        return [learned(Picture(seen, own)) for seen, own in zip(pixels, kept, strict=True)]
+
+    def sample_codes(
+        self, contexts: Sequence[Context], sampling: Sequence[PictureSampling], seeds: Sequence[int]
+    ) -> Tensor:
+        """What `draw` draws, int64 [drawings, tokens]."""
+        self._require_whole()
+        tokens = self.module.config.tokens
+        codes = torch.empty(len(contexts), tokens, dtype=torch.int64, device=self._device)
+        own = self.layout.questions(contexts, drawing=True)
+        free = self.layout.questions(contexts, drawing=True, told=[False] * len(contexts))
+        for context, question in zip(contexts, own, strict=True):
+            self.layout.require_room(len(question) + tokens + 2, context)
+        for steps in dict.fromkeys(how.steps or STEPS for how in sampling):
+            rows = [i for i, how in enumerate(sampling) if (how.steps or STEPS) == steps]
+            sketches = [
+                Sketch(own[i], free[i], sampling[i].temperature, sampling[i].guidance, seeds[i])
+                for i in rows
+            ]
+            codes[rows] = drawn(self.module, sketches, steps, self._device)
+        return codes
+
+    # Learning
+
+    def loss(self, examples: Sequence[Example]) -> dict[LossKind, LossTerm]:
+        """Raises PromptError, Unsupported."""
+        if not examples:
+            return {}
+        lessons = self.layout.lessons(examples)
+        each = self._nats(lessons)
+        terms: dict[LossKind, LossTerm] = {}
+        kinds: tuple[LossKind, LossKind] = ("text", "codes")
+        for kind in kinds:
+            own = [n if lesson.kind == kind else n[:0] for lesson, n in zip(lessons, each)]
+            if count := sum(map(len, own)):
+                terms[kind] = LossTerm(totals(torch.cat(own), [len(n) for n in own]), count)
+        return terms
+
+    def _nats(self, lessons: Sequence[Lesson]) -> list[Tensor]:
+        """The cross-entropy of every token that each lesson wants, of all that the model knows."""
+        sizes = [len(lesson.ids) for lesson in lessons]
+        passed.add(sum(sizes))
+        ids = np.full((len(lessons), max(sizes)), self.module.config.mark("[PAD]"), dtype=np.int64)
+        for row, lesson in zip(ids, lessons, strict=True):
+            row[: len(lesson.ids)] = lesson.ids
+        read = torch.from_numpy(ids).to(self._device)
+        real = torch.arange(ids.shape[1]) < torch.tensor(sizes)[:, None]
+        mask = visible(blocks_of(read, self.module.config), real.to(self._device))
+        places = np.concatenate([n * ids.shape[1] + each.places for n, each in enumerate(lessons)])
+        logits = self.module(read, mask, torch.from_numpy(places).to(self._device))
+        wanted = torch.from_numpy(np.concatenate([each.wanted for each in lessons]))
+        nats = F.cross_entropy(logits, wanted.to(self._device), reduction="none")
+        return list(nats.split([len(each.wanted) for each in lessons]))
+
+    def target_counts(self, examples: Sequence[Example]) -> dict[LossKind, int]:
+        """Raises PromptError, Unsupported."""
+        counts: dict[LossKind, int] = {}
+        for kind, count in map(self.layout.count, examples):
+            counts[kind] = counts.get(kind, 0) + count
+        return counts
+
+    def lengths(self, examples: Sequence[Example]) -> list[int]:
+        """Raises PromptError, Unsupported."""
+        return [self.layout.length(example) for example in examples]
+
+    @torch.inference_mode()
+    def log_probs(
+        self, contexts: Sequence[Context], targets: Sequence[Segment]
+    ) -> list[np.ndarray]:
+        """Raises PromptError, Unsupported."""
+        lessons = []
+        for context, target in zip(contexts, targets, strict=True):
+            if isinstance(target, Picture):
+                raise Unsupported(
+                    "the likelihood of a picture: family showo draws by unmasking, the surest token "
+                    "first, which gives none; score texts alone"
+                )
+            lessons.append(self.layout.scored(context, target))
+        found: list[np.ndarray] = []
+        for part in chunks(len(lessons)):
+            if some := lessons[part]:
+                found += [-nats.cpu().numpy() for nats in self._nats(some)]
+        return found
+
+    def adapt(self, rank: int, alpha: int) -> None:
+        """Raises ConfigError."""
+        lora.adapt(self.module, ADAPTED, rank, alpha)
+        self._adapters = alpha / rank
+
+    def published(self, trained: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        if not self._adapters:
+            return trained
+        assert self._source is not None, "adapters learn beside a checkpoint"
+        # Read again: by now the base is sharded over the ranks, or on a GPU.
+        base = type(self).from_pretrained(self._source).weights()
+        return lora.merge(base, trained, self._adapters)
+
+    # Weights
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """All but the tokenizer of pictures, or the adapters: views where they are float32 on a
+        CPU."""
+        ends = (lora.DOWN, lora.UP) if self._adapters else ("",)
+        return {
+            name: weight.detach().to("cpu", torch.float32).numpy()
+            for name, weight in self.module.named_parameters()
+            if name.endswith(ends)
+        }
+
+    def understanding(self) -> dict[str, slice]:
+        """The rows of the head for words and marks; all else is shared."""
+        rows = slice(0, self.module.config.first_code)
+        return {name: rows for name in self.weights() if name.startswith("showo.lm_head.")}
+
+    def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
+        """The arrays become the weights, which from now on are not trained; a copy of them where
+        `sample_on` chose another type or a GPU. Raises CheckpointError."""
+        self._require_whole()
+        take_weights(self.module, weights)
+
+    def _require_whole(self) -> None:
+        lora.require_whole(self._adapters, self.family)
+
+    def fsdp_units(self) -> list[torch.nn.Module]:
+        return list(self.module.showo.model.layers)
+
+    @property
+    def _device(self) -> torch.device:
+        found: torch.device = self.module.showo.lm_head.weight.device
+        return found

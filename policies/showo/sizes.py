@@ -1,0 +1,91 @@
+"""How large a Show-o is: from the small files of its folder and the shapes of its tensors, or from
+its name if its folder is not there yet.
+
+Invariant: parameters are counted on the very modules that would hold them, without allocating them.
+The sizes of public checkpoints are in `known/`, as fields of the released files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+from policies.config import ConfigError
+from policies.errors import describe
+from policies.footprint import ELEMENT_BYTES, Footprint, decoder_layer, stored_drawing
+from policies.lora import per_rank
+from policies.showo.checkpoint import read_small
+from policies.showo.config import MagvitSizes, ShowoConfig
+from policies.showo.magvit import Magvit
+from policies.showo.module import ADAPTED, ShowoModule
+from policies.showo.released import read_sizes
+from policies.small_files import ConfigFile
+
+KNOWN = Path(__file__).parent / "known"
+# The longest instruction of the json templates has 1,111 characters.
+INSTRUCTION = 384
+# An estimate for CUDA itself, logits, and the pictures that are decoded or encoded at a time.
+WORKSPACE_BYTES = 6 * 2**30
+
+
+def footprint(folder: Path, dtype: str, *, positions: int = 0) -> Footprint:
+    """Raises CheckpointError, or ConfigError if its size is unknown."""
+    config = _sizes(folder)
+    with torch.device("meta"):
+        module, magvit = ShowoModule(config), Magvit(config.magvit)
+    phi, units = config.phi, list(module.showo.model.layers)
+    trained, layers = _count(module.parameters()), sum(_count(u.parameters()) for u in units)
+    keys = phi.kv_heads * phi.head_dim
+    layer = decoder_layer(phi.hidden_size, keys, phi.intermediate_size)
+    return Footprint(
+        parameters=trained + _count(magvit.parameters()),
+        trained=trained,
+        active=layers,
+        gathered=trained - layers + 2 * _count(units[-1].parameters()),
+        layers=phi.layers,
+        hidden=phi.hidden_size,
+        layer_elements=layer,
+        words=config.vocabulary,
+        codes=config.vocabulary,  # one head for all: a hidden token is told from the words too
+        drawing=config.tokens,
+        instruction=INSTRUCTION,
+        cache_bytes=2 * phi.layers * keys * ELEMENT_BYTES[dtype],
+        drawing_bytes=stored_drawing(config.pixels, config.tokens),
+        workspace_bytes=WORKSPACE_BYTES,
+        adapter=per_rank(((n, w.shape) for n, w in module.named_parameters()), ADAPTED),
+        step_elements=layer,
+    )
+
+
+def known(name: str) -> ShowoConfig:
+    """The sizes of a public checkpoint. Raises KeyError for another name."""
+    file = KNOWN / f"{name}.json"
+    if not file.is_file():
+        raise KeyError(name)
+    said = json.loads(file.read_bytes())
+    magvit = said["magvit"]
+    encoder, decoder = (
+        tuple((width, blocks) for width, blocks in magvit[part]) for part in ("encoder", "decoder")
+    )
+    sizes = MagvitSizes(magvit["stem"], encoder, decoder, magvit["bits"])
+    return read_sizes(ConfigFile(file, said["showo"]), ConfigFile(file, said["phi"]), sizes)
+
+
+def _sizes(folder: Path) -> ShowoConfig:
+    if folder.exists():
+        return read_small(folder).config
+    try:
+        return known(folder.absolute().name)
+    except KeyError:
+        names = ", ".join(sorted(path.stem for path in KNOWN.glob("*.json")))
+        raise ConfigError(
+            f"policy.path is {describe(str(folder))}: there is nothing to say how large it is, and "
+            f"its name is none of {names}; give the folder of a checkpoint, or name it so"
+        ) from None
+
+
+def _count(weights: Iterable[torch.nn.Parameter]) -> int:
+    return sum(weight.numel() for weight in weights)
