@@ -67,6 +67,7 @@ FAMILIES = {
             ("proposer", "judge"),
         ),
     ),
+    "tools": Family("policies.tools.policy:ToolsPolicy", "policies.tools.sizes:footprint"),
 }
 
 

@@ -110,7 +110,7 @@ def test_pictures_of_the_context_are_seen(family: Family, policy: Policy) -> Non
     seen = [family.picture(0), family.picture(1)]
     scored = policy.log_probs([(each, four) for each in seen], [one, one])
     assert np.abs(scored[0] - scored[1]).max() > 1e-4
-    for target, pattern in ((learned(one), "caption"), (learned(family.picture(2)), "reflection")):
+    for target, pattern in ((learned(one), "caption"), (family.taught(2), "reflection")):
         taught = [Example((one, each, four), target, pattern) for each in seen]
         assert abs(total(policy, taught[:1]) - total(policy, taught[1:])) > 1e-4, pattern
     asked = [(one, each, four) for each in seen]
