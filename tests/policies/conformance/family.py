@@ -167,6 +167,11 @@ def same(one: Output, other: Output, tolerance: float = 0.0) -> bool:
     return True
 
 
+def texts_of(output: Output) -> list[str]:
+    """What is written in it."""
+    return [part.segment for part in output if isinstance(part.segment, str)]
+
+
 def drawings(family: Family, policy: Policy) -> list[Output]:
     return policy.draw(contexts(family), [PictureSampling()] * 4, range(4))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -61,6 +62,29 @@ def misbehave(prompt: str, seed: int, size: tuple[int, int] | None = None, mark:
     if what == "larger":
         return paint(prompt, seed, (SIDE * 2, SIDE * 2))
     return paint(prompt, seed, size)
+
+
+def fickle(
+    prompt: str, seed: int, size: tuple[int, int] | None = None, mark: str = "", fails: str = "some"
+) -> Any:
+    """Notes each call in the file `mark`; fails at some prompts, or at all."""
+    with Path(mark).open("a") as file:
+        file.write(json.dumps([prompt, seed, size]) + "\n")
+    if fails == "all" or unlucky(prompt):
+        raise RuntimeError("no luck")
+    return paint(prompt, seed, size)
+
+
+def stuck(prompt: str, seed: int, size: tuple[int, int] | None = None, once: str = "") -> np.ndarray:
+    """Hangs at its first call."""
+    if not Path(once).exists():
+        Path(once).touch()
+        time.sleep(3600)
+    return paint(prompt, seed, size)
+
+
+def unlucky(prompt: str) -> bool:
+    return sum(prompt.encode()) % 2 == 1
 
 
 def unloadable() -> None:
