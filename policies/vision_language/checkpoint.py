@@ -81,7 +81,7 @@ def load(folder: Path, dtype: torch.dtype = torch.float32) -> Loaded:
         with quiet():
             net, report = AutoModelForImageTextToText.from_pretrained(
                 folder, config=small.config, dtype=dtype, local_files_only=True,
-                output_loading_info=True,
+                output_loading_info=True, ignore_mismatched_sizes=True,  # they are told below
             )  # fmt: skip
     except Exception as error:  # whatever files that do not belong together lead a model's class to
         raise CheckpointError(
@@ -195,9 +195,10 @@ def _require_all(folder: Path, report: Mapping[str, Any]) -> None:
     for field, problem in (
         ("missing_keys", "lacks the tensor"),
         ("unexpected_keys", "has an unknown tensor"),
-        ("mismatched_keys", "has with another shape than config.json says"),
+        ("mismatched_keys", "has, in another shape than its config.json says, the tensor"),
     ):
-        if found := sorted(map(str, report.get(field) or ())):
+        names = (each if isinstance(each, str) else each[0] for each in report.get(field) or ())
+        if found := sorted(names):
             raise CheckpointError(
                 f"{folder} {problem} {printable(found[0])}; use the weights that belong to this "
                 f"{CONFIG}."

@@ -50,7 +50,7 @@ class VisionLanguageModule(nn.Module):
         super().__init__()
         self.model: Any = net.model
         self.lm_head: Any = net.lm_head
-        self.config: Any = net.config
+        self.described: Any = net.config
         self.image = int(net.config.image_token_id)
         self.words = int(net.lm_head.weight.shape[0])
         self.max_positions = int(net.config.get_text_config().max_position_embeddings)

@@ -58,7 +58,7 @@ class Writer:
         seen = looked(self.eye, [picture for each in own for picture in each.pictures], self.module)
         batch = Batch(ids, mask, seen)
         positions = self.module.positions(batch)
-        cache: Any = DynamicCache(config=self.module.config)
+        cache: Any = DynamicCache(config=self.module.described)
         states = self.module.states(batch, positions, cache)[:, -1]
         cache.batch_select_indices(rows)
         following = self.module.following(positions)

@@ -19,6 +19,8 @@ from policies.janus.policy import JanusPolicy
 from policies.seeds import generator
 from tests.policies import janus
 from tests.policies.bagel import small
+from tests.policies.tools import small as tools
+from tests.policies.tools.small import SmallTools
 
 TEMPLATES = """\
 propose: [["propose $category, $subcategory$demonstrations"]]
@@ -55,8 +57,11 @@ def lessons(templates: Templates, categories: int) -> tuple[list[Example], list[
     return proposals, judgements
 
 
-def random_policy(family: str, folder: Path) -> JanusPolicy | BagelPolicy:
+def random_policy(family: str, folder: Path) -> JanusPolicy | BagelPolicy | SmallTools:
     """One of random weights, whose checkpoint is written to `folder`."""
+    if family == "tools":
+        tools.write_folder(folder, 0)
+        return SmallTools.from_pretrained(folder)
     if family == "janus":
         return JanusPolicy.from_pretrained(janus.tiny_folder(folder))
     small.write_folder(folder, 0)
