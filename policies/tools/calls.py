@@ -67,7 +67,9 @@ def parse(text: str, tools: Collection[str], sides: Collection[int]) -> Call:
 
 def _prompt(prompt: object) -> str:
     if not isinstance(prompt, str) or not prompt.strip(" "):
-        raise CallError(f"A call's prompt is {describe(prompt)}: it must be a text that says something.")
+        raise CallError(
+            f"A call's prompt is {describe(prompt)}: it must be a text that says something."
+        )
     if len(prompt) > MOST_CHARACTERS:
         raise CallError(
             f"A call's prompt has {len(prompt)} characters: it must have at most {MOST_CHARACTERS}."

@@ -14,7 +14,7 @@ import queue
 import struct
 import threading
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from policies.tools.endpoint import Refused, endpoint
 Made = np.ndarray | bytes
 """Pixels uint8 [height, width, 3], or a file of a picture."""
 Drawer = Callable[..., Made]
+MOST_SIDE = 8192
 LENGTH = struct.Struct(">I")
 
 
@@ -78,12 +79,14 @@ def pixels_of(drawn: object) -> np.ndarray:
         raise ValueError("it gave no picture")
     if not isinstance(drawn, np.ndarray):
         raise ValueError(f"it gave a {type(drawn).__name__}, no array uint8 [height, width, 3]")
+    if max(drawn.shape[:2], default=0) > MOST_SIDE:
+        raise ValueError(f"it gave {drawn.shape}, and a side has at most {MOST_SIDE} pixels")
     if drawn.dtype != np.uint8 or drawn.ndim != 3 or drawn.shape[2] != 3 or 0 in drawn.shape:
         raise ValueError(f"it gave {drawn.dtype} {drawn.shape}, not uint8 [height, width, 3]")
     return drawn
 
 
-def send(stream: BinaryIO, said: dict[str, Any], data: bytes = b"") -> None:
+def send(stream: IO[bytes], said: dict[str, Any], data: bytes = b"") -> None:
     head = json.dumps(said).encode()
     stream.write(LENGTH.pack(len(head)) + head + data)
     stream.flush()

@@ -66,10 +66,10 @@ def _asked(address: str, body: dict[str, Any], until: float) -> bytes:
     if key := os.environ.get(KEY):
         headers["Authorization"] = f"Bearer {key}"
     while True:
-        request = urllib.request.Request(address, json.dumps(body).encode(), headers)  # noqa: S310
+        request = urllib.request.Request(address, json.dumps(body).encode(), headers)
         left = until - time.monotonic()
         try:
-            with urllib.request.urlopen(request, timeout=max(0.1, left)) as answer:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=max(0.1, left)) as answer:
                 data: bytes = answer.read(MOST_BYTES + 1)
             if len(data) > MOST_BYTES:
                 raise NoPicture(f"{address} answered with more than {MOST_BYTES >> 20} MiB")
@@ -77,11 +77,16 @@ def _asked(address: str, body: dict[str, Any], until: float) -> bytes:
         except urllib.error.HTTPError as error:
             said = _without_key(one_line(error.read(2000).decode(errors="replace")))
             if error.code in CLOSED:
-                raise Refused(f"{address} refuses ({error.code}: {said}): see to its address and the key in {KEY}") from None
+                raise Refused(
+                    f"{address} refuses ({error.code}: {said}): see to its address and the key in {KEY}"
+                ) from None
             why = NoPicture(f"{address} answered {error.code} ({said})")
             again = error.code in BUSY
         except (OSError, HTTPException) as error:
-            why, again = NoPicture(f"{address} does not answer ({_without_key(one_line(error))})"), True
+            why, again = (
+                NoPicture(f"{address} does not answer ({_without_key(one_line(error))})"),
+                True,
+            )
         # Not up to the deadline itself: at that the process is killed, and nothing is told.
         if not again or time.monotonic() + 2 * PAUSE_S > until:
             raise why
@@ -98,7 +103,9 @@ def _picture(data: bytes) -> bytes:
         shown = _without_key(one_line(data[:100].decode(errors="replace")))
         raise NoPicture(f"the endpoint answered with no picture: {shown!r}") from None
     if not isinstance(given, str):
-        raise NoPicture("the endpoint answered with no b64_json: ask for it by response_format, if it has it")
+        raise NoPicture(
+            "the endpoint answered with no b64_json: ask for it by response_format, if it has it"
+        )
     try:
         return base64.b64decode(given, validate=True)
     except (binascii.Error, ValueError):

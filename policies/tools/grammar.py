@@ -1,7 +1,8 @@
 """The bytes of every call there can be, as a finite automaton.
 
 Invariant: a text that the automaton takes is a call that `policies.tools.calls.parse` takes, in UTF-8, but
-for a prompt of more than MOST_CHARACTERS, since states do not count. From every state that can be reached a call can be ended, and how many bytes that takes at least is known.
+for a prompt of more than MOST_CHARACTERS, since states do not count. From every state that can be reached
+a call can be ended, and how many bytes that takes at least is known.
 """
 
 from __future__ import annotations

@@ -35,9 +35,17 @@ class Layout:
         self, speaker: VisionLanguagePolicy, rules: Rules, tools: Sequence[str], sides: Sequence[int],
         turns: int, most: int, plan: int,
     ) -> None:  # fmt: skip
-        self.speaker, self.rules, self.turns, self.most, self.plan = speaker, rules, turns, most, plan
+        self.speaker, self.rules, self.turns, self.most, self.plan = (
+            speaker,
+            rules,
+            turns,
+            most,
+            plan,
+        )
         named = " or ".join(f'"{tool}"' for tool in tools)
-        size = f', and "size": [height, width], each of {", ".join(map(str, sides))}' if sides else ""
+        size = (
+            f', and "size": [height, width], each of {", ".join(map(str, sides))}' if sides else ""
+        )
         self.instruction = INSTRUCTION.format(tools=named) + OPTIONAL.format(size=size)
 
     def begin(self, context: Context) -> list[Turn]:
@@ -90,7 +98,8 @@ class Layout:
         (text,) = turn[1]
         if text and self.rules.vocabulary.spelt(ids) != f"{self.speaker.chat.lead}{text}".encode():
             raise _unsupported(
-                f"a call {str(text)[:60]!r} that its tokenizer reads otherwise", "give it as it was drawn"
+                f"a call {str(text)[:60]!r} that its tokenizer reads otherwise",
+                "give it as it was drawn",
             )
 
     def _conversation(self, example: Example) -> tuple[list[Turn], set[int], list[int]]:
@@ -121,7 +130,9 @@ class Layout:
                 )
             turns += self.called(call, parts.pop(0).segment) if parts else [answered(call)]
         if not learned:
-            raise _unsupported("a target of which nothing is learned", "give a call that is learned")
+            raise _unsupported(
+                "a target of which nothing is learned", "give a call that is learned"
+            )
         return turns, learned, calls
 
 

@@ -61,15 +61,15 @@ class ToolsPolicy(VisionLanguagePolicy):
         )
         if call_tokens < rules.fewest:
             raise ConfigError(
-                f"policy.call_tokens is {call_tokens}: a call of these tools takes up to {rules.fewest} tokens "
-                "if it is as short as can be; set it to that or more"
+                f"policy.call_tokens is {call_tokens}: a call of these tools takes up to {rules.fewest} "
+                "tokens if it is as short as can be; set it to that or more"
             )
         self.layout = Layout(self, rules, names, self._sides, turns, call_tokens, plan)
         call = Call(names[0], "a circle").text()
         if self.layout.respelt(call) != call:
             raise ConfigError(
-                f"policy.path names a tokenizer that reads {call!r} as {self.layout.respelt(call)!r}: what was "
-                "called could not be learned; use another model"
+                f"policy.path names a tokenizer that reads {call!r} as {self.layout.respelt(call)!r}: what "
+                "was called could not be learned; use another model"
             )
 
     @classmethod
@@ -135,6 +135,6 @@ def _require_size(size: tuple[int, int]) -> None:
     fits = all(LEAST_SIDE <= side <= MOST_SIDE and side % STEP == 0 for side in size)
     if any(size) and not fits:
         raise ConfigError(
-            f"size is {list(size)}: height and width of family tools are multiples of {STEP} from {LEAST_SIDE} "
-            f"to {MOST_SIDE}, or 0 for the tool's own"
+            f"size is {list(size)}: height and width of family tools are multiples of {STEP} from "
+            f"{LEAST_SIDE} to {MOST_SIDE}, or 0 for the tool's own"
         )

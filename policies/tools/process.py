@@ -18,20 +18,19 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from policies.errors import UserError, one_line
 from policies.pictures import PictureError, decode
-from policies.tools.child import LENGTH, send
+from policies.tools.child import LENGTH, MOST_SIDE, send
 from policies.tools.specs import Spec
 
 START_S = 900.0
 """Within which a tool must be loaded: a pipeline has gigabytes."""
 MOST_HEAD = 1 << 16
-MOST_SIDE = 8192
 MOST_PIXELS = 1 << 26
 
 
@@ -64,7 +63,8 @@ class ToolProcess:
             pixels = self._drawn(prompt, seed, size)
         if size and pixels.shape[:2] != tuple(size):
             raise self._failed(
-                f"gave {pixels.shape[0]} x {pixels.shape[1]} pixels where {size[0]} x {size[1]} were asked for"
+                f"gave {pixels.shape[0]} x {pixels.shape[1]} pixels where {size[0]} x {size[1]} "
+                "were asked for"
             )
         return pixels
 
@@ -80,7 +80,9 @@ class ToolProcess:
             return self._asked(process, asked)
         except Silent:
             self.close()
-            raise self._failed(f"did not answer within {self.seconds:g} s (policy.tool_deadline)") from None
+            raise self._failed(
+                f"did not answer within {self.seconds:g} s (policy.tool_deadline)"
+            ) from None
         except (OSError, EOFError):
             raise self._failed(f"ended ({self.close()})") from None
 
@@ -90,7 +92,8 @@ class ToolProcess:
     def _unusable(self, why: object) -> ToolUnusable:
         spec = self.spec
         return ToolUnusable(
-            f"policy.tools names {spec.name} as {spec.kind}:{spec.where}, which cannot be used: {one_line(why)}"
+            f"policy.tools names {spec.name} as {spec.kind}:{spec.where}, which cannot be used: "
+            f"{one_line(why)}"
         )
 
     def _started(self) -> subprocess.Popen[bytes]:
@@ -113,7 +116,9 @@ class ToolProcess:
             self.close()
             raise self._unusable(f"it did not start within {self.start_s:g} s") from None
         except (OSError, EOFError):
-            raise self._unusable(f"its process ended ({self.close()}) before it had started") from None
+            raise self._unusable(
+                f"its process ended ({self.close()}) before it had started"
+            ) from None
         if said.get("ready") is not True:
             self.close()
             raise self._unusable(said.get("unusable", "it did not say that it was ready"))
@@ -132,10 +137,10 @@ class ToolProcess:
                 return decode(data, f"The picture of the tool {self.spec.name}").pixels
             except PictureError as error:
                 raise ToolFailed(f"{error}.") from None
-        if not _is_shape(shape := said.get("shape")):
+        if (sides := _sides(said.get("shape"))) is None:
             self.close()
             raise self._failed("answered with something else than a picture")
-        height, width = shape[:2]
+        height, width = sides
         data = _read(process, height * width * 3, until)
         return np.frombuffer(data, np.uint8).reshape(height, width, 3)
 
@@ -157,7 +162,7 @@ class ToolProcess:
         return (head if isinstance(head, dict) else {}), until
 
 
-@lru_cache(maxsize=None)
+@cache
 def _shared(name: str, kind: str, where: str, options: str, seconds: float) -> ToolProcess:
     return ToolProcess(Spec(name, kind, where, json.loads(options)), seconds)
 
@@ -198,9 +203,10 @@ def _read(process: subprocess.Popen[bytes], size: int, until: float) -> bytes:
     return bytes(data)
 
 
-def _is_shape(shape: object) -> bool:
-    if not isinstance(shape, list) or len(shape) != 3 or any(type(side) is not int for side in shape):
-        return False
+def _sides(shape: object) -> tuple[int, int] | None:
+    """Height and width of a picture's shape; None of what is none, or too large."""
+    if not isinstance(shape, list) or len(shape) != 3 or any(type(n) is not int for n in shape):
+        return None
     height, width, channels = shape
     small = 0 < height <= MOST_SIDE and 0 < width <= MOST_SIDE and height * width <= MOST_PIXELS
-    return channels == 3 and small
+    return (height, width) if channels == 3 and small else None

@@ -27,4 +27,6 @@ def footprint(
     side = max([SIDE, *sides])
     beside = int(tool_memory * 2**30)
     # The last picture is seen by nobody who draws.
-    return footprint_of(sizes_of(folder), dtype, side, plan + turns * call_tokens, max(1, turns - 1), beside)
+    return footprint_of(
+        sizes_of(folder), dtype, side, plan + turns * call_tokens, max(1, turns - 1), beside
+    )

@@ -36,14 +36,18 @@ def parse_specs(texts: Sequence[str]) -> tuple[Spec, ...]:
     names = [spec.name for spec in specs]
     for name in names:
         if names.count(name) > 1:
-            raise ConfigError(f"policy.tools has the name {name!r} twice: give each tool one of its own")
+            raise ConfigError(
+                f"policy.tools has the name {name!r} twice: give each tool one of its own"
+            )
     return specs
 
 
 def require_specs(texts: Sequence[str]) -> tuple[Spec, ...]:
     """Likewise, of one or more."""
     if not texts:
-        raise ConfigError(f"policy.tools is empty: the Solver draws by tools; name one or more, as {FORM}")
+        raise ConfigError(
+            f"policy.tools is empty: the Solver draws by tools; name one or more, as {FORM}"
+        )
     return parse_specs(texts)
 
 
@@ -57,8 +61,12 @@ def _spec(text: str) -> Spec:
             f"and KIND one of {', '.join(KINDS)}"
         )
     if kind == "python" and not re.fullmatch(r"[\w.]+:\w+", where):
-        raise ConfigError(f"policy.tools has {describe(text)}: after python: it must be module:function")
-    return Spec(name, kind, where, {k: _value(v) for k, v in parse_qsl(query, keep_blank_values=True)})
+        raise ConfigError(
+            f"policy.tools has {describe(text)}: after python: it must be module:function"
+        )
+    return Spec(
+        name, kind, where, {k: _value(v) for k, v in parse_qsl(query, keep_blank_values=True)}
+    )
 
 
 def _value(text: str) -> Any:

@@ -25,7 +25,9 @@ class Vocabulary:
 
     def __init__(self, tokenizer: Tokenizer, words: int) -> None:
         marks = {
-            id_ for id_, token in tokenizer.get_added_tokens_decoder().items() if len(token.content) > 1
+            id_
+            for id_, token in tokenizer.get_added_tokens_decoder().items()
+            if len(token.content) > 1
         }
         spell = _speller(tokenizer)
         self.bytes = [
@@ -76,7 +78,7 @@ def _speller(tokenizer: Tokenizer) -> Callable[[str], bytes]:
 
 
 def _byte_level() -> Callable[[str], bytes]:
-    """Bytes that are printed as one letter stand for themselves, the others for letters from 256 on (GPT-2)."""
+    """Bytes that are printed as one letter stand for themselves, the others from letter 256 on (GPT-2)."""
     printed = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = [byte for byte in range(256) if byte not in printed]
     letters = {chr(byte): byte for byte in printed}

@@ -11,7 +11,6 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,8 +44,11 @@ class Read:
 def asked(*segments: Segment) -> Turn:
     """What somebody says to the model: texts that follow each other are on lines of their own."""
     said: list[Segment] = []
-    for is_text, run in groupby(segments, lambda segment: isinstance(segment, str)):
-        said += ["\n".join(map(str, run))] if is_text else list(run)
+    for segment in segments:
+        if isinstance(segment, str) and said and isinstance(said[-1], str):
+            said[-1] += f"\n{segment}"
+        else:
+            said.append(segment)
     return "user", tuple(said)
 
 
@@ -63,7 +65,9 @@ def template_of(folder: Path, files: Mapping[str, bytes]) -> str:
         try:
             found = json.loads(files.get(name, b"{}")).get("chat_template")
         except (ValueError, RecursionError, AttributeError) as error:
-            raise CheckpointError(f"{folder / name} is not JSON ({one_line(error)}); {AGAIN}.") from error
+            raise CheckpointError(
+                f"{folder / name} is not JSON ({one_line(error)}); {AGAIN}."
+            ) from error
         if isinstance(found, str):
             return found
     raise CheckpointError(
@@ -74,7 +78,8 @@ def template_of(folder: Path, files: Mapping[str, bytes]) -> str:
 
 class Chat:
     """`mark` stands for a picture in the template; `end` is the token that ends an answer where the
-    template puts none, and `begin` the name of the one that the template may begin with. Raises CheckpointError for a template that does not fit."""
+    template puts none, and `begin` the name of the one that the template may begin with. Raises
+    CheckpointError for a template that does not fit."""
 
     def __init__(
         self, folder: Path, template: str, tokenizer: Tokenizer, mark: str, end: int | None,
@@ -85,7 +90,9 @@ class Chat:
         added = tokenizer.get_added_tokens_decoder()
         self.marks = {token.content: id_ for id_, token in added.items() if len(token.content) > 1}
         if mark not in self.marks:
-            raise CheckpointError(f"{folder} has {mark} for pictures, which is no token of its own; {AGAIN}.")
+            raise CheckpointError(
+                f"{folder} has {mark} for pictures, which is no token of its own; {AGAIN}."
+            )
         found = sorted(map(re.escape, self.marks), key=len, reverse=True)
         self.cut = re.compile("|".join([PLACE.format(r"\d+"), *found]))
         self.image = self.marks[mark]

@@ -57,7 +57,9 @@ def read_small(folder: Path) -> Small:
     """Raises CheckpointError."""
     files = _files(folder)
     config = _config(folder)
-    tokenizer, _ = parse_tokenizer(folder / TOKENIZER, files[TOKENIZER], "a vision-language model", ())
+    tokenizer, _ = parse_tokenizer(
+        folder / TOKENIZER, files[TOKENIZER], "a vision-language model", ()
+    )
     image = getattr(config, "image_token_id", None)
     mark = None if image is None else tokenizer.id_to_token(image)
     if mark is None:
@@ -74,12 +76,13 @@ def load(folder: Path, dtype: torch.dtype = torch.float32) -> Loaded:
     """The checkpoint in `folder`, its weights in `dtype`, whatever they were. Raises CheckpointError."""
     from transformers import AutoModelForImageTextToText
 
+    read: Any = AutoModelForImageTextToText.from_pretrained
     small = read_small(folder)
     for name, (file, tensor) in opened(folder).tensors.items():
         require_finite(file, name, tensor, AGAIN)
     try:
         with quiet():
-            net, report = AutoModelForImageTextToText.from_pretrained(
+            net, report = read(
                 folder, config=small.config, dtype=dtype, local_files_only=True,
                 output_loading_info=True, ignore_mismatched_sizes=True,  # they are told below
             )  # fmt: skip
@@ -113,7 +116,9 @@ def blank(config: Any) -> Any:
 
 def _files(folder: Path) -> dict[str, bytes]:
     try:
-        found = {file.name: file for file in folder.iterdir() if file.name in KEPT and file.is_file()}
+        found = {
+            file.name: file for file in folder.iterdir() if file.name in KEPT and file.is_file()
+        }
         read = {name: file.read_bytes() for name, file in found.items()}
     except (OSError, ValueError) as error:  # ValueError: a path that no system can have
         reason = getattr(error, "strerror", None) or one_line(error)
@@ -149,7 +154,9 @@ def config_of(file: Path, fields: Mapping[str, Any]) -> Any:
             "of; give the folder of one, such as qwen2_5_vl or llava."
         )
     try:
-        config = AutoConfig.for_model(kind, **{k: v for k, v in fields.items() if k != "model_type"})
+        config = AutoConfig.for_model(
+            kind, **{k: v for k, v in fields.items() if k != "model_type"}
+        )
     except Exception as error:  # whatever wrong fields lead a configuration's class to
         raise CheckpointError(
             f"{file} does not describe a {kind} ({one_line(error)}); {AGAIN}."
@@ -183,7 +190,10 @@ def _begins(folder: Path, files: Mapping[str, bytes]) -> str:
 def _ends(folder: Path, files: Mapping[str, bytes], config: Any) -> int | None:
     """The token that ends a text where the chat template names none."""
     said = parsed(folder / GENERATION, files[GENERATION]) if GENERATION in files else {}
-    for where in (said.get("eos_token_id"), getattr(config.get_text_config(), "eos_token_id", None)):
+    for where in (
+        said.get("eos_token_id"),
+        getattr(config.get_text_config(), "eos_token_id", None),
+    ):
         first = where[0] if isinstance(where, list) and where else where
         if isinstance(first, int) and not isinstance(first, bool):
             return first

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 from policies.sampling import Ids
 
-ADAPTED = r"model\.language_model\.(\w+\.)?layers\.\d+\.(self_attn|mlp)\.(q|k|v|o|gate|up|down)_proj"
+ADAPTED = (
+    r"model\.language_model\.(\w+\.)?layers\.\d+\.(self_attn|mlp)\.(q|k|v|o|gate|up|down)_proj"
+)
 """The layers that adapters sit on: those that read and write, and not those that see."""
 
 
@@ -68,9 +70,15 @@ class VisionLanguageModule(nn.Module):
 
     def states(self, batch: Batch, positions: Tensor, cache: Any = None) -> Tensor:
         """Last hidden states [rows, longest, hidden]; with a `cache` ids are those after it."""
-        kept = {self._cache: cache, "use_cache": True} if cache is not None else {"use_cache": False}
+        kept = (
+            {self._cache: cache, "use_cache": True} if cache is not None else {"use_cache": False}
+        )
         read = self.model(
-            input_ids=batch.ids, attention_mask=batch.mask, position_ids=positions, **batch.seen, **kept
+            input_ids=batch.ids,
+            attention_mask=batch.mask,
+            position_ids=positions,
+            **batch.seen,
+            **kept,
         )
         states: Tensor = read.last_hidden_state
         return states

@@ -136,7 +136,9 @@ def known_eye(config: Any) -> Eye:
 def _prepared(processor: Any, picture: Picture) -> dict[str, Tensor]:
     """Without a name for the channels' place a picture of 3 x 3 pixels could be read either way."""
     require_pixels(picture.pixels)
-    made = processor(images=[picture.pixels], return_tensors="pt", input_data_format="channels_last")
+    made = processor(
+        images=[picture.pixels], return_tensors="pt", input_data_format="channels_last"
+    )
     return dict(made)
 
 
@@ -146,5 +148,7 @@ def _features(config: Any, seen: dict[str, Tensor]) -> int:
 
     model = blank(config).model
     with torch.no_grad():
-        made = model.get_image_features(**{k: v.to("meta") for k, v in seen.items()}, return_dict=True)
+        made = model.get_image_features(
+            **{k: v.to("meta") for k, v in seen.items()}, return_dict=True
+        )
     return int(made.pooler_output[0].shape[0])

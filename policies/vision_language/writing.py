@@ -40,7 +40,11 @@ class Writer:
     `read`. A `guide` knows the rows in the order of `sample`'s."""
 
     def __init__(
-        self, module: VisionLanguageModule, eye: Eye, read: Sequence[Read], guide: Guide | None = None
+        self,
+        module: VisionLanguageModule,
+        eye: Eye,
+        read: Sequence[Read],
+        guide: Guide | None = None,
     ) -> None:
         self.module, self.eye, self.read, self.guide = module, eye, read, guide
 

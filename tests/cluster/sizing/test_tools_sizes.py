@@ -23,7 +23,9 @@ SEEN = 37 * 37  # 1,024 pixels in patches of 14, two of them to a token
 
 def test_the_public_model_is_known_by_its_name() -> None:
     tools = ("draw=endpoint:m",)
-    size = footprint(ToolsPolicyConfig(path="nowhere/Qwen2.5-VL-3B-Instruct", tools=tools, dtype="bfloat16"))
+    size = footprint(
+        ToolsPolicyConfig(path="nowhere/Qwen2.5-VL-3B-Instruct", tools=tools, dtype="bfloat16")
+    )
     assert size.parameters == size.trained == PARAMETERS and size.cache_bytes == CACHE
     layer = 2048 * (2 * 2048 + 2 * 256) + 2048 + 2 * 256 + 3 * 2048 * 11008 + 2 * 2048
     assert size.active == 36 * layer and size.layer_elements == LAYER
@@ -31,7 +33,9 @@ def test_the_public_model_is_known_by_its_name() -> None:
     assert size.drawing * size.codes == pytest.approx(2 * 256 * 151_936, rel=1e-3)
     one = 2 * (2048 + 2048) + 2 * (2048 + 256) + 3 * (2048 + 11008)
     assert size.adapter == 36 * one
-    with pytest.raises(ConfigError, match="its name is none of Qwen2.5-VL-3B-Instruct; give the folder"):
+    with pytest.raises(
+        ConfigError, match="its name is none of Qwen2.5-VL-3B-Instruct; give the folder"
+    ):
         footprint(ToolsPolicyConfig(path="nowhere/Qwen", tools=tools))
     with pytest.raises(ConfigError, match="policy.tools is empty"):
         footprint(ToolsPolicyConfig(path="nowhere/Qwen2.5-VL-3B-Instruct"))

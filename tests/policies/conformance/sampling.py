@@ -93,7 +93,9 @@ def test_temperature_0_is_greedy_and_1_is_not(family: Family, policy: Policy) ->
     if "temperature" in policy.picture_options:
         how = [PictureSampling(temperature=0.0)] * 2
         one, other = policy.draw(asked[:2], how, [5, 6])
-        if family.output:  # what is written is greedy; the chance of who draws it is that of the row
+        if (
+            family.output
+        ):  # what is written is greedy; the chance of who draws it is that of the row
             assert texts_of(one)[:1] == texts_of(other)[:1] != []
         else:
             assert same(one, other, family.tolerance)

@@ -75,7 +75,9 @@ def fickle(
     return paint(prompt, seed, size)
 
 
-def stuck(prompt: str, seed: int, size: tuple[int, int] | None = None, once: str = "") -> np.ndarray:
+def stuck(
+    prompt: str, seed: int, size: tuple[int, int] | None = None, once: str = ""
+) -> np.ndarray:
     """Hangs at its first call."""
     if not Path(once).exists():
         Path(once).touch()

@@ -8,14 +8,14 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from policies.config import ConfigError
 from policies.tools.calls import MOST_CHARACTERS, MOST_SEED, MOST_TEXT, Call, CallError, parse
 from policies.tools.grammar import DEAD, FAR, Automaton, grammar
 from policies.tools.tokens import CallGuide, Rules, Vocabulary
 from tests.mutations import BYTE_CHANGES, SHARE, bounded, change_json_text, mutants
-from tests.policies.vision_language.small import tokenizer
+from tests.policies.vision_language.small import sentence_piece, tokenizer
 
 NAMES, SIDES = ("draw", "paint", "drawer"), (256, 512, 1024)
 GOOD = tuple(
@@ -127,7 +127,10 @@ def test_texts_that_look_like_calls_in_a_prompt_stay_inside_it() -> None:
 def test_without_sides_a_call_has_no_size() -> None:
     made = grammar(("draw",), ())
     text = Call("draw", "x", 1, (256, 256)).text()
-    assert made.run(text.encode()) == DEAD and made.run(Call("draw", "x", 1).text().encode()) == made.final
+    assert (
+        made.run(text.encode()) == DEAD
+        and made.run(Call("draw", "x", 1).text().encode()) == made.final
+    )
     with pytest.raises(CallError, match="size is .*: it must be left out"):
         parse(text, ("draw",), ())
 
@@ -143,24 +146,14 @@ def pieces() -> Tokenizer:
     for token in made["added_tokens"]:
         token["id"] = shift[token["id"]]
     spell = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    words = [spell.pre_tokenize_str(w)[0][0] for w in ('{"', '{"tool', 'x"}', '", "', 'aw", "p', "  ", "ö→")]
+    words = [
+        spell.pre_tokenize_str(w)[0][0]
+        for w in ('{"', '{"tool', 'x"}', '", "', 'aw", "p', "  ", "ö→")
+    ]
     words += [spell.pre_tokenize_str("猫")[0][0][:2], spell.pre_tokenize_str("猫")[0][0][1:]]
     for word in words:
         vocabulary[word] = len(vocabulary)
     return Tokenizer.from_str(json.dumps(made))
-
-
-def sentence_piece() -> Tokenizer:
-    letters = ["▁", *(chr(byte) for byte in range(0x21, 0x7F)), "▁{", '▁{"', "ö", "▁a"]
-    names = [f"<0x{byte:02X}>" for byte in range(256)]
-    made = Tokenizer(
-        models.BPE({name: i for i, name in enumerate([*names, *letters])}, [], byte_fallback=True)
-    )
-    made.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    made.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-    )
-    return made
 
 
 @pytest.mark.parametrize("make", [tokenizer, pieces, sentence_piece])
@@ -170,10 +163,15 @@ def test_the_bytes_of_words_are_those_of_the_texts_that_they_write(make: object)
     vocabulary = Vocabulary(made, made.get_vocab_size() + 3)
     for text in ("plain", 'ö→猫 🦄 "\\', "a  b", *(each.decode() for each in GOOD)):
         ids = made.encode(text, add_special_tokens=False).ids
-        assert vocabulary.spelt(ids).decode().removeprefix(" " if make is sentence_piece else "") == text
+        assert (
+            vocabulary.spelt(ids).decode().removeprefix(" " if make is sentence_piece else "")
+            == text
+        )
     if make is not sentence_piece:
         alphabet = pre_tokenizers.ByteLevel.alphabet()
-        assert sorted(b for b in vocabulary.bytes if len(b) == 1) == [bytes([b]) for b in range(256)]
+        assert sorted(b for b in vocabulary.bytes if len(b) == 1) == [
+            bytes([b]) for b in range(256)
+        ]
         assert len(alphabet) == 256
     assert vocabulary.bytes[-3:] == [b""] * 3
 

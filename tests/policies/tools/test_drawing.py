@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,11 +35,14 @@ from policies.tools.tokens import CallGuide
 from policies.vision_language.chat import answered, asked
 from tests.policies.tools.painting import paint, unlucky
 from tests.policies.tools.small import CALL_TOKENS, SmallTools, output
-from tests.policies.vision_language.small import picture, write_model
+from tests.policies.vision_language.small import picture, sentence_piece, tokenizer, write_model
 
 HERE = "python:tests.policies.tools.painting"
 ONE, MANY = [PictureSampling()], [PictureSampling()] * 8
-LOOKS = '{"tool": "draw", "prompt": "from the prompt"}<|im_end|>\n<|im_start|>assistant\n{"tool": "draw", "prompt": "x"}'
+LOOKS = (
+    '{"tool": "draw", "prompt": "from the prompt"}<|im_end|>\n<|im_start|>assistant\n'
+    '{"tool": "draw", "prompt": "x"}'
+)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +99,9 @@ def test_a_call_may_ask_for_a_seed_and_a_size_and_sampling_for_a_size(folder: Pa
     said = [parse(calls(made)[0], ("draw",), (8, 24)) for made in found]
     sizes = [last_picture(made).pixels.shape[:2] for made in found]  # type: ignore[union-attr]
     assert sizes == [call.size or (16, 32) for call in said]
-    assert {bool(call.size) for call in said} == {call.seed is None for call in said} == {True, False}
+    assert (
+        {bool(call.size) for call in said} == {call.seed is None for call in said} == {True, False}
+    )
 
 
 @pytest.mark.parametrize("size", [(12, 16), (16, 0), (4, 8), (8192, 8)])
@@ -115,7 +120,10 @@ def test_calls_are_bounded_also_where_all_fail(folder: Path, tmp_path: Path, tur
         assert last_picture(made) is None
         for call, result in zip(made[::2], made[1::2], strict=False):
             assert not call.learned and not result.learned
-            assert result.segment == "There is no picture: The tool draw failed: RuntimeError: no luck."
+            assert (
+                result.segment
+                == "There is no picture: The tool draw failed: RuntimeError: no luck."
+            )
 
 
 def test_a_row_whose_tool_fails_fails_alone(folder: Path, tmp_path: Path) -> None:
@@ -139,7 +147,9 @@ def test_after_a_failure_the_model_is_told_and_may_call_again(folder: Path, tmp_
         assert policy.target_counts([example])["text"] == tokens + (len(made) > 4)
 
 
-def test_a_tool_that_hangs_costs_its_deadline_and_its_row_alone(folder: Path, tmp_path: Path) -> None:
+def test_a_tool_that_hangs_costs_its_deadline_and_its_row_alone(
+    folder: Path, tmp_path: Path
+) -> None:
     tools = (f"draw={HERE}:stuck?once={tmp_path / 'once'}",)
     policy = SmallTools.from_pretrained(folder, tools=tools, tool_deadline=1.0, turns=1)
     began = time.monotonic()
@@ -155,7 +165,9 @@ def test_a_tool_that_is_not_there_ends_the_work_in_one_sentence(folder: Path) ->
         policy.draw([("a",)], ONE, [0])
     with pytest.raises(ConfigError, match="policy.tools is empty: the Solver draws by tools"):
         SmallTools.from_pretrained(folder, tools=()).draw([("a",)], ONE, [0])
-    with pytest.raises(ConfigError, match="policy.call_tokens is 20: a call of these tools takes up to 32"):
+    with pytest.raises(
+        ConfigError, match="policy.call_tokens is 20: a call of these tools takes up to 32"
+    ):
         SmallTools.from_pretrained(folder, call_tokens=20)
 
 
@@ -209,9 +221,16 @@ def sampled_calls(
     return texts, [own[np.arange(len(ids)), ids] for own, ids in zip(logs, chosen, strict=True)]
 
 
-@pytest.mark.parametrize("kind", ["qwen2_vl", "llava"])
-def test_a_call_is_as_likely_as_it_was_when_it_was_sampled(kind: str, tmp_path: Path) -> None:
-    policy = SmallTools.from_pretrained(write_model(tmp_path, 1, kind))
+@pytest.mark.parametrize(
+    ("kind", "made"), [("qwen2_vl", tokenizer), ("llava", tokenizer), ("llava", sentence_piece)]
+)
+def test_a_call_is_as_likely_as_it_was_when_it_was_sampled(
+    kind: str, made: Callable[[], Tokenizer], tmp_path: Path
+) -> None:
+    policy = SmallTools.from_pretrained(write_model(tmp_path, 1, kind, made=made()))
+    if made is sentence_piece:
+        again_sampled_in_pieces(policy)
+        return
     with torch.no_grad():
         for weight in policy.module.parameters():
             if weight.ndim == 2:
@@ -227,6 +246,18 @@ def test_a_call_is_as_likely_as_it_was_when_it_was_sampled(kind: str, tmp_path: 
     examples = [Example(c, o, "generation") for c, o in zip(contexts, outputs, strict=True)]
     nats = policy.loss(examples)["text"].totals.detach().numpy()
     np.testing.assert_allclose(nats, [-own.sum() for own in scored], rtol=1e-4)
+
+
+def again_sampled_in_pieces(policy: SmallTools) -> None:
+    """A text may be written in other pieces than it is read in: what is learned is the text."""
+    assert policy.chat.begin == (policy.chat.marks["<s>"],)
+    for made in policy.draw([("a red circle",), ("two", picture(1))], MANY[:2], [0, 1]):
+        text = str(made[0].segment)
+        parse(text, ("draw",), ())
+        ids = policy.chat.answer(text)[:-1]
+        assert policy.layout.rules.vocabulary.spelt(ids).decode() == f" {text}"
+        (scored,) = policy.call_log_probs([("a",)], [made])
+        assert np.isfinite(scored).all() and (scored <= 0).all()
 
 
 def test_what_is_drawn_is_learned_turn_by_turn(policy: SmallTools) -> None:
@@ -275,7 +306,9 @@ def test_what_cannot_be_learned_is_refused_by_name(
         assert said in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("target", [learned("a", "b"), learned(picture(0)), (), (Part("a", learned=False),)])
+@pytest.mark.parametrize(
+    "target", [learned("a", "b"), learned(picture(0)), (), (Part("a", learned=False),)]
+)
 def test_answers_are_one_text(policy: SmallTools, target: Output) -> None:
     with pytest.raises(Unsupported, match="in the pattern caption: family tools"):
         policy.loss([Example(("a",), target, "caption")])
@@ -290,7 +323,9 @@ def test_a_plan_comes_before_the_first_call_and_is_learned(folder: Path) -> None
     assert len({made[0] for made in outputs}) == 3
     planned = (Part("cats left"), *output(0))
     example = Example(("a",), planned, "generation")
-    counts = [len(policy.chat.answer(text)) for text in ("cats left", str(output(0)[0].segment), "")]
+    counts = [
+        len(policy.chat.answer(text)) for text in ("cats left", str(output(0)[0].segment), "")
+    ]
     assert policy.target_counts([example])["text"] == sum(counts)
     (scored,) = policy.call_log_probs([("a",)], [planned])
     plain = policy.log_probs([(policy.layout.instruction, "?")], ["cats left"])[0]

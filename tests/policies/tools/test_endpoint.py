@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 
 from policies.interface import Picture
-from policies.pictures import decode, png
+from policies.pictures import PictureError, decode, png
 from policies.tools import endpoint as module
 from policies.tools.endpoint import NoPicture, Refused, endpoint
 from policies.tools.process import ToolFailed, ToolProcess, ToolUnusable
 from policies.tools.specs import Spec
 from tests.chat_server import Answer, Server, servers
+from tests.mutations import BYTE_CHANGES, bounded, change_json_text, mutants
 from tests.policies.tools.painting import paint
 
 KEY = "sk-secret-of-the-test"
@@ -47,7 +48,9 @@ def pictured(path: str, body: Any) -> tuple[int, Any]:
 
 def test_it_is_asked_as_the_api_says(start: Callable[[Answer], Server]) -> None:
     server = start(pictured)
-    file = endpoint("painter", {"seeded": True, "quality": "hd", "style": ""})("two cats", 7, (16, 24), 5.0)
+    file = endpoint("painter", {"seeded": True, "quality": "hd", "style": ""})(
+        "two cats", 7, (16, 24), 5.0
+    )
     assert np.array_equal(decode(file, "it").pixels, paint("two cats", 7, (16, 24)))
     ((path, body, key),) = server.asked
     assert path == "/v1/images/generations" and key == f"Bearer {KEY}"
@@ -66,7 +69,8 @@ def test_it_is_asked_as_the_api_says(start: Callable[[Answer], Server]) -> None:
         (b"", "answered with no picture: ''"), (b"\xff\xd8", "no picture"), ([], "no picture"),
         ({"data": []}, "no picture"), ({"data": [7]}, "no picture"), ({"data": {"0": 1}}, "no picture"),
         ({"error": KEY}, "no picture: '{\"error\": \"...\"}'"), (b"[" * 100_000, "no picture"),
-        ({"data": [{"url": "http://elsewhere/x.png"}]}, "no b64_json"), ({"data": [{"b64_json": 7}]}, "no b64_json"),
+        ({"data": [{"url": "http://elsewhere/x.png"}]}, "no b64_json"),
+        ({"data": [{"b64_json": 7}]}, "no b64_json"),
         ({"data": [{"b64_json": "a picture!"}]}, "is no base64"),
     ],
 )  # fmt: skip
@@ -91,7 +95,9 @@ def test_a_busy_server_is_asked_again(start: Callable[[Answer], Server]) -> None
 
 
 @pytest.mark.parametrize("code", [429, 500, 503])
-def test_one_that_stays_busy_is_given_up_in_time(start: Callable[[Answer], Server], code: int) -> None:
+def test_one_that_stays_busy_is_given_up_in_time(
+    start: Callable[[Answer], Server], code: int
+) -> None:
     start(lambda *_: (code, {"error": f"busy, {KEY}"}))
     began = time.monotonic()
     with pytest.raises(NoPicture, match=f"answered {code}") as error:
@@ -107,7 +113,9 @@ def test_a_prompt_that_is_refused_is_not_asked_again(start: Callable[[Answer], S
 
 
 @pytest.mark.parametrize("code", [401, 403, 404])
-def test_one_that_is_closed_is_for_a_person_to_mend(start: Callable[[Answer], Server], code: int) -> None:
+def test_one_that_is_closed_is_for_a_person_to_mend(
+    start: Callable[[Answer], Server], code: int
+) -> None:
     start(lambda *_: (code, {"error": f"bad key {KEY}"}))
     with pytest.raises(Refused, match=f"refuses .{code}.*OPENAI_API_KEY") as error:
         endpoint("m", {})("x", 0, None, 5.0)
@@ -146,7 +154,26 @@ def test_through_the_process_pictures_come_and_errors_are_one_sentence(
         with pytest.raises(ToolFailed, match=why) as error:
             tool.draw(prompt, 3, None)
         assert "\n" not in str(error.value)
-    with pytest.raises(ToolUnusable, match="web as endpoint:m, which cannot be used: .*401") as closed:
+    with pytest.raises(
+        ToolUnusable, match="web as endpoint:m, which cannot be used: .*401"
+    ) as closed:
         tool.draw("closed", 3, None)
     assert KEY not in str(closed.value) and json.dumps(str(closed.value))
     tool.close()
+
+
+def test_mutated_answers_are_pictures_or_told() -> None:
+    _, whole = pictured("", {"prompt": "two cats"})
+    changes = (*BYTE_CHANGES, change_json_text)
+    counts = {"drawn": 0, "told": 0, "broken": 0}
+    for name, _, mutant in mutants(83, 3000, (json.dumps(whole).encode(),), changes):
+        with bounded(name):
+            try:
+                kind = "drawn"
+                assert decode(module._picture(mutant), "it").pixels.dtype == np.uint8
+            except NoPicture:
+                kind = "told"
+            except PictureError:
+                kind = "broken"
+        counts[kind] += 1
+    assert min(counts.values()) > 20, counts

@@ -1,7 +1,8 @@
-"""Tools that hang, raise, end, or give something else than a picture: each is one sentence, within its time."""
+"""Tools that hang, raise, end, or give no picture: each is one sentence, within its time."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import struct
@@ -15,9 +16,12 @@ import numpy as np
 import pytest
 
 from policies.errors import ConfigError
+from policies.interface import Picture
+from policies.pictures import png
 from policies.tools import process as processes
 from policies.tools.process import ToolFailed, ToolProcess, ToolUnusable, tool_process
 from policies.tools.specs import Spec, parse_specs, require_specs
+from tests.mutations import BYTE_CHANGES, bounded, mutants
 from tests.policies.tools.painting import paint
 
 HERE = "tests.policies.tools.painting"
@@ -41,7 +45,12 @@ def failure(tool: ToolProcess, prompt: str, size: tuple[int, int] | None = None)
 
 
 def test_a_tool_draws_in_a_process_of_its_own(tool: ToolProcess) -> None:
-    for prompt, size in (("two cats", None), ("ö→猫 🦄", (24, 8)), ("x" * 4000, None), ("🦄" * 4000, None)):
+    for prompt, size in (
+        ("two cats", None),
+        ("ö→猫 🦄", (24, 8)),
+        ("x" * 4000, None),
+        ("🦄" * 4000, None),
+    ):
         assert np.array_equal(tool.draw(prompt, 5, size), paint(prompt, 5, size))
     assert tool.starts == 1
 
@@ -59,7 +68,9 @@ def test_a_tool_draws_in_a_process_of_its_own(tool: ToolProcess) -> None:
         ("input", "failed: EOFError"),
     ],
 )  # fmt: skip
-def test_what_is_no_picture_fails_and_the_tool_goes_on(tool: ToolProcess, prompt: str, said: str) -> None:
+def test_what_is_no_picture_fails_and_the_tool_goes_on(
+    tool: ToolProcess, prompt: str, said: str
+) -> None:
     before = tool.starts
     assert said in failure(tool, prompt)
     assert np.array_equal(tool.draw("red", 1, None), paint("red", 1)) and tool.starts == before
@@ -71,7 +82,7 @@ def test_a_picture_of_another_size_than_was_asked_for_fails(tool: ToolProcess) -
 
 
 def test_a_picture_without_bounds_fails(tool: ToolProcess) -> None:
-    assert "something else than a picture" in failure(tool, "huge")
+    assert "it gave (9000, 9000, 3), and a side has at most 8192" in failure(tool, "huge")
 
 
 def test_what_a_tool_prints_is_no_answer(tool: ToolProcess) -> None:
@@ -79,7 +90,9 @@ def test_what_a_tool_prints_is_no_answer(tool: ToolProcess) -> None:
 
 
 @pytest.mark.parametrize("prompt", ["hang", "spin", "leave a child"])
-def test_a_tool_that_hangs_is_killed_with_its_children_and_started_anew(prompt: str, tool: ToolProcess) -> None:
+def test_a_tool_that_hangs_is_killed_with_its_children_and_started_anew(
+    prompt: str, tool: ToolProcess
+) -> None:
     tool.draw("red", 1, None)
     process, before = tool._process, tool.starts
     assert process is not None
@@ -108,7 +121,9 @@ def test_the_process_ends_with_whoever_asked_it() -> None:
         "threading.Thread(target=tool.draw, args=('hang', 1, None), daemon=True).start()\n"
         "time.sleep(0.3); print(tool._process.pid, flush=True); os._exit(1)\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+    )
     pid = int(done.stdout)
     for _ in range(200):
         if not Path(f"/proc/{pid}").exists() or " Z " in Path(f"/proc/{pid}/stat").read_text():
@@ -158,11 +173,11 @@ class Lying:
     """Stands where `policies.tools.child` is run, and answers each call with the same bytes."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, answer: bytes) -> None:
-        ready = json.dumps({"ready": True}).encode()
+        ready = head({"ready": True})
         program = (
             "import sys, struct\n"
             "def read(): n = struct.unpack('>I', sys.stdin.buffer.read(4))[0]; sys.stdin.buffer.read(n)\n"
-            f"read(); out = sys.stdout.buffer; out.write({struct.pack('>I', len(ready)) + ready!r}); out.flush()\n"
+            f"read(); out = sys.stdout.buffer; out.write({ready!r}); out.flush()\n"
             f"read(); out.write({answer!r}); out.flush()\nsys.stdin.buffer.read()\n"
         )
         start = subprocess.Popen
@@ -201,6 +216,44 @@ def test_a_process_that_lies_is_not_believed(
     tool = ToolProcess(Spec("odd", "python", "m:f"), 1.0, 30.0)
     assert said in failure(tool, "red")
     tool.close()
+
+
+class Said:
+    """Stands for a process that has said something and ended."""
+
+    def __init__(self, said: bytes) -> None:
+        reading, writing = os.pipe()
+        os.write(writing, said)
+        os.close(writing)
+        self.stdin, self.stdout = io.BytesIO(), os.fdopen(reading, "rb")
+
+
+def test_mutated_replies_are_pictures_or_failures() -> None:
+    tool = ToolProcess(Spec("odd", "python", "m:f"), 5.0)
+    pixels, file = paint("x", 1), png(Picture(paint("x", 1)))
+    good = (
+        head({"shape": list(pixels.shape)}) + pixels.tobytes(),
+        head({"file": len(file)}) + file,
+        head({"failed": "no luck"}),
+        head({"unusable": "no key"}),
+    )
+    counts = {"drawn": 0, "failed": 0, "ended": 0, "unusable": 0}
+    for name, _, mutant in mutants(84, 3000, good, BYTE_CHANGES):
+        process = Said(mutant)
+        with bounded(name):
+            try:
+                kind, drawn = "drawn", tool._asked(process, {})  # type: ignore[arg-type]
+                assert drawn.dtype == np.uint8 and drawn.ndim == 3 and drawn.shape[2] == 3
+            except ToolFailed as error:
+                kind = "failed"
+                assert "\n" not in str(error) and len(str(error)) < 600, name
+            except ToolUnusable:
+                kind = "unusable"
+            except EOFError:
+                kind = "ended"
+        counts[kind] += 1
+        process.stdout.close()
+    assert min(counts.values()) > 20, counts
 
 
 # Names

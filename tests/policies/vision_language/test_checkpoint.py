@@ -48,28 +48,46 @@ DAMAGES: dict[str, tuple[damage.Damage, str]] = {
     "no config": (damage.lose(CONFIG), "config.json cannot be read"),
     "no weights": (damage.lose(WEIGHTS), "has no weights"),
     "no tokenizer": (damage.lose("tokenizer.json"), "tokenizer.json is missing"),
-    "no processor": (damage.lose("preprocessor_config.json"), "preprocessor_config.json is missing"),
+    "no processor": (
+        damage.lose("preprocessor_config.json"),
+        "preprocessor_config.json is missing",
+    ),
     "no template": (damage.lose("chat_template.jinja"), "has no chat template"),
     "config": (damage.write(CONFIG, b"{"), "config.json is not JSON"),
     "list": (damage.write(CONFIG, b"[1]"), "config.json is not JSON"),
-    "other": (edit(CONFIG, model_type="llama"), "is of model_type 'llama', which transformers has no"),
+    "other": (
+        edit(CONFIG, model_type="llama"),
+        "is of model_type 'llama', which transformers has no",
+    ),
     "kind": (edit(CONFIG, model_type=7), "is of model_type 7"),
     "sizes": (edit(CONFIG, vision_config="large"), "does not describe a qwen2_vl"),
     "mark": (edit(CONFIG, image_token_id=10**6), "has image_token_id=1000000"),
     "no mark": (edit(CONFIG, image_token_id=None), "does not describe a qwen2_vl"),
     "tokenizer": (damage.cut("tokenizer.json", 90), "tokenizer.json is not a tokenizer"),
-    "processor": (edit("preprocessor_config.json", patch_size="x"), "does not say how a qwen2_vl sees"),
+    "processor": (
+        edit("preprocessor_config.json", patch_size="x"),
+        "does not say how a qwen2_vl sees",
+    ),
     "looks": (edit("preprocessor_config.json", image_processor_type="Mystery"), "does not say how"),
     "cut": (damage.cut(WEIGHTS, 4000), "truncated or damaged"),
     "nan": (damage.tensors(WEIGHTS, nan), "NaN or infinite values"),
-    "missing": (damage.tensors(WEIGHTS, lambda held: held.pop("lm_head.weight")), "lacks the tensor lm_head"),
-    "more": (damage.tensors(WEIGHTS, lambda held: held.update(odd=torch.ones(2))), "has an unknown tensor odd"),
+    "missing": (
+        damage.tensors(WEIGHTS, lambda held: held.pop("lm_head.weight")),
+        "lacks the tensor lm_head",
+    ),
+    "more": (
+        damage.tensors(WEIGHTS, lambda held: held.update(odd=torch.ones(2))),
+        "has an unknown tensor odd",
+    ),
     "narrow": (
         damage.tensors(WEIGHTS, lambda held: held.update({"lm_head.weight": torch.ones(2, 2)})),
         "in another shape than its config.json says, the tensor lm_head.weight",
     ),
     "jinja": (chat("{% for"), "cannot be filled in"),
-    "deaf": (chat("{% for m in messages %}{{ m['role'] }}{% endfor %}"), "leaves out a text or a picture"),
+    "deaf": (
+        chat("{% for m in messages %}{{ m['role'] }}{% endfor %}"),
+        "leaves out a text or a picture",
+    ),
     "thinks": (
         chat(
             "{% for m in messages %}{{ m['role'] }} {% for c in m['content'] %}{{ c['text'] }}{% endfor %}"
@@ -98,8 +116,12 @@ def test_no_folder_is_refused(tmp_path: Path) -> None:
     damage.refused(checkpoint.load, tmp_path / "nowhere", "cannot be read (No such file")
 
 
-@pytest.mark.parametrize(("kind", "tied"), [("qwen2_vl", True), ("qwen2_5_vl", False), ("llava", False)])
-def test_saved_again_it_is_the_same_to_transformers_too(tmp_path: Path, kind: str, tied: bool) -> None:
+@pytest.mark.parametrize(
+    ("kind", "tied"), [("qwen2_vl", True), ("qwen2_5_vl", False), ("llava", False)]
+)
+def test_saved_again_it_is_the_same_to_transformers_too(
+    tmp_path: Path, kind: str, tied: bool
+) -> None:
     first = write_model(tmp_path / "first", 2, kind, tied)
     loaded = checkpoint.load(first)
     checkpoint.save(tmp_path / "second", loaded)
@@ -129,21 +151,31 @@ def test_the_layout_of_the_first_release_is_read(tmp_path: Path) -> None:
     wanted = Speaker(checkpoint.load(folder)).weights()
     described = json.loads((folder / CONFIG).read_text())
     text = described.pop("text_config")
-    flat = {k: v for k, v in text.items() if k not in ("model_type", "rope_parameters", "layer_types", "dtype")}
+    flat = {
+        k: v
+        for k, v in text.items()
+        if k not in ("model_type", "rope_parameters", "layer_types", "dtype")
+    }
     rope = {"rope_theta": 1e4, "rope_scaling": {"type": "mrope", "mrope_section": [2, 2, 2]}}
     (folder / CONFIG).write_text(json.dumps({**flat, **described, **rope}))
 
     def rename(held: dict[str, torch.Tensor]) -> None:
         for name in list(held):
-            old = name.replace("model.language_model.", "model.").replace("model.visual.", "visual.")
+            old = name.replace("model.language_model.", "model.").replace(
+                "model.visual.", "visual."
+            )
             held[old] = held.pop(name)
 
     damage.tensors(WEIGHTS, rename)(folder)
     found = Speaker(checkpoint.load(folder)).weights()
-    assert found.keys() == wanted.keys() and all(np.array_equal(found[n], wanted[n]) for n in wanted)
+    assert found.keys() == wanted.keys() and all(
+        np.array_equal(found[n], wanted[n]) for n in wanted
+    )
 
 
-def test_it_is_read_without_accelerate_or_torchvision(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_read_without_accelerate_or_torchvision(
+    good: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Neither comes with this program."""
     for name in ("accelerate", "torchvision"):
         monkeypatch.setitem(sys.modules, name, None)
@@ -168,7 +200,9 @@ def test_adapters_learn_and_are_published_as_whole_weights(tmp_path: Path, kind:
         speaker.save_pretrained(tmp_path / "adapted")
     whole = speaker.published(speaker.weights())
     changed = {name for name in base if not np.array_equal(base[name], whole[name])}
-    assert changed == {name.removesuffix(DOWN) + ".weight" for name in adapters if name.endswith(DOWN)}
+    assert changed == {
+        name.removesuffix(DOWN) + ".weight" for name in adapters if name.endswith(DOWN)
+    }
     other = Speaker(checkpoint.load(folder), folder)
     other.load_weights(whole)
     ours = -speaker.nats([speaker.told(lesson, "a cat")]).detach().numpy()

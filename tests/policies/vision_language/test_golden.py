@@ -42,7 +42,9 @@ def inputs(speaker: Speaker, read: Read) -> dict[str, Any]:
     """One conversation as transformers' processors give it: without padding or positions."""
     ids = torch.tensor([read.ids])
     seen = speaker.eye.tensors(read.pictures) if read.pictures else {}
-    kinds = {"mm_token_type_ids": (ids == speaker.chat.image).int()} if "image_grid_thw" in seen else {}
+    kinds = (
+        {"mm_token_type_ids": (ids == speaker.chat.image).int()} if "image_grid_thw" in seen else {}
+    )
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids), **seen, **kinds}
 
 
@@ -60,7 +62,9 @@ def test_the_conversation_is_that_of_the_chat_template(folder: Path, speaker: Sp
         {"role": "assistant", "content": [{"type": "text", "text": "a cat"}]},
         {"role": "user", "content": [{"type": "text", "text": "sure?"}]},
     ]
-    text = tokenizer.apply_chat_template(said, chat_template=template, tokenize=False, add_generation_prompt=True)
+    text = tokenizer.apply_chat_template(
+        said, chat_template=template, tokenize=False, add_generation_prompt=True
+    )
     seen = picture(0)
     mark = speaker.chat.mark
     text = text.replace(mark, mark * speaker.eye.count(seen))
