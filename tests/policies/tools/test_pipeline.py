@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -25,9 +24,6 @@ def write_pipeline(folder: Path) -> Path:
 
     words = ["<|startoftext|>", "<|endoftext|>", *map(chr, range(33, 127))]
     names = [*words, *(f"{word}</w>" for word in words[2:])]
-    (folder / "words").mkdir(parents=True)
-    (folder / "words/vocab.json").write_text(json.dumps({name: i for i, name in enumerate(names)}))
-    (folder / "words/merges.txt").write_text("#version: 0.2\n")
     torch.manual_seed(0)
     pipeline = diffusers.StableDiffusionPipeline(
         vae=diffusers.AutoencoderKL(
@@ -44,8 +40,7 @@ def write_pipeline(folder: Path) -> Path:
                            num_attention_heads=2, max_position_embeddings=77, bos_token_id=0, eos_token_id=1)
         ),
         tokenizer=CLIPTokenizer(
-            vocab_file=str(folder / "words/vocab.json"), merges_file=str(folder / "words/merges.txt"),
-            model_max_length=77,
+            vocab={name: i for i, name in enumerate(names)}, merges=[], model_max_length=77
         ),
         scheduler=diffusers.DDIMScheduler(), safety_checker=None, feature_extractor=None,
         requires_safety_checker=False,
