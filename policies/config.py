@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from policies.config_errors import sentence
-from policies.constraints import Count, Dtype, Natural, Positive, Text
+from policies.constraints import Count, Dtype, Natural, NotNegative, Positive, Text
 from policies.errors import ConfigError, describe
 
 
@@ -149,6 +149,29 @@ class Showo2PolicyConfig(PolicyConfig):
     learned_with = ("training_shift",)
 
 
+class ToolsPolicyConfig(PolicyConfig):
+    """A vision-language model of transformers that draws by calling tools."""
+
+    variant = "family tools"
+    family: Literal["tools"] = "tools"
+    """Qwen2-VL, Qwen2.5-VL, LLaVA and others that see alike; tools draw for them."""
+    tools: Annotated[tuple[Text, ...], Field(strict=False)] = ()
+    """The tools that calls may name, each as NAME=KIND:WHERE?OPTION=VALUE: diffusers:FOLDER, endpoint:MODEL (its address in the environment's OPENAI_BASE_URL), or python:MODULE:FUNCTION."""
+    turns: Count = 2
+    """Most calls of a drawing: after each the model sees what came of it, and may call again."""
+    call_tokens: Count = 256
+    """Most tokens of a call."""
+    sides: Annotated[tuple[Count, ...], Field(strict=False)] = ()
+    """Heights and widths in pixels that a call may ask for; none: it asks for no size."""
+    plan: Natural = 0
+    """Most tokens of a plan that is written before the first call, and learned with it; 0: none is."""
+    tool_deadline: Positive = 120.0
+    """Seconds within which a call must be done; a tool that takes longer is killed and started anew."""
+    tool_memory: NotNegative = 0.0
+    """GiB that the tools take beside each Solver, for --dry-run: they are not looked into."""
+    learned_with = ("tools", "call_tokens", "sides", "plan")
+
+
 def _tiny_by_default(value: object) -> object:
     return {"family": "tiny", **value} if isinstance(value, Mapping) else value
 
@@ -158,7 +181,8 @@ AnyPolicyConfig = Annotated[
     | JanusPolicyConfig
     | BagelPolicyConfig
     | ShowoPolicyConfig
-    | Showo2PolicyConfig,
+    | Showo2PolicyConfig
+    | ToolsPolicyConfig,
     Field(discriminator="family"),
     BeforeValidator(_tiny_by_default),
 ]

@@ -69,6 +69,7 @@ FAMILIES = {
         ),
     ),
     "showo": Family("policies.showo.policy:ShowoPolicy", "policies.showo.sizes:footprint"),
+    "tools": Family("policies.tools.policy:ToolsPolicy", "policies.tools.sizes:footprint"),
 }
 
 

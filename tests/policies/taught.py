@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,11 +17,12 @@ import torch
 from actors.roles.templates import Templates
 from policies.config import PolicyConfig
 from policies.interface import Example, Picture, learned
-from policies.registry import load_policy
+from policies.registry import policy_class
 from policies.seeds import generator
 from tests.policies import janus, showo
 from tests.policies.bagel import small as bagel
 from tests.policies.showo2 import small as showo2
+from tests.policies.tools import small as tools
 
 TEMPLATES = """\
 propose: [["propose $category, $subcategory$demonstrations"]]
@@ -43,8 +45,13 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "bagel": lambda folder: bagel.write_folder(folder, 0),
     "showo": showo.write_folder,
     "showo2": lambda folder: showo2.write_folder(folder, 0),
+    "tools": lambda folder: tools.write_folder(folder, 0),
 }
 """What writes a folder of each family with random weights."""
+OPTIONS: dict[str, dict[str, Any]] = {
+    "tools": {"tools": tools.TOOLS, "call_tokens": tools.CALL_TOKENS}
+}
+"""What a family must be told beside its folder."""
 
 
 def lessons(templates: Templates, categories: int) -> tuple[list[Example], list[Example]]:
@@ -66,7 +73,8 @@ def lessons(templates: Templates, categories: int) -> tuple[list[Example], list[
 def taught_folder(family: str, folder: Path, templates: Templates, categories: int) -> Path:
     """Writes the checkpoint."""
     WRITERS[family](folder)
-    policy = load_policy(PolicyConfig(family=family, path=str(folder)))
+    own: Any = policy_class(PolicyConfig(family=family))
+    policy = own.from_pretrained(folder, **OPTIONS.get(family, {}))
     optimizer = torch.optim.AdamW(policy.module.parameters(), lr=3e-3, weight_decay=0.0)
     for _ in range(MOST_STEPS):
         means = []

@@ -42,7 +42,8 @@ class Family:
     family has no likelihood of pictures), `sampled_texts` any texts with the log-probabilities that
     `write` samples their first tokens from (None: it does not tell them). `sharp` multiplies
     matrices, since random weights say next to nothing. `noisy`: its loss draws noise, timesteps or
-    masks. `size` is one of drawings that is not the family's own, where "size" is an option.
+    masks. `size` is one of drawings that is not the family's own, where "size" is an option. `output` is
+    what a drawing of a seed teaches, where that is no learned picture.
     """
 
     policy: type[Policy]
@@ -61,6 +62,11 @@ class Family:
     by_heart: float = 0.02
     tolerance: float = 1e-4
     size: tuple[int, int] = (16, 16)
+    output: Callable[[int], Output] | None = None
+
+    def taught(self, seed: int) -> Output:
+        """What a drawing of that seed teaches."""
+        return self.output(seed) if self.output else learned(self.picture(seed))
 
 
 @pytest.fixture(scope="module")
@@ -88,15 +94,15 @@ def examples(family: Family) -> dict[Pattern, list[Example]]:
     """Two of each pattern."""
     (one, two, three, four), picture = family.prompts, family.picture
     made: dict[Pattern, list[tuple[Context, Output]]] = {
-        "generation": [((one,), learned(picture(0))), ((two,), learned(picture(1)))],
+        "generation": [((one,), family.taught(0)), ((two,), family.taught(1))],
         "caption": [((picture(0), four), learned(one)), ((picture(1), four), learned(three))],
         "judgement": [
             ((four, one, picture(2)), learned(three)),
             ((four, two, picture(3)), learned(two)),
         ],
         "reflection": [
-            ((one, picture(2), four), learned(picture(0))),
-            ((two, picture(3), three), learned(picture(1))),
+            ((one, picture(2), four), family.taught(0)),
+            ((two, picture(3), three), family.taught(1)),
         ],
     }
     return {
@@ -159,6 +165,11 @@ def same(one: Output, other: Output, tolerance: float = 0.0) -> bool:
         if far > (2 if tolerance else 0):
             return False
     return True
+
+
+def texts_of(output: Output) -> list[str]:
+    """What is written in it."""
+    return [part.segment for part in output if isinstance(part.segment, str)]
 
 
 def drawings(family: Family, policy: Policy) -> list[Output]:

@@ -1,0 +1,97 @@
+"""How large a vision-language model is: from the small files of its folder, or from its name if its folder
+is not there yet.
+
+Invariant: parameters are counted on transformers' own classes, without allocating them. The sizes of
+public checkpoints are in `known/`, in the format of transformers' config.json.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import nn
+
+from policies.config import ConfigError
+from policies.errors import describe
+from policies.footprint import ELEMENT_BYTES, Footprint, decoder_layer, stored_drawing
+from policies.interface import Picture
+from policies.lora import per_rank
+from policies.vision_language.checkpoint import blank, config_of, read_small
+from policies.vision_language.module import ADAPTED, VisionLanguageModule
+from policies.vision_language.seeing import Eye, known_eye
+
+KNOWN = Path(__file__).parent / "known"
+# The longest instruction of the json templates has 1,111 characters.
+INSTRUCTION = 384
+# An estimate for CUDA itself, logits, and the pictures that are encoded at a time.
+WORKSPACE_BYTES = 4 * 2**30
+
+
+class Sizes(NamedTuple):
+    """What `footprint_of` needs to know of a checkpoint."""
+
+    config: Any
+    eye: Eye
+
+
+def sizes_of(folder: Path) -> Sizes:
+    """Raises CheckpointError, or ConfigError if the size is unknown."""
+    if folder.exists():
+        small = read_small(folder)
+        return Sizes(small.config, small.eye)
+    file = KNOWN / f"{folder.absolute().name}.json"
+    if not file.is_file():
+        names = ", ".join(sorted(path.stem for path in KNOWN.glob("*.json")))
+        raise ConfigError(
+            f"policy.path is {describe(str(folder))}: there is nothing to say how large it is, and "
+            f"its name is none of {names}; give the folder of a checkpoint, or name it so"
+        )
+    config = config_of(file, json.loads(file.read_bytes()))
+    return Sizes(config, known_eye(config))
+
+
+def footprint_of(
+    sizes: Sizes, dtype: str, side: int, written: int, pictures: int, beside: int = 0
+) -> Footprint:
+    """Of a family whose drawings take `written` tokens of text and are `pictures` of `side` pixels each way
+    that are seen again; `beside` bytes are held beside the model."""
+    module = VisionLanguageModule(blank(sizes.config))
+    counts, text = _count(module), sizes.config.get_text_config()
+    units = module.units()
+    reading = [u for u in units if "decoder" in type(u).__name__.lower()] or units
+    heads = text.num_attention_heads
+    width = getattr(text, "head_dim", None) or text.hidden_size // heads
+    keys = (getattr(text, "num_key_value_heads", None) or heads) * width
+    seen = sizes.eye.count(Picture(np.zeros((side, side, 3), np.uint8)))
+    drawing = written + pictures * seen
+    return Footprint(
+        parameters=counts,
+        trained=counts,
+        active=sum(map(_count, reading)),
+        gathered=counts - sum(map(_count, units)) + 2 * max(map(_count, units)),
+        layers=text.num_hidden_layers,
+        hidden=text.hidden_size,
+        layer_elements=decoder_layer(text.hidden_size, keys, text.intermediate_size),
+        words=module.words,
+        # So that a drawing's logits are those of what is written for it: the rest of it has none.
+        codes=-(-written * module.words // drawing),
+        drawing=drawing,
+        instruction=INSTRUCTION,
+        cache_bytes=2 * text.num_hidden_layers * keys * ELEMENT_BYTES[dtype],
+        drawing_bytes=stored_drawing(side, 0) + 4 * written,
+        workspace_bytes=WORKSPACE_BYTES + beside,
+        adapter=per_rank(_shapes(module), ADAPTED),
+        seen=seen,
+    )
+
+
+def _shapes(module: nn.Module) -> Iterable[tuple[str, Any]]:
+    return [(name, weight.shape) for name, weight in module.named_parameters()]
+
+
+def _count(module: nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())
