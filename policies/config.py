@@ -128,12 +128,22 @@ class BagelPolicyConfig(PolicyConfig):
     learned_with = ("training_shift", "adapters")
 
 
+class ChameleonPolicyConfig(PolicyConfig):
+    """Chameleon of Meta, and Anole, which was trained from it to draw."""
+
+    variant = "family chameleon"
+    family: Literal["chameleon"] = "chameleon"
+    """Anole-7b, and other checkpoints of Chameleon in transformers' layout."""
+    decoder: Text = ""
+    """A folder or file (vqgan.ckpt) with the image decoder, for a checkpoint that has none and so cannot draw; empty: the checkpoint's own."""
+
+
 def _tiny_by_default(value: object) -> object:
     return {"family": "tiny", **value} if isinstance(value, Mapping) else value
 
 
 AnyPolicyConfig = Annotated[
-    TinyPolicyConfig | JanusPolicyConfig | BagelPolicyConfig,
+    TinyPolicyConfig | JanusPolicyConfig | BagelPolicyConfig | ChameleonPolicyConfig,
     Field(discriminator="family"),
     BeforeValidator(_tiny_by_default),
 ]

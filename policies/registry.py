@@ -58,6 +58,9 @@ FAMILIES = {
         ),
     ),
     "bagel": Family("policies.bagel.policy:BagelPolicy", "policies.bagel.sizes:footprint"),
+    "chameleon": Family(
+        "policies.chameleon.policy:ChameleonPolicy", "policies.chameleon.sizes:footprint"
+    ),
     "janus": Family(
         "policies.janus.policy:JanusPolicy",
         "policies.janus.sizes:footprint",
