@@ -52,4 +52,6 @@ def family() -> Family:
         overlong="cat " * 200,
         sampled_texts=sampled_texts,
         sampled_pictures=sampled_pictures,
+        # The norms of heads are matrices too: attention gets sharper by its square.
+        sharp=2.0,
     )
