@@ -104,7 +104,9 @@ def load(folder: Path, dtype: torch.dtype = torch.float32, decoder: str = "") ->
     shapes = {name: tuple(tensor.shape) for name, tensor in drawing.state_dict().items()}
     shown = {name: Source(prefix + name, shape) for name, shape in shapes.items()}
     own = drawn is stored
-    check(stored, {**sources, **({DECODER + n: s for n, s in shown.items()} if own else {})}, IGNORED)
+    check(
+        stored, {**sources, **({DECODER + n: s for n, s in shown.items()} if own else {})}, IGNORED
+    )
     if not own:
         others = re.compile(rf"(?!{re.escape(prefix)})")
         check(drawn, shown, others)
@@ -119,7 +121,13 @@ def load(folder: Path, dtype: torch.dtype = torch.float32, decoder: str = "") ->
     # No file holds these buffers, because they follow from the configuration.
     net.model.rotary_emb = ChameleonRotaryEmbedding(small.config)
     return Loaded(
-        net.eval(), vq.eval(), drawing.eval(), small.tokenizer, small.special, small.extras, small.scale
+        net.eval(),
+        vq.eval(),
+        drawing.eval(),
+        small.tokenizer,
+        small.special,
+        small.extras,
+        small.scale,
     )
 
 

@@ -90,17 +90,13 @@ def build(
 ) -> ChameleonConfig:
     """The configuration that `values` of `parse_config` stand for, with the ids of a tokenizer. Without
     them it says sizes alone."""
-    own = {name: value for name, value in values.items() if not name.startswith(VQ)}
-    seen = {name.removeprefix(VQ): v for name, v in values.items() if name.startswith(VQ)}
+    own: dict[str, Any] = {n: value for n, value in values.items() if not n.startswith(VQ)}
+    seen = {n.removeprefix(VQ): value for n, value in values.items() if n.startswith(VQ)}
     own["rope_parameters"] = {"rope_theta": own.pop("rope_theta"), "rope_type": "default"}
-    ids = special and {
-        "bos_token_id": special.bos,
-        "eos_token_id": special.eos,
-        "pad_token_id": special.pad,
-    }
+    if special:
+        own |= {f"{mark}_token_id": getattr(special, mark) for mark in ("bos", "eos", "pad")}
     return ChameleonConfig(
         **own,
-        **(ids or {}),
         vq_config=ChameleonVQVAEConfig(**seen),
         vocabulary_map=dict(vocabulary) if vocabulary else {"<image>": 0},
         tie_word_embeddings=False,
@@ -148,13 +144,21 @@ def _require_fit(file: Path, values: Mapping[str, Any]) -> None:
     levels = f"{VQ}channel_multiplier"
     halvings = 2 ** max(0, len(values[levels]) - 1)
     for field, fits, needed in (
-        ("hidden_size", hidden % (2 * heads) == 0, f"each of {heads} heads needs an even part of it"),
+        (
+            "hidden_size",
+            hidden % (2 * heads) == 0,
+            f"each of {heads} heads needs an even part of it",
+        ),
         (
             "num_key_value_heads",
             heads % values["num_key_value_heads"] == 0,
             f"{heads} heads must be a multiple of it",
         ),
-        (f"{VQ}base_channels", values[f"{VQ}base_channels"] % 32 == 0, "it must be a multiple of 32"),
+        (
+            f"{VQ}base_channels",
+            values[f"{VQ}base_channels"] % 32 == 0,
+            "it must be a multiple of 32",
+        ),
         (levels, 1 <= len(values[levels]) <= 12, "it must have 1 to 12 levels"),
         (
             f"{VQ}resolution",

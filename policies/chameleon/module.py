@@ -37,7 +37,9 @@ class ChameleonModule(nn.Module):
         flat places `words` int64 [n] and `codes` int64 [m], into [rows * tokens], of ids int64 [rows,
         tokens]. Rows are padded on the right, where causal attention never sees the padding."""
         states = self.read(ids).flatten(0, 1)
-        drawn = self.code_head(states[codes]) if len(codes) else states.new_zeros(0, len(self.codes))
+        drawn = (
+            self.code_head(states[codes]) if len(codes) else states.new_zeros(0, len(self.codes))
+        )
         return self.word_head(states[words]), drawn
 
     def read(self, ids: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -55,7 +55,7 @@ class ChameleonPolicy:
     ) -> None:
         self._loaded, self._source, self._decoder = loaded, source, decoder
         self._adapters = 0.0
-        config = loaded.net.config
+        config: Any = loaded.net.config
         self.module = ChameleonModule(loaded.net, loaded.special.codes)
         self.vision = ImageTokenizer(loaded.vq, loaded.decoder)
         self.layout = Layout(
@@ -64,9 +64,7 @@ class ChameleonPolicy:
         )  # fmt: skip
 
     @classmethod
-    def from_pretrained(
-        cls, path: str | Path, dtype: str = "float32", decoder: str = ""
-    ) -> Self:
+    def from_pretrained(cls, path: str | Path, dtype: str = "float32", decoder: str = "") -> Self:
         """`decoder` is a folder or file with the image decoder, for a checkpoint that has none. Raises
         CheckpointError."""
         loaded = checkpoint.load(Path(path), getattr(torch, dtype), decoder)
@@ -113,7 +111,13 @@ class ChameleonPolicy:
         """What `write` writes, as token ids."""
         blocks = self.layout.blocks(pictures_of(contexts))
         rows = [
-            Row(self.layout.question(context, blocks, False), how.temperature, 1.0, seed, how.max_tokens)
+            Row(
+                self.layout.question(context, blocks, False),
+                how.temperature,
+                1.0,
+                seed,
+                how.max_tokens,
+            )
             for context, how, seed in zip(contexts, sampling, seeds, strict=True)
         ]
         module, stop = self.module, self.layout.special.eos
@@ -161,7 +165,9 @@ class ChameleonPolicy:
         module = self.module
         table = module.model.embed_tokens.weight[module.codes]
         weight = module.lm_head.weight[module.codes]
-        return lambda codes: F.embedding(codes, table), lambda states: F.linear(states, weight).float()
+        return lambda codes: F.embedding(codes, table), lambda states: F.linear(
+            states, weight
+        ).float()
 
     def _require_whole(self) -> None:
         lora.require_whole(self._adapters, self.family)
