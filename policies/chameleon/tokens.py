@@ -6,7 +6,7 @@ then Z; every code has one, and no text spells it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,30 +60,34 @@ def parse(folder: Path, data: bytes, vocabulary: object, codes: int) -> tuple[To
             f"{folder / 'config.json'} has no vocabulary_map, which names the image tokens; use the "
             "config.json that was published with these weights."
         )
-    named = [code_name(code) for code in range(codes)]
-    wanted = [*named, REQUIRED["image"]]
     if len(mapped := [name for name in vocabulary if str(name).startswith("IMGIMG")]) != codes:
         raise CheckpointError(
             f"{folder / 'config.json'} has {len(mapped)} image tokens in its vocabulary_map, but "
             f"vq_config.num_embeddings={codes}; use the config.json that was published with these weights."
         )
-    for name in wanted:
+    named = [code_name(code) for code in range(codes)]
+    for name in (*named, REQUIRED["image"]):
         if vocabulary.get(name) is None or vocabulary[name] != tokenizer.token_to_id(name):
             raise CheckpointError(
                 f"{folder / 'config.json'} has {describe(vocabulary.get(name))} for {name} in its "
                 f"vocabulary_map, but {file.name} has {tokenizer.token_to_id(name)}; {AGAIN}."
             )
     ids = np.array([vocabulary[name] for name in named], dtype=np.int64)
-    _require_unspelt(file, tokenizer, named, ids)
+    structure = {*ids.tolist(), *(marks[name] for name in REQUIRED.values())}
+    _require_unspelt(file, tokenizer, [*named, *REQUIRED.values()], structure)
     special: dict[str, Any] = {field: marks[name] for field, name in REQUIRED.items()}
     return tokenizer, Special(**special, codes=ids)
 
 
-def _require_unspelt(file: Path, tokenizer: Tokenizer, names: list[str], ids: np.ndarray) -> None:
-    """Raises CheckpointError where the name of an image token, spelt out, is read as it."""
-    codes = set(ids.tolist())
-    for name, read in zip(
-        names, tokenizer.encode_batch(names, add_special_tokens=False), strict=True
-    ):
-        if codes.intersection(read.ids):
+def _require_unspelt(file: Path, tokenizer: Tokenizer, names: Sequence[str], ids: set[int]) -> None:
+    """Raises CheckpointError where a token of structure or of an image, all of which have these `names`
+    and `ids`, has another name as well, or where its name, spelt out, is read as it."""
+    sharing = {name for name, token in tokenizer.get_vocab().items() if token in ids}
+    for name in sorted(sharing.difference(names)):
+        raise CheckpointError(
+            f"{file} gives {describe(name)} the id of an image token or a mark; {AGAIN}."
+        )
+    read = tokenizer.encode_batch(list(names), add_special_tokens=False)
+    for name, found in zip(names, read, strict=True):
+        if ids.intersection(found.ids):
             raise CheckpointError(f"{file} takes {name} in a text for an image token; {AGAIN}.")

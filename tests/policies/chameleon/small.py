@@ -19,7 +19,7 @@ from policies.interface import Example, Picture, learned
 from policies.seeds import generator
 
 torch.set_num_threads(1)
-SIZE, CODES, TOKENS = 16, 64, 16
+SIZE, CODES, TOKENS = 32, 64, 16
 CONFIG: dict[str, Any] = {
     "model_type": "chameleon",
     "vocab_size": 336,
@@ -35,7 +35,7 @@ CONFIG: dict[str, Any] = {
         "latent_channels": 8,
         "resolution": SIZE,
         "base_channels": 32,
-        "channel_multiplier": [1, 1, 2],
+        "channel_multiplier": [1, 1, 1, 2],
         "num_res_blocks": 1,
         "attn_resolutions": [],
     },

@@ -1,4 +1,4 @@
-"""A folder of a Chameleon is read whole, or refused in one sentence; one without a decoder before any work."""
+"""A folder of a Chameleon is read whole or refused in one sentence; one without a decoder at once."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ REFUSED: list[tuple[str, Callable[[Path], object]]] = [
     ("has 65 image tokens in its vocabulary_map", renamed("IMGIMGJJZ", 9)),
     ("has 9 for IMGIMGDZ in its vocabulary_map", renamed("IMGIMGDZ", 9)),
     ("has 9 for <image> in its vocabulary_map", renamed("<image>", 9)),
-    ("has vq_config.resolution=18, but", changed_vq(resolution=18)),
+    ("has vq_config.resolution=36, but", changed_vq(resolution=36)),
     ("has vq_config.base_channels=40, but", changed_vq(base_channels=40)),
     ("has vq_config.channel_multiplier=[], but", changed_vq(channel_multiplier=[])),
     ("has vq_config.attn_resolutions=[0], but", changed_vq(attn_resolutions=[0])),
@@ -252,6 +252,15 @@ def test_every_mark_of_structure_is_needed(folder: Path, name: str) -> None:
     described["post_processor"] = None
     (folder / TOKENIZER).write_text(json.dumps(described))
     damage.refused(load, folder, f"tokenizer.json has no token {name}, which Chameleon needs")
+
+
+@pytest.mark.parametrize("mark", ["IMGIMGAZ", "<eoss>"])
+def test_a_word_with_the_id_of_an_image_token_or_a_mark_is_refused(folder: Path, mark: str) -> None:
+    described = json.loads((folder / TOKENIZER).read_text())
+    vocabulary = described["model"]["vocab"]
+    vocabulary["a"] = vocabulary[mark]
+    (folder / TOKENIZER).write_text(json.dumps(described))
+    damage.refused(load, folder, "gives 'a' the id of an image token or a mark")
 
 
 def test_a_tokenizer_that_spells_an_image_token_is_refused(folder: Path) -> None:

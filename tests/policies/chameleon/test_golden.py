@@ -31,7 +31,8 @@ def fill(module: nn.Module, prefix: str = "") -> None:
 
 @pytest.mark.parametrize(("kind", "attends"), [("plain", []), ("attention", [4])])
 def test_codes_and_pixels_are_those_of_the_published_code(kind: str, attends: list[int]) -> None:
-    config = ChameleonVQVAEConfig(**CONFIG["vq_config"] | {"attn_resolutions": attends})
+    sizes = {"resolution": 16, "channel_multiplier": [1, 1, 2], "attn_resolutions": attends}
+    config = ChameleonVQVAEConfig(**CONFIG["vq_config"] | sizes)
     vision = ImageTokenizer(ChameleonVQVAE(config), Decoder(config))
     fill(vision.vq)
     fill(vision.decoder, "decoder")
