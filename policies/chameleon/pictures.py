@@ -22,6 +22,10 @@ AT_ONCE = 4
 """How many pictures pass through an encoder or decoder together: each needs about half a GiB at
 512 x 512 pixels."""
 
+STRIP = 16
+"""Of a picture longer than this many squares, only so many in the middle are scaled, of which one is
+kept: a strip would take all memory."""
+
 
 def pixels_of(pictures: Sequence[Picture], size: int, scale: float) -> Tensor:
     """The pictures as float32 [pictures, 3, size, size] from -1 to about 1. The shorter side becomes
@@ -39,16 +43,12 @@ def _square(picture: Picture, size: int) -> np.ndarray:
     if (height, width) == (size, size):
         return pixels
     shortest = min(height, width)
-    box: list[float] = []
-    for side in (width, height):
-        scaled = int(size * side / shortest)
-        box += [(scaled - size) // 2 * side / scaled, ((scaled - size) // 2 + size) * side / scaled]
-    left, right, top, bottom = box
-    # Resizing the middle alone gives its values and asks for no memory for the rest.
-    middle = Image.fromarray(pixels).resize(
-        (size, size), Image.Resampling.LANCZOS, box=(left, top, right, bottom)
-    )
-    return np.asarray(middle)
+    over, beside = (max(0, side - STRIP * shortest) // 2 for side in (height, width))
+    pixels = pixels[over : height - over, beside : width - beside]
+    height, width = (int(size * side / shortest) for side in pixels.shape[:2])
+    drawn = Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS)
+    left, top = (width - size) // 2, (height - size) // 2
+    return np.asarray(drawn.crop((left, top, left + size, top + size)))
 
 
 class ImageTokenizer:

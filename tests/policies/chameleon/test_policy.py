@@ -27,6 +27,7 @@ from policies.interface import (
 )
 from policies.janus import sampler
 from policies.registry import footprint
+from tests.mutations import bounded
 from tests.policies.chameleon.small import (
     CODES,
     PROMPTS,
@@ -198,6 +199,16 @@ def test_pictures_are_read_by_their_codes_and_encoded_without(policy: ChameleonP
     asked = [(plain, "What?"), (named, "What?")]
     one, other = policy.write(asked, [TextSampling(temperature=0.0, max_tokens=8)] * 2, [0, 0])
     assert one == other
+
+
+def test_a_long_strip_asks_for_no_more_memory_than_a_short_one() -> None:
+    """Scaled whole, this one would take 6 GB."""
+    strip = np.repeat(np.arange(1, 201, dtype=np.uint8), 10_000)[None, :, None].repeat(3, 2)
+    for pixels in (strip, strip.transpose(1, 0, 2)):
+        with bounded("a strip"):
+            read = pixels_of([Picture(pixels)], SIZE, 2 / 255)
+        assert read.shape == (1, 3, SIZE, SIZE)
+        assert (read - (100.5 * 2 / 255 - 1)).abs().max() < 0.01  # its middle
 
 
 def test_text_cannot_speak_in_special_or_image_tokens(policy: ChameleonPolicy) -> None:

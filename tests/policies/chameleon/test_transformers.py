@@ -119,7 +119,8 @@ def test_the_processor_is_found_and_reads_as_the_policy_does(
 
 
 @pytest.mark.parametrize(
-    ("height", "width"), [(16, 16), (32, 32), (20, 33), (40, 17), (1, 1), (1, 50), (5, 3), (99, 31)]
+    ("height", "width"),
+    [(16, 16), (32, 32), (20, 33), (40, 17), (1, 1), (1, 12), (5, 3), (99, 31), (50, 1)],
 )
 def test_pictures_are_prepared_as_by_the_public_processor(
     policy: ChameleonPolicy, folder: Path, height: int, width: int
