@@ -172,6 +172,16 @@ class ToolsPolicyConfig(PolicyConfig):
     learned_with = ("tools", "call_tokens", "sides", "plan")
 
 
+class ChameleonPolicyConfig(PolicyConfig):
+    """Chameleon of Meta, and Anole, which was trained from it to draw."""
+
+    variant = "family chameleon"
+    family: Literal["chameleon"] = "chameleon"
+    """Anole-7b, and other checkpoints of Chameleon in transformers' layout."""
+    decoder: Text = ""
+    """A folder or file (vqgan.ckpt) with the image decoder, for a checkpoint that has none and so cannot draw; empty: the checkpoint's own."""
+
+
 def _tiny_by_default(value: object) -> object:
     return {"family": "tiny", **value} if isinstance(value, Mapping) else value
 
@@ -182,6 +192,7 @@ AnyPolicyConfig = Annotated[
     | BagelPolicyConfig
     | ShowoPolicyConfig
     | Showo2PolicyConfig
+    | ChameleonPolicyConfig
     | ToolsPolicyConfig,
     Field(discriminator="family"),
     BeforeValidator(_tiny_by_default),

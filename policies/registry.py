@@ -59,6 +59,9 @@ FAMILIES = {
     ),
     "bagel": Family("policies.bagel.policy:BagelPolicy", "policies.bagel.sizes:footprint"),
     "showo2": Family("policies.showo2.policy:Showo2Policy", "policies.showo2.sizes:footprint"),
+    "chameleon": Family(
+        "policies.chameleon.policy:ChameleonPolicy", "policies.chameleon.sizes:footprint"
+    ),
     "janus": Family(
         "policies.janus.policy:JanusPolicy",
         "policies.janus.sizes:footprint",

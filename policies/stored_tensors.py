@@ -118,6 +118,8 @@ def _pickled(file: Path) -> dict[str, torch.Tensor]:
             f"{file} is truncated or damaged ({one_line(error)}); {AGAIN}."
         ) from error
     size = file.stat().st_size
+    if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
+        found = found["state_dict"]  # what Lightning saves, as vqgan.ckpt
     if not isinstance(found, dict) or not all(_plain(*item, size) for item in found.items()):
         raise CheckpointError(f"{file} holds something else than named tensors; {AGAIN}.")
     return found

@@ -82,18 +82,35 @@ def prefill(
     slots: int,
 ) -> tuple[Tensor, Cache]:
     """A `policies.sampling.Prefill` but for the first three arguments; `features` are those of the
-    contexts' pictures. Contexts are read in batches of READ_AT_ONCE tokens, to bound the memory."""
-    llama, device = module.model.language_model, rows.device
-    layers, config = Layers(llama), llama.config
+    contexts' pictures."""
+    llama = module.model.language_model
+    return prefilled(
+        Layers(llama), llama, lambda ids: module.embed(ids, features), embed, contexts, rows, slots
+    )
+
+
+def prefilled(
+    layers: Layers,
+    llama: Any,
+    begin: Embed,
+    embed: Embed,
+    contexts: Sequence[Ids],
+    rows: Tensor,
+    slots: int,
+) -> tuple[Tensor, Cache]:
+    """Likewise, through any `layers` that compute what `llama` is made of; `begin` maps the ids of
+    contexts, int64 [contexts, tokens], to [contexts, tokens, hidden]. Contexts are read in batches of
+    READ_AT_ONCE tokens, to bound the memory."""
+    device, config = rows.device, llama.config
     ids, bias = (each.to(device) for each in padded_left(contexts, slots))
-    cos, sin = _turns(llama, slots, module.dtype, device)
+    cos, sin = _turns(llama, slots, layers.last.dtype, device)
     longest, kv_heads, width = ids.shape[1], config.num_key_value_heads, cos.shape[-1]
     bias = bias.to(cos.dtype)
     shape = (2, kv_heads, len(rows), slots, width)
     blocks = [cos.new_empty(shape) for _ in llama.layers]
     last: list[Tensor] = []
     for part in torch.arange(len(ids), device=device).split(max(1, READ_AT_ONCE // longest)):
-        x = module.embed(ids[part], features)
+        x = begin(ids[part])
         mask = _causal(bias[part, :, :longest])
         mine = ((rows >= part[0]) & (rows <= part[-1])).nonzero()[:, 0]
         whose = rows[mine] - part[0]

@@ -16,11 +16,12 @@ import torch
 
 from actors.roles.templates import Templates
 from policies.config import PolicyConfig
-from policies.interface import Example, Picture, learned
+from policies.interface import Example, Picture, Policy, learned
 from policies.registry import policy_class
 from policies.seeds import generator
 from tests.policies import janus, showo
 from tests.policies.bagel import small as bagel
+from tests.policies.chameleon import small as chameleon
 from tests.policies.showo2 import small as showo2
 from tests.policies.tools import small as tools
 
@@ -43,6 +44,7 @@ SIZE = 32
 WRITERS: dict[str, Callable[[Path], object]] = {
     "janus": janus.tiny_folder,
     "bagel": lambda folder: bagel.write_folder(folder, 0),
+    "chameleon": lambda folder: chameleon.write_folder(folder, 0),
     "showo": showo.write_folder,
     "showo2": lambda folder: showo2.write_folder(folder, 0),
     "tools": lambda folder: tools.write_folder(folder, 0),
@@ -70,11 +72,16 @@ def lessons(templates: Templates, categories: int) -> tuple[list[Example], list[
     return proposals, judgements
 
 
+def own_policy(family: str, folder: Path) -> Policy:
+    found: Any = policy_class(PolicyConfig(family=family))
+    policy: Policy = found.from_pretrained(folder, **OPTIONS.get(family, {}))
+    return policy
+
+
 def taught_folder(family: str, folder: Path, templates: Templates, categories: int) -> Path:
     """Writes the checkpoint."""
     WRITERS[family](folder)
-    own: Any = policy_class(PolicyConfig(family=family))
-    policy = own.from_pretrained(folder, **OPTIONS.get(family, {}))
+    policy = own_policy(family, folder)
     optimizer = torch.optim.AdamW(policy.module.parameters(), lr=3e-3, weight_decay=0.0)
     for _ in range(MOST_STEPS):
         means = []

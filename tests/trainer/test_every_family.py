@@ -15,9 +15,9 @@ import yaml
 
 from actors.roles.templates import load_templates
 from actors.weights.digests import weights_digest
-from policies.config import PolicyConfig
-from policies.registry import FAMILIES, load_policy
-from tests.policies.taught import TEMPLATES, taught_folder
+from policies.registry import FAMILIES
+from tests.policies.taught import TEMPLATES, own_policy, taught_folder
+from tests.policies.tools.small import CALL_TOKENS, TOOLS
 from tests.trainer.test_family_loops import groups
 
 pytestmark = pytest.mark.slow
@@ -25,6 +25,10 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 PROMPTS = 3
 OWN: dict[str, dict[str, Any]] = {
+    "chameleon": {
+        "solver": {"guidance": [1.0, 3.0]},
+        "reconstruction": {"condition_dropout": {"text": 0.1}},
+    },
     "showo": {
         "solver": {"guidance": [1.0, 4.0], "steps": 4},
         "reconstruction": {"condition_dropout": {"text": 0.1}},
@@ -34,6 +38,7 @@ OWN: dict[str, dict[str, Any]] = {
         "reconstruction": {"condition_dropout": {"text": 0.1, "latents": 0.1}},
         "trainer": {"kind_weights": {"text": 0.2, "latents": 1.0}},
     },
+    "tools": {"policy": {"tools": list(TOOLS), "call_tokens": CALL_TOKENS}},
 }
 ONE_AFTER_ANOTHER = """
 import sys
@@ -97,7 +102,7 @@ def test_a_round_is_drawn_judged_and_learned(runs: Path, family: str) -> None:
     rows = [json.loads(line) for line in (run / "train.jsonl").read_text().splitlines()]
     assert {pattern for row in rows for pattern in row["losses"]} >= {"generation", "judgement"}
     weights = [
-        load_policy(PolicyConfig(family=family, path=str(folder))).weights()
+        own_policy(family, folder).weights()
         for folder in (runs / family, run / "versions/00001")
     ]
     assert len({weights_digest(each) for each in weights}) == 2
