@@ -128,12 +128,25 @@ class BagelPolicyConfig(PolicyConfig):
     learned_with = ("training_shift", "adapters")
 
 
+class Emu3PolicyConfig(PolicyConfig):
+    """Emu3 of BAAI."""
+
+    variant = "family emu3"
+    family: Literal["emu3"] = "emu3"
+    """Emu3-Stage1, and what was trained from it."""
+    wording: Literal["plain", "chat"] = "plain"
+    """How questions are put: as they are, to Emu3-Stage1, or within the words that Emu3-Chat learned."""
+    positions: Natural = 0
+    """Most tokens of a sequence (released training script: 10240); 0: as the checkpoint's config.json says."""
+    learned_with = ("wording", "positions")
+
+
 def _tiny_by_default(value: object) -> object:
     return {"family": "tiny", **value} if isinstance(value, Mapping) else value
 
 
 AnyPolicyConfig = Annotated[
-    TinyPolicyConfig | JanusPolicyConfig | BagelPolicyConfig,
+    TinyPolicyConfig | JanusPolicyConfig | BagelPolicyConfig | Emu3PolicyConfig,
     Field(discriminator="family"),
     BeforeValidator(_tiny_by_default),
 ]
