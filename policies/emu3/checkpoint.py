@@ -19,7 +19,7 @@ import torch
 from huggingface_hub import save_torch_state_dict
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
-from transformers import Emu3Config, Emu3ForConditionalGeneration
+from transformers import Emu3ForConditionalGeneration
 from transformers.models.emu3.modeling_emu3 import Emu3RotaryEmbedding
 
 from policies.emu3 import config as ours
@@ -48,7 +48,7 @@ class Small:
     """All but the weights; `ours` says whether the layout is transformers', `extras` are the small
     files as `save` writes them, by name, and `area` is that of drawings, in pixels."""
 
-    config: Emu3Config
+    config: Any  # an Emu3Config, whose sections are typed as what they may be made from
     ours: bool
     tokenizer: Tokenizer
     special: Special
@@ -98,7 +98,7 @@ def _read_original(folder: Path, config: Mapping[str, Any]) -> Small:
     file = folder / tiktoken.PICTURE_TOKENS
     tokenizer, special = parse(file, made, ours.codes_of(described))
     original.require_same_ids(folder / CONFIG, config, special)
-    built = ours.build(described, special, tokenizer.get_vocab())
+    built: Any = ours.build(described, special, tokenizer.get_vocab())
     each = factor(built)
     area = files.area(within, seeing, each)
     most = built.text_config.max_position_embeddings

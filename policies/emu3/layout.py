@@ -65,7 +65,8 @@ class Layout:
         if "text" in example.dropped:
             ids = list(self.question(without_texts(example.context), coded, drawing))
         left_out = len(whole) - len(ids)
-        text, codes = [], []
+        text: list[np.ndarray] = []
+        codes: list[np.ndarray] = []
         for part in example.target:
             if isinstance(part.segment, str):
                 more = self.wording.answer(part.segment)

@@ -23,10 +23,11 @@ class Emu3Module(nn.Module):
 
     def __init__(self, net: Any) -> None:
         super().__init__()
+        text: Any = net.model.text_model
         self.model: Any = nn.Module()
-        self.model.text_model = net.model.text_model
+        self.model.text_model = text
         self.lm_head = net.lm_head
-        for layer in self.model.text_model.layers:
+        for layer in text.layers:
             layer.dropout.p = layer.self_attn.attention_dropout = 0.0
 
     def forward(self, ids: Tensor, select: Tensor, kinds: slice | None = None) -> Tensor:

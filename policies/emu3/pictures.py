@@ -11,8 +11,8 @@ transformers' `Emu3VQVAE` computes all.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Hashable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ LONGEST = 200
 """A picture whose sides have a larger ratio is not read (transformers' processor)."""
 Sides = tuple[int, int]
 """Height and width, of a grid in codes or of a picture in pixels."""
+Key = TypeVar("Key", bound=Hashable)
 
 
 def pixels_of(pictures: Sequence[Picture], sides: Sides) -> Tensor:
@@ -78,9 +79,7 @@ class ImageTokenizer:
     def encode_all(self, pictures: Sequence[Picture]) -> list[np.ndarray]:
         """The codes int64 [rows, columns] of each picture, of its pixels."""
         found: dict[int, np.ndarray] = {}
-        grids = [self.grid(picture) for picture in pictures]
-        for grid in dict.fromkeys(grids):
-            alike = [i for i, each in enumerate(grids) if each == grid]
+        for grid, alike in numbers_by([self.grid(picture) for picture in pictures]).items():
             sides = grid[0] * self.factor, grid[1] * self.factor
             codes = self.encode(pixels_of([pictures[i] for i in alike], sides)).cpu().numpy()
             found |= dict(zip(alike, codes, strict=True))
@@ -104,6 +103,15 @@ class ImageTokenizer:
             x = layer(x)
         codes: Tensor = self.vq.quantize(self.vq.quant_conv(x).transpose(1, 2))
         return codes[:, 0]
+
+    def decode_all(self, codes: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The pixels uint8 [height, width, 3] of the codes int64 [rows, columns] of each picture."""
+        found: dict[int, np.ndarray] = {}
+        device = self.vq.quantize.embedding.weight.device
+        for alike in numbers_by([each.shape for each in codes]).values():
+            grids = torch.from_numpy(np.stack([codes[i] for i in alike])).to(device)
+            found |= dict(zip(alike, self.decode(grids), strict=True))
+        return [found[i] for i in range(len(codes))]
 
     @torch.inference_mode()
     def decode(self, codes: Tensor) -> np.ndarray:
@@ -133,6 +141,14 @@ class ImageTokenizer:
     @staticmethod
     def _at_once(pixels: int) -> int:
         return max(1, PIXELS_AT_ONCE // pixels)
+
+
+def numbers_by(keys: Sequence[Key]) -> dict[Key, list[int]]:
+    """By each key the numbers of its places, in their order."""
+    found: dict[Key, list[int]] = {}
+    for i, key in enumerate(keys):
+        found.setdefault(key, []).append(i)
+    return found
 
 
 def _swish(x: Tensor) -> Tensor:

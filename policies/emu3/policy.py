@@ -24,7 +24,7 @@ from policies.emu3 import checkpoint
 from policies.emu3.layout import Layout, Taught, segments_of, without_texts
 from policies.emu3.module import ADAPTED, Emu3Module
 from policies.emu3.pictures import ImageTokenizer, Sides
-from policies.emu3.sampler import prefill_grid
+from policies.emu3.sampler import sample_grids
 from policies.emu3.wording import Kind, Wording
 from policies.interface import (
     Condition,
@@ -137,13 +137,14 @@ class Emu3Policy:
         if not contexts:
             return []
         sampled = self.sample_codes(contexts, sampling, seeds).tokens
-        codes = [tokens - self.special.first for tokens in sampled]
-        grids, pixels = [self._grid(how) for how in sampling], {}
-        for grid, alike in _groups(grids).items():
-            grid_codes = torch.from_numpy(np.stack([codes[i].reshape(grid) for i in alike]))
-            seen = self.vision.decode(grid_codes.to(self.module.device))
-            pixels |= dict(zip(alike, seen, strict=True))
-        return [learned(Picture(pixels[i], own.astype(np.int32))) for i, own in enumerate(codes)]
+        codes = [
+            (tokens - self.special.first).reshape(self._grid(how))
+            for tokens, how in zip(sampled, sampling, strict=True)
+        ]
+        return [
+            learned(Picture(pixels, own.ravel().astype(np.int32)))
+            for pixels, own in zip(self.vision.decode_all(codes), codes, strict=True)
+        ]
 
     @torch.inference_mode()
     def sample_codes(
@@ -153,8 +154,7 @@ class Emu3Policy:
         seeds: Sequence[int],
         keep_logits: bool = False,
     ) -> Sampled:
-        """What `draw` draws, as ids of codes, row by row. Drawings of one size are sampled together.
-        Raises PromptError, ConfigError."""
+        """What `draw` draws, as ids of codes, row by row. Raises PromptError, ConfigError."""
         self._require_whole()
         require_options(self.family, self.picture_options, sampling)
         grids = [self._grid(how) for how in sampling]
@@ -169,17 +169,8 @@ class Emu3Policy:
             self.layout.require_room(whole, context)
             steps = grid[0] * grid[1]
             rows.append(Row(asked, how.temperature, how.guidance, seed, steps, free))
-        tokens, logits = {}, {}
-        module, end = self.module, self.special.end_row
-        head = partial(module.head, kinds=self.codes)
-        for grid, alike in _groups(grids).items():
-            reading = partial(prefill_grid, module, *grid, end)
-            some = [rows[i] for i in alike]
-            made = sample(reading, head, some, self.codes.start, None, keep_logits, module.device)
-            tokens |= dict(zip(alike, made.tokens, strict=True))
-            logits |= dict(zip(alike, made.logits, strict=False))  # which may be none
-        ordered = range(len(rows))
-        return Sampled([tokens[i] for i in ordered], [logits[i] for i in ordered if logits])
+        end = self.special.end_row
+        return sample_grids(self.module, rows, grids, self.codes, end, keep_logits)
 
     def _grid(self, how: PictureSampling) -> Sides:
         """The rows and columns of a drawing. Raises ConfigError."""
@@ -288,11 +279,3 @@ class Emu3Policy:
 
     def fsdp_units(self) -> list[torch.nn.Module]:
         return list(self.module.model.text_model.layers)
-
-
-def _groups(grids: Sequence[Sides]) -> dict[Sides, list[int]]:
-    """The numbers of the drawings of each size."""
-    found: dict[Sides, list[int]] = {}
-    for i, grid in enumerate(grids):
-        found.setdefault(grid, []).append(i)
-    return found

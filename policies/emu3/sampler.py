@@ -7,14 +7,17 @@ the next code is chosen: every drawing has the grid that its header announced, b
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from policies import passed
 from policies.emu3.module import Emu3Module
+from policies.emu3.pictures import Sides, numbers_by
 from policies.llama import Cache, prefill
-from policies.sampling import Ids
+from policies.sampling import Ids, Row, Sampled, sample
 
 
 class Grid:
@@ -36,19 +39,33 @@ class Grid:
         return self.cache.step(torch.full_like(ids, self.end), slot + rows + 1)
 
 
-def prefill_grid(
+def sample_grids(
     module: Emu3Module,
-    height: int,
-    width: int,
+    rows: Sequence[Row],
+    grids: Sequence[Sides],
+    codes: slice,
     end: int,
-    contexts: Sequence[Ids],
-    rows: Tensor,
-    slots: int,
+    keep_logits: bool,
+) -> Sampled:
+    """Goes on with each row to the `codes` of a drawing of its grid, whose rows `end` ends. Drawings
+    of one grid are sampled together."""
+    tokens: dict[int, np.ndarray] = {}
+    logits: dict[int, np.ndarray] = {}
+    head = partial(module.head, kinds=codes)
+    for grid, alike in numbers_by(grids).items():
+        read, some = partial(_prefill, module, grid, end), [rows[i] for i in alike]
+        made = sample(read, head, some, codes.start, None, keep_logits, module.device)
+        tokens |= dict(zip(alike, made.tokens, strict=True))
+        logits |= dict(zip(alike, made.logits, strict=False))  # of which there may be none
+    ordered = range(len(rows))
+    return Sampled([tokens[i] for i in ordered], [logits[i] for i in ordered if logits])
+
+
+def _prefill(
+    module: Emu3Module, grid: Sides, end: int, contexts: Sequence[Ids], rows: Tensor, slots: int
 ) -> tuple[Tensor, Grid]:
-    """A `policies.sampling.Prefill` but for the first four arguments, for drawings of `height` x
-    `width` codes."""
-    ends = height - 1
-    x, cache = prefill(
-        module.model.text_model, module.embed, module.embed, contexts, rows, slots + ends
-    )
+    """A `policies.sampling.Prefill` but for the first three arguments."""
+    height, width = grid
+    whole = slots + height - 1
+    x, cache = prefill(module.model.text_model, module.embed, module.embed, contexts, rows, whole)
     return x, Grid(cache, max(map(len, contexts)), width, end)

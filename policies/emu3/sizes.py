@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import Emu3Config, Emu3ForConditionalGeneration
@@ -64,7 +65,7 @@ def footprint(folder: Path, dtype: str, wording: str = "plain", positions: int =
     )
 
 
-def architecture(folder: Path) -> tuple[Emu3Config, int]:
+def architecture(folder: Path) -> tuple[Any, int]:
     """Returns the Emu3Config of the checkpoint in `folder`, and the area of its drawings in pixels,
     or, if that does not exist, of the public checkpoint with that name. Raises CheckpointError or
     ConfigError."""
@@ -83,7 +84,7 @@ def _sum(counts: Mapping[str, int], beginning: str) -> int:
     return sum(n for name, n in counts.items() if name.startswith(beginning))
 
 
-def _shapes(config: Emu3Config) -> dict[str, torch.Size]:
+def _shapes(config: Any) -> dict[str, torch.Size]:
     with torch.device("meta"):
         model = Emu3ForConditionalGeneration(config)
     return {name: weight.shape for name, weight in model.named_parameters()}
