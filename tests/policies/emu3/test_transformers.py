@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from transformers import AutoProcessor, Emu3ForConditionalGeneration, Emu3ImageP
 
 from policies.emu3.pictures import pixels_of
 from policies.emu3.policy import Emu3Policy
+from policies.emu3.tiktoken import RESERVED
+from policies.emu3.tokens import REQUIRED
 from policies.emu3.wording import BEFORE
 from policies.interface import Example, Picture, PictureSampling, TextSampling, learned
 from policies.seeds import generator
@@ -210,3 +213,46 @@ def test_pictures_are_prepared_as_by_transformers_processor(
     assert [[rows * 8, columns * 8]] == theirs["image_sizes"].tolist()
     ours = pixels_of([Picture(pixels)], (rows * 8, columns * 8))
     assert torch.allclose(ours, theirs["pixel_values"].float(), rtol=0.0, atol=1e-6)
+
+
+def as_on_the_hub(folder: Path) -> None:
+    """The small files of a saved folder as transformers' converter of 2024 wrote them for
+    BAAI/Emu3-Chat-hf (convert_emu3_weights_to_hf.py): marks are words too, pieces are GPT-2's, and the
+    rotary base is no part of rope_parameters."""
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    marks = {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
+    pieces = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    tokenizer["model"]["vocab"] |= marks
+    tokenizer["model"] |= {"ignore_merges": False, "continuing_subword_prefix": "", "end_of_word_suffix": ""}
+    tokenizer |= {
+        "normalizer": None, "pre_tokenizer": pieces, "decoder": pieces | {"add_prefix_space": True}
+    }  # fmt: skip
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False))
+    config = json.loads((folder / "config.json").read_text())
+    rope = config["text_config"].pop("rope_parameters")
+    config["text_config"] |= {"rope_theta": rope["rope_theta"], "rope_scaling": {"rope_type": "default"}}
+    config["vocabulary_map"] = tokenizer["model"]["vocab"]
+    (folder / "config.json").write_text(json.dumps(config))
+    preprocessor = json.loads((folder / "preprocessor_config.json").read_text())
+    area = {"min_pixels": preprocessor["min_pixels"], "max_pixels": preprocessor["max_pixels"]}
+    preprocessor |= {"size": area, "auto_map": {"AutoImageProcessor": "BAAI/Emu3-VisionTokenizer--x.Y"}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
+
+
+def test_the_small_files_of_the_hub_are_read_and_kept(policy: Emu3Policy, tmp_path: Path) -> None:
+    policy.save_pretrained(tmp_path / "hub")
+    as_on_the_hub(tmp_path / "hub")
+    found = Emu3Policy.from_pretrained(tmp_path / "hub")
+    assert found.special == policy.special
+    contexts, how = [(prompt,) for prompt in PROMPTS], [PictureSampling(guidance=3.0)] * 3
+    for ours, theirs in zip(
+        policy.draw(contexts, how, range(3)), found.draw(contexts, how, range(3)), strict=True
+    ):
+        assert np.array_equal(ours[0].segment.codes, theirs[0].segment.codes)
+        assert np.array_equal(ours[0].segment.pixels, theirs[0].segment.pixels)
+    hostile = "".join(REQUIRED.values())
+    ids = found.wording.question((hostile,), {}, drawing=True)
+    assert len(ids) == len(hostile) + 1 and max(ids) < 256 + len(RESERVED)
+    found.save_pretrained(tmp_path / "again")
+    for name in ("tokenizer.json", "preprocessor_config.json", "model.safetensors"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "hub" / name).read_bytes()
