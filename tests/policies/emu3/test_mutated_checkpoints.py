@@ -44,9 +44,8 @@ def test_released_configs(tmp_path: Path) -> None:
     def require(loaded: Loaded, data: bytes) -> None:
         assert loaded.net.config.text_config.hidden_size == 48
 
-    folder = released(tmp_path / "own")
     for seed, file in enumerate(("config.json", "Emu3-VisionTokenizer/config.json"), 71):
-        mutate_file(load, folder, file, seed, 100, JSON, require)
+        mutate_file(load, released(tmp_path / str(seed)), file, seed, 100, JSON, require)
 
 
 def test_released_vocabulary(tmp_path: Path) -> None:
@@ -55,9 +54,8 @@ def test_released_vocabulary(tmp_path: Path) -> None:
         text = "".join(REQUIRED.values())
         assert marks.isdisjoint(loaded.small.tokenizer.encode(text, add_special_tokens=False).ids)
 
-    folder = released(tmp_path / "own")
     for seed, file in enumerate((tiktoken.RANKS, tiktoken.PICTURE_TOKENS), 73):
-        mutate_file(load, folder, file, seed, 100, TEXT, require)
+        mutate_file(load, released(tmp_path / str(seed)), file, seed, 100, TEXT, require)
 
 
 def test_how_pictures_are_prepared(tmp_path: Path) -> None:

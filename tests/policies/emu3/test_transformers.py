@@ -221,21 +221,36 @@ def as_on_the_hub(folder: Path) -> None:
     rotary base is no part of rope_parameters."""
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     marks = {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
-    pieces = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    pieces = {
+        "type": "ByteLevel",
+        "add_prefix_space": False,
+        "trim_offsets": True,
+        "use_regex": True,
+    }
     tokenizer["model"]["vocab"] |= marks
-    tokenizer["model"] |= {"ignore_merges": False, "continuing_subword_prefix": "", "end_of_word_suffix": ""}
+    tokenizer["model"] |= {
+        "ignore_merges": False,
+        "continuing_subword_prefix": "",
+        "end_of_word_suffix": "",
+    }
     tokenizer |= {
         "normalizer": None, "pre_tokenizer": pieces, "decoder": pieces | {"add_prefix_space": True}
     }  # fmt: skip
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False))
     config = json.loads((folder / "config.json").read_text())
     rope = config["text_config"].pop("rope_parameters")
-    config["text_config"] |= {"rope_theta": rope["rope_theta"], "rope_scaling": {"rope_type": "default"}}
+    config["text_config"] |= {
+        "rope_theta": rope["rope_theta"],
+        "rope_scaling": {"rope_type": "default"},
+    }
     config["vocabulary_map"] = tokenizer["model"]["vocab"]
     (folder / "config.json").write_text(json.dumps(config))
     preprocessor = json.loads((folder / "preprocessor_config.json").read_text())
     area = {"min_pixels": preprocessor["min_pixels"], "max_pixels": preprocessor["max_pixels"]}
-    preprocessor |= {"size": area, "auto_map": {"AutoImageProcessor": "BAAI/Emu3-VisionTokenizer--x.Y"}}
+    preprocessor |= {
+        "size": area,
+        "auto_map": {"AutoImageProcessor": "BAAI/Emu3-VisionTokenizer--x.Y"},
+    }
     (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
 
 
