@@ -73,6 +73,7 @@ class Cache:
 
 
 def prefill(
+    layers: Layers,
     llama: Any,
     read: Embed,
     embed: Embed,
@@ -80,12 +81,11 @@ def prefill(
     rows: Tensor,
     slots: int,
 ) -> tuple[Tensor, Cache]:
-    """A `policies.sampling.Prefill` but for the first three arguments: a `LlamaModel`, what `read`
-    makes of a context's ids int64 [contexts, tokens] ([contexts, tokens, hidden]), and what `embed`
-    makes of those that are chosen. Contexts are read in batches of READ_AT_ONCE tokens, to bound the
-    memory."""
-    device = rows.device
-    layers, config = Layers(llama), llama.config
+    """A `policies.sampling.Prefill` but for the first four arguments: the `layers` of a `LlamaModel`,
+    the model, what `read` makes of contexts' ids (int64 [contexts, tokens] -> [contexts, tokens,
+    hidden]), and what `embed` makes of those that are chosen. Contexts are read in batches of
+    READ_AT_ONCE tokens, to bound the memory."""
+    device, config = rows.device, llama.config
     ids, bias = (each.to(device) for each in padded_left(contexts, slots))
     cos, sin = _turns(llama, slots, layers.last.dtype, device)
     longest, kv_heads, width = ids.shape[1], config.num_key_value_heads, cos.shape[-1]

@@ -39,7 +39,7 @@ from policies.interface import (
     TextSampling,
     learned,
 )
-from policies.llama import prefill
+from policies.llama import Layers, prefill
 from policies.sampling import Row, Sampled, sample
 from policies.teacher_forcing import chunks, teacher_forced, totals
 
@@ -125,8 +125,8 @@ class Emu3Policy:
             question = self.layout.question(context, coded, drawing=False)
             self.layout.require_room(len(question) + how.max_tokens, context)
             rows.append(Row(question, how.temperature, 1.0, seed, how.max_tokens))
-        module = self.module
-        reading = partial(prefill, module.model.text_model, module.embed, module.embed)
+        module, llama = self.module, self.module.model.text_model
+        reading = partial(prefill, Layers(llama), llama, module.embed, module.embed)
         head = partial(module.head, kinds=self.words)
         return sample(reading, head, rows, 0, self.special.eos, keep_logits, module.device)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from policies import passed
 from policies.emu3.module import Emu3Module
 from policies.emu3.pictures import Sides, numbers_by
-from policies.llama import Cache, prefill
+from policies.llama import Cache, Layers, prefill
 from policies.sampling import Ids, Row, Sampled, sample
 
 
@@ -66,6 +66,7 @@ def _prefill(
 ) -> tuple[Tensor, Grid]:
     """A `policies.sampling.Prefill` but for the first three arguments."""
     height, width = grid
-    whole = slots + height - 1
-    x, cache = prefill(module.model.text_model, module.embed, module.embed, contexts, rows, whole)
+    llama, whole = module.model.text_model, slots + height - 1
+    embed = module.embed
+    x, cache = prefill(Layers(llama), llama, embed, embed, contexts, rows, whole)
     return x, Grid(cache, max(map(len, contexts)), width, end)

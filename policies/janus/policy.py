@@ -36,7 +36,7 @@ from policies.janus.layout import Layout, targets_of
 from policies.janus.module import ADAPTED, JanusModule
 from policies.janus.pictures import AT_ONCE, ImageTokenizer, pixels_of
 from policies.janus.wording import Wording
-from policies.llama import prefill
+from policies.llama import Layers, prefill
 from policies.sampling import Ids, Row, Sampled, sample
 from policies.teacher_forcing import chunks, teacher_forced, totals
 
@@ -171,7 +171,8 @@ class JanusPolicy:
         head, first = (module.draw_head, module.words) if drawing else (module.word_head, 0)
         stop = None if drawing else self.wording.special.eos
         read = partial(module.embed, features=self._features(looked))
-        reading = partial(prefill, module.model.language_model, read, embed)
+        llama = module.model.language_model
+        reading = partial(prefill, Layers(llama), llama, read, embed)
         return sample(reading, head, rows, first, stop, keep_logits, self._device)
 
     def _features(self, looked: Sequence[Picture]) -> Tensor | None:

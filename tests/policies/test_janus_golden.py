@@ -12,7 +12,7 @@ from torch import Tensor
 
 from policies.janus.module import JanusModule
 from policies.janus.pictures import ImageTokenizer
-from policies.llama import prefill
+from policies.llama import Layers, prefill
 from policies.sampling import Row, sample
 from tests.policies.janus import golden
 
@@ -99,7 +99,8 @@ def test_guided_greedy_drawing(
 
     def read(*of: object) -> object:
         embed = partial(module.embed, features=None)
-        return prefill(module.model.language_model, embed, module.embed_codes, *of)  # type: ignore[arg-type]
+        llama = module.model.language_model
+        return prefill(Layers(llama), llama, embed, module.embed_codes, *of)  # type: ignore[arg-type]
 
     sampled = sample(read, module.draw_head, rows, module.words, keep_logits=True)  # type: ignore[arg-type]
     codes = torch.from_numpy(np.stack(sampled.tokens)) - module.words
