@@ -102,7 +102,7 @@ class Version:
 
     def selection(self, how: PictureSampling) -> int:
         """How many drawings of the selection prompts are right."""
-        slices = self._drawn(self.others, how, FIRST_TASK)
+        slices = self.drawn(self.others, how, FIRST_TASK)
         return sum(self.suite.verdict(p.pixels, text).right for _, texts, pictures in slices
                    for p, text in zip(pictures, texts, strict=True))  # fmt: skip
 
@@ -119,7 +119,7 @@ class Version:
     def outcomes(self, how: PictureSampling, asked: bool) -> Outcomes:
         """With UniCycle's if `asked`, which costs as much again."""
         drawn = []
-        for task, texts, pictures in self._drawn(self.prompts, how, 0):
+        for task, texts, pictures in self.drawn(self.prompts, how, 0):
             items = [grading.Item(0, text, "", 0, False) for text in texts]
             questions = grading.asked_about(self.suite, texts, pictures)
             answers = [""] * len(questions)
@@ -130,7 +130,7 @@ class Version:
         return {key: [round(x, 4) for x in each] for key, each in found
                 if each and (asked or key.startswith("drawing/"))}  # fmt: skip
 
-    def _drawn(
+    def drawn(
         self, prompts: Sequence[str], how: PictureSampling, first: int
     ) -> Iterator[tuple[Task, list[str], list[Picture]]]:
         """Slice by slice, as the run's own tasks."""

@@ -141,12 +141,27 @@ class Emu3PolicyConfig(PolicyConfig):
     learned_with = ("wording", "positions")
 
 
+class Showo2PolicyConfig(PolicyConfig):
+    """Show-o2 of Show Lab, and Transfusion as that without its head of layers and its semantic ones."""
+
+    variant = "family showo2"
+    family: Literal["showo2"] = "showo2"
+    """Show-o2 1.5B and 7B, and what was trained from them."""
+    training_shift: Positive | None = None
+    """How far the times of the flow that are learned are shifted towards the noise; null: by how many tokens a drawing has, as the released code does (1.8 at 432 x 432 pixels)."""
+    learned_with = ("training_shift",)
+
+
 def _tiny_by_default(value: object) -> object:
     return {"family": "tiny", **value} if isinstance(value, Mapping) else value
 
 
 AnyPolicyConfig = Annotated[
-    TinyPolicyConfig | JanusPolicyConfig | BagelPolicyConfig | Emu3PolicyConfig,
+    TinyPolicyConfig
+    | JanusPolicyConfig
+    | BagelPolicyConfig
+    | Emu3PolicyConfig
+    | Showo2PolicyConfig,
     Field(discriminator="family"),
     BeforeValidator(_tiny_by_default),
 ]

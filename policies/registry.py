@@ -59,6 +59,7 @@ FAMILIES = {
     ),
     "bagel": Family("policies.bagel.policy:BagelPolicy", "policies.bagel.sizes:footprint"),
     "emu3": Family("policies.emu3.policy:Emu3Policy", "policies.emu3.sizes:footprint"),
+    "showo2": Family("policies.showo2.policy:Showo2Policy", "policies.showo2.sizes:footprint"),
     "janus": Family(
         "policies.janus.policy:JanusPolicy",
         "policies.janus.sizes:footprint",

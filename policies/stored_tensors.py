@@ -175,3 +175,22 @@ def assembled(
         )
         require_finite(file, source.name, made[name], AGAIN)
     return made
+
+
+def shapes_of(stored: Stored) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, (_, tensor) in stored.tensors.items()}
+
+
+def weights_for(
+    stored: Stored, module: torch.nn.Module, dtype: torch.dtype, optional: Sequence[str] = ()
+) -> dict[str, torch.Tensor]:
+    """The stored state of `module` in `dtype`; the file may lack what is `optional`. Raises
+    CheckpointError unless all else is there, and nothing more."""
+    blank = {
+        name: tensor
+        for name, tensor in module.state_dict().items()
+        if name not in optional or name in stored.tensors
+    }
+    sources = {name: Source(name, tuple(tensor.shape)) for name, tensor in blank.items()}
+    check(stored, sources, None)
+    return assembled(stored, sources, blank, dtype)

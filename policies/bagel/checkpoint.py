@@ -24,9 +24,10 @@ from policies.bagel.module import TABLES, BagelModule, with_tables
 from policies.bagel.pictures import Limits
 from policies.bagel.released import LANGUAGE, VISION, WHOLE, read_config
 from policies.bagel.samples import Format
-from policies.errors import describe, one_line, printable
+from policies.errors import describe
 from policies.interface import CheckpointError
-from policies.stored_tensors import AGAIN, Source, Stored, assembled, check, opened
+from policies.small_files import read_files
+from policies.stored_tensors import AGAIN, Stored, opened, shapes_of, weights_for
 from policies.tokenizer import TOKENIZER, parse_tokenizer
 
 MODEL, AUTOENCODER = "ema.safetensors", "ae.safetensors"
@@ -81,11 +82,11 @@ class Loaded:
 
 def read_small(folder: Path) -> Small:
     """All of a checkpoint but its weights. Raises CheckpointError."""
-    files = _read_files(folder)
+    files = read_files(folder, SMALL, NEEDED, "BAGEL")
     model, autoencoder = opened(folder, (MODEL,)), opened(folder, (AUTOENCODER,))
     for beginnings, what in ((SEEING, "see"), (DRAWING, "draw")):
         _require_part(model, beginnings, what)
-    config = read_config(folder, _shapes(model), _shapes(autoencoder))
+    config = read_config(folder, shapes_of(model), shapes_of(autoencoder))
     tokenizer, marks = parse_tokenizer(
         folder / TOKENIZER, files[TOKENIZER], "BAGEL", MARKS.values()
     )
@@ -106,9 +107,11 @@ def load(folder: Path, dtype: torch.dtype = torch.float32) -> Loaded:
     small = read_small(folder)
     with torch.device("meta"):  # shapes alone, until the files are seen to hold them
         module, autoencoder = BagelModule(small.config), Autoencoder(small.config.autoencoder)
-    made = _weights(small.stored[0], module, dtype, TABLES)
+    made = weights_for(small.stored[0], module, dtype, TABLES)
     module.load_state_dict(with_tables(small.config, made), assign=True)
-    autoencoder.load_state_dict(_weights(small.stored[1], autoencoder, torch.float32), assign=True)
+    autoencoder.load_state_dict(
+        weights_for(small.stored[1], autoencoder, torch.float32), assign=True
+    )
     autoencoder.requires_grad_(False)
     pass_over_idle(autoencoder)
     return Loaded(
@@ -128,32 +131,6 @@ def save(folder: Path, loaded: Loaded) -> None:
             (folder / name).write_bytes(loaded.files[name])
         else:  # of another checkpoint
             (folder / name).unlink(missing_ok=True)
-
-
-def _read_files(folder: Path) -> dict[str, bytes]:
-    try:
-        there = {file.name for file in folder.iterdir()}
-    except (OSError, ValueError) as error:  # ValueError: a path that no system can have
-        reason = getattr(error, "strerror", None) or one_line(error)
-        raise CheckpointError(
-            f"The checkpoint folder {printable(str(folder))} cannot be read ({reason}); give the "
-            "path of a folder with a BAGEL checkpoint."
-        ) from error
-    for name in NEEDED:
-        if name not in there:
-            raise CheckpointError(
-                f"{folder / name} is missing, which every BAGEL has beside its weights; {AGAIN}."
-            )
-    return {name: _bytes(folder / name) for name in SMALL if name in there}
-
-
-def _bytes(file: Path) -> bytes:
-    try:
-        if not file.is_file():  # a pipe would be waited for
-            raise CheckpointError(f"{file} is no file; {AGAIN}.")
-        return file.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{file} cannot be read ({error.strerror}); {AGAIN}.") from error
 
 
 def limits_of(file: Path, data: bytes, config: BagelConfig) -> tuple[Limits, Limits, Limits]:
@@ -201,23 +178,6 @@ def _require_part(stored: Stored, beginnings: Sequence[str], what: str) -> None:
                 f"{stored.where} has no tensor {beginning}*, so this BAGEL cannot {what}; copy "
                 "these tensors into it from the checkpoint that it was trained from."
             )
-
-
-def _shapes(stored: Stored) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, (_, tensor) in stored.tensors.items()}
-
-
-def _weights(
-    stored: Stored, module: torch.nn.Module, dtype: torch.dtype, computed: Sequence[str] = ()
-) -> dict[str, torch.Tensor]:
-    blank = {
-        name: tensor
-        for name, tensor in module.state_dict().items()
-        if name not in computed or name in stored.tensors
-    }
-    sources = {name: Source(name, tuple(tensor.shape)) for name, tensor in blank.items()}
-    check(stored, sources, None)
-    return assembled(stored, sources, blank, dtype)
 
 
 def _write(file: Path, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -11,8 +11,15 @@ GROUPS = 32
 """Of channels, in every norm of the autoencoder."""
 
 
+EXPERTS = ("", "_moe_gen")
+"""What the names of each expert's weights end in: of words, and of latents."""
+
+
 @dataclass(frozen=True)
 class LanguageConfig:
+    """Of BAGEL, or with one expert of words and latents alike, without norms of queries and keys or
+    without biases, of other models of Qwen2's kind."""
+
     vocab_size: int
     hidden_size: int
     intermediate_size: int
@@ -23,6 +30,9 @@ class LanguageConfig:
     norm_eps: float
     rope_theta: float
     max_positions: int
+    experts: tuple[str, ...] = EXPERTS
+    qk_norm: bool = True
+    bias: bool = True
 
 
 @dataclass(frozen=True)
@@ -74,6 +84,11 @@ class BagelConfig:
     @property
     def latent_values(self) -> int:
         return self.autoencoder.latents * self.latent_patch**2
+
+    @property
+    def own_side(self) -> int:
+        """Tokens of a drawing whose size nobody asks for, each way."""
+        return self.latent_side
 
     @property
     def token_pixels(self) -> int:

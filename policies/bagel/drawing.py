@@ -1,4 +1,4 @@
-"""Drawings: contexts are read once, then all drawings and branches take every step in one call.
+"""Drawings by a flow: contexts are read once, then all drawings and branches take every step in one call.
 
 Invariant: a drawing depends on its contexts, noise, times and guidance alone; that others are drawn
 with it changes a result only by floating-point rounding.
@@ -8,28 +8,41 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from policies import passed
 from policies.bagel.cache import Cache, joined
-from policies.bagel.module import BagelModule
-from policies.bagel.samples import Format, Grid, Noise, Sample, length
-from policies.bagel.sequence import Batch, padded
+from policies.bagel.samples import Grid, length
 
 READ_AT_ONCE = 2**14
 """Places of contexts that pass forward together: of more the activations would not fit."""
+
+
+class Reads(Protocol):
+    """A module that reads samples of splits with `places` into a cache and gives velocities, as
+    `policies.bagel.module` does. Its batches have `positions`, `layout`, `ends`, `latents` and `times`;
+    `form` is whatever it makes them with."""
+
+    def __call__(self, batch: Any, cache: Any) -> Any: ...
+
+    def padded(self, samples: Any, form: Any, starts: Sequence[int] = ()) -> Any: ...
+
+    def blank(self, form: Any, grid: Grid) -> Any: ...
+
+    def new_cache(self, rows: int, slots: int) -> Cache: ...
 
 
 class Contexts:
     """What rows of `samples` have read, without gradients: `cache`, and `ends`, the positions that
     follow. Contexts that several branches or drawings share are given once."""
 
-    def __init__(self, module: BagelModule, form: Format, samples: Sequence[Sample]) -> None:
+    def __init__(self, module: Reads, form: Any, samples: Sequence[Any]) -> None:
         caches, ends = list[Cache](), list[int]()
         for part in _parts(samples):
-            batch = padded(part, form)
+            batch = module.padded(part, form)
             rows, places = batch.positions.shape
             cache = module.new_cache(rows, places)
             if batch.positions.numel():
@@ -41,7 +54,7 @@ class Contexts:
         self.cache, self.ends = joined(caches), tuple(ends)
 
 
-def _parts(samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
+def _parts(samples: Sequence[Any]) -> Iterator[Sequence[Any]]:
     """All samples, as many at a time as READ_AT_ONCE allows with their padding, or one."""
     begin = longest = 0
     for at, sample in enumerate(samples):
@@ -58,7 +71,7 @@ class Drawings:
     with zeros."""
 
     def __init__(
-        self, module: BagelModule, form: Format, contexts: Contexts, of: Tensor, grids: list[Grid]
+        self, module: Reads, form: Any, contexts: Contexts, of: Tensor, grids: list[Grid]
     ) -> None:
         self.module, self.form, self.contexts, self.of = module, form, contexts, of
         self.grids, self.tokens = grids, [rows * columns for rows, columns in grids]
@@ -84,12 +97,10 @@ class Drawings:
         kept = self.contexts.cache
         self._cache = kept.rows(of, self.most + 2)
         device = kept.seen.device
-        samples = [
-            [Noise(torch.zeros(self.tokens[r], self.form.latent_values), self.grids[r], 0.0)]
-            for r in row.tolist()
-        ]
+        samples = [self.module.blank(self.form, self.grids[r]) for r in row.tolist()]
         starts = [self.contexts.ends[i] for i in of.tolist()]
-        self._batch: Batch = padded(samples, self.form, starts).on(device, self._cache.seen)
+        batch = self.module.padded(samples, self.form, starts)
+        self._batch = batch.on(device, self._cache.seen)
         counts = torch.tensor([self.tokens[r] for r in row.tolist()])
         held = torch.arange(self.most) < counts[:, None]
         self._held = held.flatten().nonzero().flatten().to(device)

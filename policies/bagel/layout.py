@@ -40,17 +40,13 @@ Lesson = tuple[list[Split], list[Tensor]]
 """A context and every part of a target after it; and of every picture that is learned its velocity,
 float32 [tokens, latent values]."""
 NOTHING = torch.empty(0)
-WITHOUT: tuple[frozenset[Condition], ...] = (
-    frozenset(),
-    frozenset({"text"}),
-    frozenset({"latents", "features"}),
-)
-"""What each branch of `policies.flow` leaves out."""
 
 
 class Layout:
     """`training_shift` moves the times that are learned towards the noise; `limits` are those of
     pictures to understand, to redraw by their features, and to draw."""
+
+    family = "bagel"
 
     def __init__(
         self, config: BagelConfig, form: Format, tokenizer: Any, autoencoder: Autoencoder,

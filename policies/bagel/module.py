@@ -7,17 +7,18 @@ empty selections too, so that all workers reduce the same parameters.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from policies.bagel.cache import Cache
-from policies.bagel.config import BagelConfig
+from policies.bagel.config import EXPERTS, BagelConfig
 from policies.bagel.embeddings import Connector, Places, Times
-from policies.bagel.sequence import Batch
-from policies.bagel.transformer import EXPERTS, LanguageModel, Seats, Streams, turns
+from policies.bagel.samples import Format, Grid, Noise, Sample
+from policies.bagel.sequence import Batch, padded
+from policies.bagel.transformer import LanguageModel, Seats, Streams, turns
 from policies.bagel.vision import Vision
 
 TABLES = ("latent_pos_embed.pos_embed", "vit_pos_embed.pos_embed")
@@ -99,6 +100,14 @@ class BagelModule(nn.Module):
         time = self.time_embedder(batch.times, self.dtype).index_select(0, batch.owners)
         embedded: Tensor = mapped + time + self.latent_pos_embed(batch.latent_spots).to(time.dtype)
         return embedded
+
+    def padded(self, samples: Sequence[Sample], form: Format, starts: Sequence[int] = ()) -> Batch:
+        """As `policies.bagel.sequence`: what `policies.bagel.drawing` reads."""
+        return padded(samples, form, starts)
+
+    def blank(self, form: Format, grid: Grid) -> Sample:
+        """What stands for a drawing of this grid until its latents and its time are known."""
+        return [Noise(torch.zeros(grid[0] * grid[1], form.latent_values), grid, 0.0)]
 
     def new_cache(self, rows: int, slots: int) -> Cache:
         """An empty cache for this many places of each row."""

@@ -6,12 +6,9 @@ BAGEL does is refused. Where the released scripts overwrite what a file says, th
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from policies.bagel.config import (
     GROUPS,
@@ -20,12 +17,10 @@ from policies.bagel.config import (
     LanguageConfig,
     VisionConfig,
 )
-from policies.errors import describe, one_line
 from policies.interface import CheckpointError
+from policies.small_files import PUBLISHED, ConfigFile, opened_config
 
-AGAIN = "use the files that were published with these weights"
 LANGUAGE, VISION, WHOLE = "llm_config.json", "vit_config.json", "config.json"
-MOST = 2**20
 GELU = "gelu_pytorch_tanh"
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -52,37 +47,12 @@ FIXED: dict[str, dict[str, object]] = {
 }
 
 
-@dataclass(frozen=True)
-class _File:
-    path: Path
-    fields: Mapping[str, Any]
-
-    def wrong(self, field: str, value: object, needed: str) -> CheckpointError:
-        return CheckpointError(f"{self.path} has {field}={describe(value)}, but {needed}; {AGAIN}.")
-
-    def size(self, field: str, default: int | None = None, most: int = MOST) -> int:
-        value = self.fields.get(field, default)
-        if type(value) is not int or not 1 <= value <= most:
-            raise self.wrong(field, value, f"it must be a whole number from 1 to {most}")
-        return value
-
-    def real(self, field: str, default: float, most: float) -> float:
-        value = self.fields.get(field, default)
-        if type(value) not in (int, float) or not 0 < value <= most:
-            raise self.wrong(field, value, f"it must be a number above 0, at most {most:g}")
-        return float(value)
-
-    def require(self, field: str, value: object, fits: bool, needed: str) -> None:
-        if not fits:
-            raise self.wrong(field, value, needed)
-
-
 def read_config(folder: Path, model: Shapes, autoencoder: Shapes) -> BagelConfig:
     """The configuration in a released folder whose ema.safetensors has tensors of the shapes
     `model`, and whose ae.safetensors those of `autoencoder`. Raises CheckpointError."""
     language, vision, whole = (_opened(folder / name) for name in (LANGUAGE, VISION, WHOLE))
     read = BagelConfig(
-        language=_language(language),
+        language=read_language(language),
         vision=_vision(vision, whole, model),
         autoencoder=autoencoder_config(folder / "ae.safetensors", autoencoder),
         latent_patch=whole.size("latent_patch_size", 2, 64),
@@ -101,21 +71,12 @@ def read_config(folder: Path, model: Shapes, autoencoder: Shapes) -> BagelConfig
     return read
 
 
-def _opened(path: Path) -> _File:
-    try:
-        fields = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} cannot be read ({one_line(error)}); {AGAIN}.") from error
-    if not isinstance(fields, dict):
-        raise CheckpointError(f"{path} holds no JSON object; {AGAIN}.")
-    file = _File(path, fields)
-    for field, wanted in FIXED[path.name].items():
-        value = fields.get(field, wanted)
-        file.require(field, value, value == wanted, f"BAGEL has {wanted!r}")
-    return file
+def _opened(path: Path) -> ConfigFile:
+    return opened_config(path, FIXED[path.name], "BAGEL")
 
 
-def _language(file: _File) -> LanguageConfig:
+def read_language(file: ConfigFile) -> LanguageConfig:
+    """The sizes in the configuration of a Qwen2. Raises CheckpointError."""
     hidden, heads = file.size("hidden_size"), file.size("num_attention_heads")
     kv_heads = file.size("num_key_value_heads", heads)
     file.require("hidden_size", hidden, hidden % heads == 0, f"{heads} heads must divide it")
@@ -140,7 +101,7 @@ def _language(file: _File) -> LanguageConfig:
     )
 
 
-def _vision(file: _File, whole: _File, model: Shapes) -> VisionConfig:
+def _vision(file: ConfigFile, whole: ConfigFile, model: Shapes) -> VisionConfig:
     hidden, heads = file.size("hidden_size"), file.size("num_attention_heads", most=1024)
     file.require("hidden_size", hidden, hidden % heads == 0, f"{heads} heads must divide it")
     image, patch = file.size("image_size"), file.size("patch_size", most=128)
@@ -158,7 +119,7 @@ def _vision(file: _File, whole: _File, model: Shapes) -> VisionConfig:
     )
 
 
-def _side(file: _File, field: str, table: tuple[int, ...] | None, default: int) -> int:
+def _side(file: ConfigFile, field: str, table: tuple[int, ...] | None, default: int) -> int:
     """The side of a table of places: a stale number in the file does no harm where the table is
     there, and fine-tuned weights may lack it."""
     if table is None:
@@ -182,14 +143,14 @@ def autoencoder_config(file: Path, shapes: Shapes) -> AutoencoderConfig:
     names = ("encoder.conv_in.weight", "decoder.conv_in.weight", *ends)
     for name in names:
         if len(shapes.get(name, ())) != 4:
-            raise CheckpointError(f"{file} has no tensor {name} of four sides; {AGAIN}.")
+            raise CheckpointError(f"{file} has no tensor {name} of four sides; {PUBLISHED}.")
     stem, _, *widths = (shapes[name][0] for name in names)
     for name, width in zip(("encoder.conv_in.weight", *ends), (stem, *widths)):
         if width == 0 or width % GROUPS:
             needed = f"a multiple of {GROUPS}, for its norms"
-            raise CheckpointError(f"{file} has {width} rows in {name}, not {needed}; {AGAIN}.")
+            raise CheckpointError(f"{file} has {width} rows in {name}, not {needed}; {PUBLISHED}.")
     if not widths:
-        raise CheckpointError(f"{file} has no tensor encoder.down.0; {AGAIN}.")
+        raise CheckpointError(f"{file} has no tensor encoder.down.0; {PUBLISHED}.")
     return AutoencoderConfig(
         stem=stem,
         widths=tuple(widths),

@@ -7,32 +7,55 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from policies import flow
-from policies.bagel.drawing import Contexts, Drawings
+from policies.bagel.drawing import Contexts, Drawings, Reads
 from policies.bagel.embeddings import picture_of
-from policies.bagel.layout import WITHOUT, Layout
-from policies.bagel.module import BagelModule
 from policies.bagel.pictures import bytes_of
-from policies.bagel.samples import Sample
 from policies.config import ConfigError
-from policies.interface import Context, Output, Picture, PictureSampling, learned
+from policies.interface import Condition, Context, Output, Picture, PictureSampling, learned
 from policies.seeds import generator
 
 # The released defaults: 50 times, which are 49 steps.
 STEPS, SHIFT = 49, 3.0
 DECODED_AT_ONCE, DECODED_PIXELS = 8, 2**21
 """Pictures that pass through the decoder together, and how many pixels these may have."""
+WITHOUT: tuple[frozenset[Condition], ...] = (
+    frozenset(),
+    frozenset({"text"}),
+    frozenset({"latents", "features"}),
+)
+"""What each branch of `policies.flow` leaves out."""
+
+
+class Draws(Protocol):
+    """The layout of a family that draws by a flow, as `policies.bagel.layout`. `config` says its
+    `token_pixels`, `own_side`, `latent_side`, `latent_patch` and the autoencoder's `downsample`, `form`
+    its `latent_values`."""
+
+    @property
+    def family(self) -> str: ...
+    @property
+    def config(self) -> Any: ...
+    @property
+    def form(self) -> Any: ...
+    @property
+    def autoencoder(self) -> Any: ...
+
+    def context(self, context: Context, drawing: bool, without: frozenset[Condition]) -> Any: ...
+
+    def require_room(self, sample: Any, context: Context, answer: int = 0) -> None: ...
 
 
 @torch.inference_mode()
 def drawn(
-    module: BagelModule,
-    layout: Layout,
+    module: Reads,
+    layout: Draws,
     contexts: Sequence[Context],
     sampling: Sequence[PictureSampling],
     seeds: Sequence[int],
@@ -53,12 +76,12 @@ def drawn(
     return [outputs[i] for i in range(len(contexts))]
 
 
-def _require_values(layout: Layout, how: PictureSampling) -> None:
+def _require_values(layout: Draws, how: PictureSampling) -> None:
     config = layout.config
     pixels, most = config.token_pixels, config.token_pixels * config.latent_side
     if how.size != (0, 0) and any(s % pixels or not 0 < s <= most for s in how.size):
         raise ConfigError(
-            f"size is {how.size}: family bagel draws sides that are multiples of {pixels}, up to "
+            f"size is {how.size}: family {layout.family} draws sides that are multiples of {pixels}, up to "
             f"{most} pixels"
         )
     if how.renorm not in flow.RENORMS:
@@ -71,12 +94,12 @@ def _require_values(layout: Layout, how: PictureSampling) -> None:
 
 
 def _flowed(
-    module: BagelModule, layout: Layout, contexts: Sequence[Context],
+    module: Reads, layout: Draws, contexts: Sequence[Context],
     sampling: Sequence[PictureSampling], seeds: Sequence[int], steps: int,
 ) -> list[Tensor]:  # fmt: skip
     """The latents float32 [channels, height, width] of each row, all of as many steps."""
     config, form = layout.config, layout.form
-    side = config.latent_side * config.token_pixels
+    side = config.own_side * config.token_pixels
     sizes = [(side, side) if how.size == (0, 0) else how.size for how in sampling]
     grids = [(h // config.token_pixels, w // config.token_pixels) for h, w in sizes]
     shift = torch.tensor([how.shift or SHIFT for how in sampling])
@@ -89,7 +112,7 @@ def _flowed(
         shape = (drawings.tokens[i], form.latent_values)
         drawn = generator(int(seed)).standard_normal(shape, dtype=np.float32)
         noise[i, : drawings.tokens[i]] = torch.from_numpy(drawn)
-    device = module.language_model.lm_head.weight.device
+    device = read.cache.seen.device
     tokens = flow.solve(drawings, noise.to(device), flow.times(steps, shift), guidance)
     return [
         picture_of(row[:count], grid, config.latent_patch)
@@ -111,12 +134,12 @@ def _guidance(sampling: Sequence[PictureSampling]) -> flow.Guidance:
 
 
 def _branches(
-    layout: Layout, contexts: Sequence[Context], sampling: Sequence[PictureSampling],
+    layout: Draws, contexts: Sequence[Context], sampling: Sequence[PictureSampling],
     grids: Sequence[tuple[int, int]],
-) -> tuple[list[Sample], Tensor]:  # fmt: skip
+) -> tuple[list[Any], Tensor]:  # fmt: skip
     """The distinct contexts of all branches that are asked for, and which of them each branch of
     each row has: int64 [branches, rows]."""
-    samples: list[Sample] = []
+    samples: list[Any] = []
     known: dict[tuple[Context, int], int] = {}
     of = torch.zeros(len(WITHOUT), len(contexts), dtype=torch.int64)
     for row, (context, how, grid) in enumerate(zip(contexts, sampling, grids, strict=True)):
@@ -132,9 +155,9 @@ def _branches(
     return samples, of
 
 
-def _decoded(layout: Layout, latents: Sequence[Tensor]) -> list[Output]:
+def _decoded(layout: Draws, latents: Sequence[Tensor]) -> list[Output]:
     """In batches of one shape, which change a picture by rounding alone."""
-    weight = layout.autoencoder.decoder.conv_in.weight
+    weight = next(layout.autoencoder.parameters())
     outputs: dict[int, Output] = {}
     order = sorted(range(len(latents)), key=lambda i: latents[i].shape)
     for _, group in groupby(order, lambda i: latents[i].shape):

@@ -6,8 +6,9 @@ position of the sequence.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from torch import Tensor
 
@@ -24,9 +25,23 @@ class Text:
     ids: Sequence[int]
     learned: bool = False
 
+    @property
+    def places(self) -> int:
+        return 2 + len(self.ids)
+
+
+class _Marked:
+    """A picture takes a place for each token, and one for each of the marks around them."""
+
+    grid: Grid
+
+    @property
+    def places(self) -> int:
+        return 2 + self.grid[0] * self.grid[1]
+
 
 @dataclass(frozen=True, eq=False)
-class Features:
+class Features(_Marked):
     """A picture for the encoder: patches float [tokens, patch values]."""
 
     patches: Tensor
@@ -34,7 +49,7 @@ class Features:
 
 
 @dataclass(frozen=True, eq=False)
-class Latents:
+class Latents(_Marked):
     """A picture as clean latents, float [tokens, latent values]."""
 
     tokens: Tensor
@@ -42,7 +57,7 @@ class Latents:
 
 
 @dataclass(frozen=True, eq=False)
-class Noise:
+class Noise(_Marked):
     """A picture to draw at this time of the flow, float [tokens, latent values]."""
 
     tokens: Tensor
@@ -54,6 +69,10 @@ class Noise:
 class Absent:
     """A picture that training leaves out: its position is passed over. A text that is left out
     leaves nothing, and so does all that sampling without guidance leaves out."""
+
+    @property
+    def places(self) -> int:
+        return 0
 
 
 Split = Text | Features | Latents | Noise | Absent
@@ -80,12 +99,11 @@ class Format:
         return cls(bos, eos, start, end, *sizes)
 
 
-def length(sample: Sample) -> int:
+class _Placed(Protocol):
+    @property
+    def places(self) -> int: ...
+
+
+def length(sample: Iterable[_Placed]) -> int:
     """How many places a sample takes."""
-    return sum(split_length(split) for split in sample)
-
-
-def split_length(split: Split) -> int:
-    if isinstance(split, Absent):
-        return 0
-    return 2 + (len(split.ids) if isinstance(split, Text) else split.grid[0] * split.grid[1])
+    return sum(split.places for split in sample)

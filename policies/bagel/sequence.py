@@ -25,7 +25,6 @@ from policies.bagel.samples import (
     Sample,
     Text,
     length,
-    split_length,
 )
 
 
@@ -111,7 +110,7 @@ class _Builder:
     def add(self, sample: Sample, row: int, at: int, number: int, position: int) -> None:
         """Puts a sample into a row from place `at` on, as the row's `number`th."""
         for split in sample:
-            end = at + split_length(split)
+            end = at + split.places
             self.sample[row, at:end] = number
             self.positions[row, at:end] = position
             if isinstance(split, Text):

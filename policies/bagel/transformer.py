@@ -1,4 +1,4 @@
-"""A mixture of two Qwen2 transformers, one of words and one of latents, with one attention.
+"""A mixture of two Qwen2 transformers, one of words and one of latents, with one attention; or one alone.
 
 Invariant: the tokens of an expert are kept together in one [tokens, hidden], in any order; only
 attention puts them where they are in the sequence. So no expert computes a token of the other or a
@@ -21,7 +21,6 @@ from policies.bagel.cache import Cache
 from policies.bagel.config import LanguageConfig
 from policies.bagel.masks import Mask, attend
 
-EXPERTS = ("", "_moe_gen")
 Streams = tuple[Tensor, ...]
 """Something of the tokens of each expert that takes part: of words and features [n, ...], and of
 latents [n, ...]."""
@@ -56,8 +55,18 @@ class Seats:
 
 def turns(positions: Tensor, head_dim: int, theta: float) -> Turn:
     """cos and signed sin float32 [n, 1, head_dim] of int64 positions [n]."""
-    powers = torch.arange(0, head_dim, 2, device=positions.device).float() / head_dim
-    angles = torch.outer(positions.float(), 1.0 / theta**powers)
+    return turned(positions, frequencies(head_dim, theta, positions.device))
+
+
+def frequencies(head_dim: int, theta: float, device: torch.device | None = None) -> Tensor:
+    """Radians a position, float32 [head_dim / 2]."""
+    powers = torch.arange(0, head_dim, 2, device=device).float() / head_dim
+    return 1.0 / theta**powers
+
+
+def turned(positions: Tensor, radians: Tensor) -> Turn:
+    """Likewise of any frequencies [head_dim / 2]."""
+    angles = torch.outer(positions.float(), radians)
     sin = angles.sin()
     return angles.cos().repeat(1, 2)[:, None], torch.cat([-sin, sin], -1)[:, None]
 
@@ -73,12 +82,13 @@ class Attention(nn.Module):
         super().__init__()
         hidden, self.head_dim = config.hidden_size, config.head_dim
         q, kv = config.heads * config.head_dim, config.kv_heads * config.head_dim
-        for expert in EXPERTS:
-            self.add_module(f"q_proj{expert}", nn.Linear(hidden, q))
-            self.add_module(f"k_proj{expert}", nn.Linear(hidden, kv))
-            self.add_module(f"v_proj{expert}", nn.Linear(hidden, kv))
+        self.qk_norm = config.qk_norm
+        for expert in config.experts:
+            self.add_module(f"q_proj{expert}", nn.Linear(hidden, q, bias=config.bias))
+            self.add_module(f"k_proj{expert}", nn.Linear(hidden, kv, bias=config.bias))
+            self.add_module(f"v_proj{expert}", nn.Linear(hidden, kv, bias=config.bias))
             self.add_module(f"o_proj{expert}", nn.Linear(q, hidden, bias=False))
-            for name in ("q_norm", "k_norm"):
+            for name in ("q_norm", "k_norm") if self.qk_norm else ():
                 norm = nn.RMSNorm(config.head_dim, eps=config.norm_eps)
                 self.add_module(f"{name}{expert}", norm)
 
@@ -88,8 +98,9 @@ class Attention(nn.Module):
             getattr(self, f"{name}_proj{expert}")(x).unflatten(-1, (-1, self.head_dim))
             for name in "qkv"
         )
-        q = rotate(getattr(self, f"q_norm{expert}")(q), turn)
-        return q, rotate(getattr(self, f"k_norm{expert}")(k), turn), v
+        if self.qk_norm:
+            q, k = getattr(self, f"q_norm{expert}")(q), getattr(self, f"k_norm{expert}")(k)
+        return rotate(q, turn), rotate(k, turn), v
 
     def forward(self, layer: int, x: Streams, seats: Seats) -> Streams:
         parts = [self.project(*each) for each in zip(x, seats.experts, seats.turns)]
@@ -128,7 +139,7 @@ class Layer(nn.Module):
     def __init__(self, config: LanguageConfig) -> None:
         super().__init__()
         self.self_attn = Attention(config)
-        for expert in EXPERTS:
+        for expert in config.experts:
             self.add_module(f"mlp{expert}", SwiGLU(config))
             for name in ("input_layernorm", "post_attention_layernorm"):
                 norm = nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
@@ -147,7 +158,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
-        for expert in EXPERTS:
+        for expert in config.experts:
             norm = nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
             self.add_module(f"norm{expert}", norm)
 

@@ -7,25 +7,32 @@ word is at the position that follows its own row's context, whatever slots the o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from policies.attention import HIDDEN, KeyValues, tables
-from policies.bagel.drawing import Contexts
-from policies.bagel.module import BagelModule
-from policies.bagel.samples import Format, Sample
+from policies.bagel.drawing import Contexts, Reads
 from policies.bagel.transformer import Turn, turns
 from policies.sampling import Ids
+
+
+class Writes(Reads, Protocol):
+    """A module whose words pass through a `policies.bagel.transformer.LanguageModel`, of its config."""
+
+    @property
+    def language_model(self) -> Any: ...
+
+    config: Any
 
 
 class Words:
     """References to the weights of the expert of words: looking up a module's attributes for every
     word would take longer than multiplying small matrices."""
 
-    def __init__(self, module: BagelModule) -> None:
+    def __init__(self, module: Writes) -> None:
         model: Any = module.language_model.model
         self.config = module.config.language
         self.embed, self.last = model.embed_tokens.weight, model.norm.weight
@@ -33,7 +40,8 @@ class Words:
             (
                 layer.input_layernorm.weight,
                 [(each.weight, each.bias) for each in (own.q_proj, own.k_proj, own.v_proj)],
-                own.q_norm.weight, own.k_norm.weight, own.o_proj.weight.t(),
+                *((own.q_norm.weight, own.k_norm.weight) if own.qk_norm else (None, None)),
+                own.o_proj.weight.t(),
                 layer.post_attention_layernorm.weight,
                 mlp.gate_proj.weight, mlp.up_proj.weight, mlp.down_proj.weight.t(),
             )
@@ -52,10 +60,14 @@ class Words:
             x = torch.addmm(x, F.silu(F.linear(y, gate)).mul_(F.linear(y, up)), down)
         return self.norm(x, self.last)
 
-    def _heads(self, projected: Sequence[Tensor], q_norm: Tensor, k_norm: Tensor) -> Tensor:
-        """q, k and v, the first two normed: [rows, heads + 2 * kv_heads, head_dim]."""
+    def _heads(
+        self, projected: Sequence[Tensor], q_norm: Tensor | None, k_norm: Tensor | None
+    ) -> Tensor:
+        """q, k and v, the first two normed where they are: [rows, heads + 2 * kv_heads, head_dim]."""
         q, k, v = (each.unflatten(1, (-1, self.config.head_dim)) for each in projected)
-        return torch.cat([self.norm(q, q_norm), self.norm(k, k_norm), v], 1)
+        if q_norm is not None and k_norm is not None:
+            q, k = self.norm(q, q_norm), self.norm(k, k_norm)
+        return torch.cat([q, k, v], 1)
 
     def norm(self, x: Tensor, weight: Tensor) -> Tensor:
         return F.rms_norm(x, weight.shape, weight, self.config.norm_eps)
@@ -69,9 +81,10 @@ class Words:
 
 
 class Writer:
-    """The parts that `policies.sampling.sample` needs, for contexts `(i,)` of samples."""
+    """The parts that `policies.sampling.sample` needs, for contexts `(i,)` of samples. What is written
+    follows the word `form.bos`, which comes after each sample."""
 
-    def __init__(self, module: BagelModule, form: Format, samples: Sequence[Sample]) -> None:
+    def __init__(self, module: Writes, form: Any, samples: Sequence[Any]) -> None:
         self.module, self.form, self.samples = module, form, samples
 
     def head(self, states: Tensor) -> Tensor:

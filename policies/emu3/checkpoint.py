@@ -28,10 +28,11 @@ from policies.emu3.files import CONFIG
 from policies.emu3.tokens import Special, parse
 from policies.errors import describe
 from policies.interface import CheckpointError
+from policies.small_files import read_files
 from policies.stored_tensors import Source, assembled, check, opened
 from policies.tokenizer import TOKENIZER
 
-SHARD = "5GB"
+MODEL, SHARD = "Emu3", "5GB"
 PICTURES = "model.vqmodel."
 """How the names of the image tokenizer's tensors begin."""
 _STORED = {
@@ -66,7 +67,7 @@ class Loaded:
 
 def read_small(folder: Path) -> Small:
     """All of a checkpoint but its weights. Raises CheckpointError."""
-    config = files.fields(folder / CONFIG, files.read(folder, [CONFIG], ())[CONFIG])
+    config = files.fields(folder / CONFIG, _files(folder, CONFIG)[CONFIG])
     kind = config.get("model_type")
     if kind == "emu3":
         return _read_ours(folder, config)
@@ -80,7 +81,7 @@ def read_small(folder: Path) -> Small:
 
 
 def _read_ours(folder: Path, config: Mapping[str, Any]) -> Small:
-    extras = files.read(folder, [TOKENIZER])
+    extras = read_files(folder, files.NAMES, [TOKENIZER], MODEL)
     described = ours.parse_config(folder / CONFIG, config)
     tokenizer, special = parse(folder / TOKENIZER, extras[TOKENIZER], ours.codes_of(described))
     built = ours.build(described, special, tokenizer.get_vocab())
@@ -90,8 +91,8 @@ def _read_ours(folder: Path, config: Mapping[str, Any]) -> Small:
 
 def _read_original(folder: Path, config: Mapping[str, Any]) -> Small:
     within = folder / original.VISION
-    words = files.read(folder, [tiktoken.RANKS, tiktoken.PICTURE_TOKENS], ())
-    seeing = files.read(within, [CONFIG, files.PREPROCESSOR], ())
+    words = _files(folder, tiktoken.RANKS, tiktoken.PICTURE_TOKENS)
+    seeing = _files(within, CONFIG, files.PREPROCESSOR)
     pictures = files.fields(within / CONFIG, seeing[CONFIG])
     described = original.parse_config(folder / CONFIG, config, within / CONFIG, pictures)
     made = tiktoken.tokenizer(folder, words).to_str().encode()
@@ -104,6 +105,10 @@ def _read_original(folder: Path, config: Mapping[str, Any]) -> Small:
     most = built.text_config.max_position_embeddings
     extras = files.made(made, special, area, each, most)
     return Small(built, False, tokenizer, special, extras, area)
+
+
+def _files(folder: Path, *names: str) -> dict[str, bytes]:
+    return read_files(folder, names, names, MODEL)
 
 
 def factor(config: Any) -> int:

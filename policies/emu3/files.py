@@ -7,14 +7,14 @@ A checkpoint in transformers' layout keeps its small files as they are.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from policies.emu3.tokens import REQUIRED, Special
-from policies.errors import describe, one_line, printable
+from policies.errors import describe, one_line
 from policies.interface import CheckpointError
 from policies.tokenizer import TOKENIZER
 
@@ -40,32 +40,6 @@ LEAST_AREA, MOST_AREA = 512 * 512, 1024 * 1024
 """The released min_pixels and max_pixels."""
 MOST = 2**24
 _STEPS = ("do_resize", "do_rescale", "do_normalize", "do_convert_rgb")
-
-
-def read(folder: Path, required: Iterable[str], more: Iterable[str] = NAMES) -> dict[str, bytes]:
-    """The files of `required`, and of `more` those that are there, by name. Raises CheckpointError."""
-    try:
-        there = {file.name for file in folder.iterdir()}
-    except (OSError, ValueError) as error:  # ValueError: a path that no system can have
-        reason = getattr(error, "strerror", None) or one_line(error)
-        raise CheckpointError(
-            f"The checkpoint folder {printable(str(folder))} cannot be read ({reason}); give the path "
-            "of a folder with an Emu3 checkpoint."
-        ) from error
-    for name in (needed := tuple(required)):
-        if name not in there:
-            raise CheckpointError(f"{folder / name} is missing; {AGAIN}.")
-    wanted = dict.fromkeys((*needed, *more))
-    return {name: _read_file(folder / name) for name in wanted if name in there}
-
-
-def _read_file(file: Path) -> bytes:
-    try:
-        if not file.is_file():  # a pipe would be waited for
-            raise CheckpointError(f"{file} is no file; {AGAIN}.")
-        return file.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{file} cannot be read ({error.strerror}); {AGAIN}.") from error
 
 
 def fields(file: Path, data: bytes) -> dict[str, Any]:

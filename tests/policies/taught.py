@@ -7,18 +7,21 @@ send a whole round through real processes, not to draw well.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from actors.roles.templates import Templates
-from policies.bagel.policy import BagelPolicy
+from policies.config import PolicyConfig
 from policies.interface import Example, Picture, learned
-from policies.janus.policy import JanusPolicy
+from policies.registry import load_policy
 from policies.seeds import generator
 from tests.policies import janus
-from tests.policies.bagel import small
+from tests.policies.bagel import small as bagel
+from tests.policies.emu3 import small as emu3
+from tests.policies.showo2 import small as showo2
 
 TEMPLATES = """\
 propose: [["propose $category, $subcategory$demonstrations"]]
@@ -36,7 +39,13 @@ JUDGEMENTS = tuple(
 )
 MOST_STEPS = 400
 SIZE = 32
-assert SIZE == janus.SIZE == small.SIZE
+WRITERS: dict[str, Callable[[Path], object]] = {
+    "janus": janus.tiny_folder,
+    "bagel": lambda folder: bagel.write_folder(folder, 0),
+    "emu3": lambda folder: emu3.write_folder(folder, 0),
+    "showo2": lambda folder: showo2.write_folder(folder, 0),
+}
+"""What writes a folder of each family with random weights."""
 
 
 def lessons(templates: Templates, categories: int) -> tuple[list[Example], list[Example]]:
@@ -55,17 +64,10 @@ def lessons(templates: Templates, categories: int) -> tuple[list[Example], list[
     return proposals, judgements
 
 
-def random_policy(family: str, folder: Path) -> JanusPolicy | BagelPolicy:
-    """One of random weights, whose checkpoint is written to `folder`."""
-    if family == "janus":
-        return JanusPolicy.from_pretrained(janus.tiny_folder(folder))
-    small.write_folder(folder, 0)
-    return BagelPolicy.from_pretrained(folder)
-
-
 def taught_folder(family: str, folder: Path, templates: Templates, categories: int) -> Path:
     """Writes the checkpoint."""
-    policy = random_policy(family, folder)
+    WRITERS[family](folder)
+    policy = load_policy(PolicyConfig(family=family, path=str(folder)))
     optimizer = torch.optim.AdamW(policy.module.parameters(), lr=3e-3, weight_decay=0.0)
     for _ in range(MOST_STEPS):
         means = []

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from shutil import copytree, rmtree
 from typing import Any
 
 import pytest
@@ -38,21 +39,37 @@ def same(one: Any, other: Any) -> None:
         assert tensor.dtype == second[name].dtype and torch.equal(tensor, second[name]), name
 
 
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("released")
+    write_original(made, 0)
+    return made
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("ours")
+    write_folder(made, 0)
+    return made
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "released").mkdir()
-    write_original(tmp_path / "released", 0)
-    return tmp_path / "released"
+def folder(released: Path, tmp_path: Path) -> Path:
+    return copytree(released, tmp_path / "released")
 
 
-def test_the_released_layout_is_the_same_model(folder: Path, tmp_path: Path) -> None:
-    write_folder(tmp_path / "ours", 0)
-    ours, released = load(tmp_path / "ours"), load(folder)
-    same(ours.net, released.net)
-    assert ours.small.special == released.small.special
-    assert ours.net.config.to_dict() == released.net.config.to_dict()
-    save(tmp_path / "saved", released)
-    for file in (tmp_path / "ours").iterdir():
+@pytest.fixture
+def ours(written: Path, tmp_path: Path) -> Path:
+    return copytree(written, tmp_path / "ours")
+
+
+def test_the_released_layout_is_the_same_model(folder: Path, ours: Path, tmp_path: Path) -> None:
+    one, other = load(ours), load(folder)
+    same(one.net, other.net)
+    assert one.small.special == other.small.special
+    assert one.net.config.to_dict() == other.net.config.to_dict()
+    save(tmp_path / "saved", other)
+    for file in ours.iterdir():
         assert file.read_bytes() == (tmp_path / "saved" / file.name).read_bytes(), file.name
     seen = [(picture(0), "What?")]
     scored = [
@@ -62,13 +79,12 @@ def test_the_released_layout_is_the_same_model(folder: Path, tmp_path: Path) -> 
     assert (scored[0] == scored[1]).all()
 
 
-def test_both_names_of_tensors_are_read(tmp_path: Path) -> None:
+def test_both_names_of_tensors_are_read(ours: Path) -> None:
     """Those of the hub, which transformers writes, and those of its net."""
-    write_folder(tmp_path, 0)
-    before, held = load(tmp_path).net, load_file(tmp_path / MODEL)
+    before, held = load(ours).net, load_file(ours / MODEL)
     assert {name.split(".")[0] for name in held} == {"text_model", "vqmodel"}
-    save_file(before.state_dict(), tmp_path / MODEL)
-    same(load(tmp_path).net, before)
+    save_file(before.state_dict(), ours / MODEL)
+    same(load(ours).net, before)
 
 
 def test_counts_of_batches_come_out_as_they_went_in(folder: Path) -> None:
@@ -172,6 +188,7 @@ def line(number: int, text: bytes) -> Damage:
 
 
 REFUSED: dict[str, tuple[Damage, str]] = {
+    "no tokenizer": (lambda folder: rmtree(folder / VISION), "Emu3-VisionTokenizer cannot be read (No such"),
     "no words": (lose(tiktoken.RANKS), "emu3.tiktoken is missing"),
     "no marks": (lose(tiktoken.PICTURE_TOKENS), "emu3_vision_tokens.txt is missing"),
     "no pictures": (lose(f"{VISION}/{MODEL}"), "Emu3-VisionTokenizer has no weights"),
@@ -283,11 +300,10 @@ OURS: dict[str, tuple[Damage, str]] = {
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_a_folder_that_cannot_be_is_refused_by_name(name: str, tmp_path: Path) -> None:
-    write_folder(tmp_path, 0)
+def test_a_folder_that_cannot_be_is_refused_by_name(name: str, ours: Path) -> None:
     change, message = OURS[name]
-    change(tmp_path)
-    damage.refused(load, tmp_path, message)
+    change(ours)
+    damage.refused(load, ours, message)
 
 
 @pytest.mark.parametrize("write_it", [write_folder, write_original])

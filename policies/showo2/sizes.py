@@ -1,0 +1,95 @@
+"""How large a Show-o2 is: from the small files of its folder and the shapes of its tensors, or from its
+name if its folder is not there yet.
+
+Invariant: parameters are counted on the very modules that would hold them, without allocating them. The
+sizes of public checkpoints are in `known/`, as fields of `policies.showo2.config`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+
+from policies.bagel.config import LanguageConfig, VisionConfig
+from policies.config import ConfigError
+from policies.errors import describe
+from policies.footprint import ELEMENT_BYTES, Footprint, decoder_layer, stored_drawing
+from policies.lora import per_rank
+from policies.showo2.autoencoder import Autoencoder
+from policies.showo2.checkpoint import read_small
+from policies.showo2.config import AutoencoderConfig, HeadConfig, Showo2Config
+from policies.showo2.module import ADAPTED, Showo2Module
+
+KNOWN = Path(__file__).parent / "known"
+# The longest instruction of the json templates has 1,111 characters.
+INSTRUCTION = 384
+# An estimate for CUDA itself, logits, and the pictures that are decoded or encoded at a time.
+WORKSPACE_BYTES = 6 * 2**30
+
+
+def footprint(folder: Path, dtype: str, *, training_shift: float | None = None) -> Footprint:
+    """Raises CheckpointError, or ConfigError if its size is unknown."""
+    config = read_small(folder).config if folder.exists() else _named(folder)
+    with torch.device("meta"):
+        module, autoencoder = Showo2Module(config), Autoencoder(config.autoencoder)
+    language, head, units = config.language, config.head, module.units()
+    trained, drawing = _count(module), config.own_side**2
+    keys, head_keys = language.kv_heads * language.head_dim, head.kv_heads * head.head_dim
+    # Both kinds of layers are counted as the larger of the two.
+    layer = max(
+        decoder_layer(language.hidden_size, keys, language.intermediate_size),
+        decoder_layer(head.width, head_keys, head.intermediate_size),
+    )
+    cached = 2 * (language.layers * keys + head.layers * head_keys)
+    shapes = ((name, weight.shape) for name, weight in module.named_parameters())
+    return Footprint(
+        parameters=trained + _count(autoencoder),
+        trained=trained,
+        active=sum(map(_count, [*module.showo.model.stack(), *module.diffusion_head_a])),
+        gathered=trained - sum(map(_count, units)) + 2 * max(map(_count, units)),
+        layers=language.layers + head.layers,
+        hidden=max(language.hidden_size, head.width),
+        layer_elements=layer,
+        words=language.vocab_size,
+        codes=config.latent_values,
+        drawing=drawing,
+        instruction=INSTRUCTION,
+        cache_bytes=cached * ELEMENT_BYTES[dtype],
+        drawing_bytes=stored_drawing(config.own_side * config.token_pixels, drawing * config.latent_values),
+        workspace_bytes=WORKSPACE_BYTES,
+        adapter=per_rank(shapes, ADAPTED),
+        token_side=config.token_pixels,
+        step_elements=layer,
+    )  # fmt: skip
+
+
+def known(name: str) -> Showo2Config:
+    """The sizes of a public checkpoint. Raises KeyError for another name."""
+    file = KNOWN / f"{name}.json"
+    if not file.is_file():
+        raise KeyError(name)
+    fields = json.loads(file.read_bytes())
+    return Showo2Config(
+        language=LanguageConfig(**fields.pop("language"), experts=("",), qk_norm=False),
+        semantic=VisionConfig(**fields.pop("semantic")),
+        head=HeadConfig(**fields.pop("head")),
+        autoencoder=AutoencoderConfig(**fields.pop("autoencoder")),
+        **fields,
+    )
+
+
+def _named(folder: Path) -> Showo2Config:
+    try:
+        return known(folder.absolute().name)
+    except KeyError:
+        names = ", ".join(sorted(path.stem for path in KNOWN.glob("*.json")))
+        raise ConfigError(
+            f"policy.path is {describe(str(folder))}: there is nothing to say how large it is, and "
+            f"its name is none of {names}; give the folder of a checkpoint, or name it so"
+        ) from None
+
+
+def _count(module: torch.nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())

@@ -1,0 +1,94 @@
+"""The small files of a checkpoint folder: which there are, and what the JSON ones say.
+
+Invariant: a file is read whole or refused with one sentence that names it; a number that is given out
+is within its limits.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from policies.errors import describe, one_line, printable
+from policies.interface import CheckpointError
+from policies.stored_tensors import AGAIN
+
+PUBLISHED = "use the files that were published with these weights"
+MOST = 2**20
+
+
+def read_files(
+    folder: Path, names: Sequence[str], needed: Sequence[str], model: str
+) -> dict[str, bytes]:
+    """Those of the files `names` that are in `folder`, by name. Raises CheckpointError for a folder that
+    cannot be read or lacks one that every `model` has."""
+    try:
+        there = {file.name for file in folder.iterdir()}
+    except (OSError, ValueError) as error:  # ValueError: a path that no system can have
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise CheckpointError(
+            f"The checkpoint folder {printable(str(folder))} cannot be read ({reason}); give the "
+            f"path of a folder with a {model} checkpoint."
+        ) from error
+    for name in needed:
+        if name not in there:
+            raise CheckpointError(
+                f"{folder / name} is missing, which every {model} has beside its weights; {AGAIN}."
+            )
+    return {name: _bytes(folder / name) for name in names if name in there}
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        if not file.is_file():  # a pipe would be waited for
+            raise CheckpointError(f"{file} is no file; {AGAIN}.")
+        return file.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read ({error.strerror}); {AGAIN}.") from error
+
+
+@dataclass(frozen=True)
+class ConfigFile:
+    """A JSON object and the file that it is from."""
+
+    path: Path
+    fields: Mapping[str, Any]
+
+    def wrong(self, field: str, value: object, needed: str) -> CheckpointError:
+        return CheckpointError(
+            f"{self.path} has {field}={describe(value)}, but {needed}; {PUBLISHED}."
+        )
+
+    def size(self, field: str, default: int | None = None, most: int = MOST) -> int:
+        value = self.fields.get(field, default)
+        if type(value) is not int or not 1 <= value <= most:
+            raise self.wrong(field, value, f"it must be a whole number from 1 to {most}")
+        return value
+
+    def real(self, field: str, default: float, most: float) -> float:
+        value = self.fields.get(field, default)
+        if type(value) not in (int, float) or not 0 < value <= most:
+            raise self.wrong(field, value, f"it must be a number above 0, at most {most:g}")
+        return float(value)
+
+    def require(self, field: str, value: object, fits: bool, needed: str) -> None:
+        if not fits:
+            raise self.wrong(field, value, needed)
+
+
+def opened_config(path: Path, fixed: Mapping[str, object], model: str) -> ConfigFile:
+    """Raises CheckpointError, also where a field is there and not as `fixed` has it for the `model`."""
+    try:
+        fields = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} cannot be read ({one_line(error)}); {PUBLISHED}.") from error
+    if not isinstance(fields, dict):
+        raise CheckpointError(f"{path} holds no JSON object; {PUBLISHED}.")
+    file = ConfigFile(path, fields)
+    for field, wanted in fixed.items():
+        value = fields.get(field, wanted)
+        file.require(field, value, value == wanted, f"{model} has {wanted!r}")
+    return file
