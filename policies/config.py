@@ -138,6 +138,19 @@ class ShowoPolicyConfig(PolicyConfig):
     """Most tokens of a context with its answer. Its language model was trained with 2,048, which two pictures of 512 x 512 pixels fill: what is beyond has positions that it never saw."""
 
 
+class Emu3PolicyConfig(PolicyConfig):
+    """Emu3 of BAAI."""
+
+    variant = "family emu3"
+    family: Literal["emu3"] = "emu3"
+    """Emu3-Stage1, and what was trained from it."""
+    wording: Literal["plain", "chat"] = "plain"
+    """How questions are put: as they are, to Emu3-Stage1, or within the words that Emu3-Chat learned."""
+    positions: Natural = 0
+    """Most tokens of a sequence (released training script: 10240); 0: as the checkpoint's config.json says."""
+    learned_with = ("wording", "positions")
+
+
 class Showo2PolicyConfig(PolicyConfig):
     """Show-o2 of Show Lab, and Transfusion as that without its head of layers and its semantic ones."""
 
@@ -193,6 +206,7 @@ AnyPolicyConfig = Annotated[
     | ShowoPolicyConfig
     | Showo2PolicyConfig
     | ChameleonPolicyConfig
+    | Emu3PolicyConfig
     | ToolsPolicyConfig,
     Field(discriminator="family"),
     BeforeValidator(_tiny_by_default),

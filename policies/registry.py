@@ -58,6 +58,7 @@ FAMILIES = {
         ),
     ),
     "bagel": Family("policies.bagel.policy:BagelPolicy", "policies.bagel.sizes:footprint"),
+    "emu3": Family("policies.emu3.policy:Emu3Policy", "policies.emu3.sizes:footprint"),
     "showo2": Family("policies.showo2.policy:Showo2Policy", "policies.showo2.sizes:footprint"),
     "chameleon": Family(
         "policies.chameleon.policy:ChameleonPolicy", "policies.chameleon.sizes:footprint"

@@ -32,11 +32,13 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 @dataclass(frozen=True)
 class Source:
-    """Where a tensor of the net comes from: the whole of a stored one, or a third of its rows."""
+    """Where a tensor of the net comes from: the whole of a stored one, or a third of its rows. A
+    `count` is a whole number and stays one."""
 
     name: str
     shape: tuple[int, ...]
     third: int | None = None
+    count: bool = False
 
 
 @dataclass(frozen=True)
@@ -139,18 +141,19 @@ def _plain(name: object, tensor: object, size: int) -> bool:
 
 def check(stored: Stored, sources: Mapping[str, Source], ignored: re.Pattern[str] | None) -> None:
     """Raises CheckpointError unless there is just what `sources` need, but for what is `ignored`."""
-    wanted = {source.name: source.shape for source in sources.values()}
+    wanted = {source.name: source for source in sources.values()}
     found = {name for name in stored.tensors if ignored is None or not ignored.match(name)}
     require_names(
         str(stored.where), found, wanted, "use the weights that belong to this config.json"
     )
-    for name, shape in wanted.items():
+    for name, source in wanted.items():
         file, tensor = stored.tensors[name]
-        if tuple(tensor.shape) != shape or tensor.dtype not in DTYPES:
+        allowed = (torch.int64,) if source.count else DTYPES
+        if tuple(tensor.shape) != source.shape or tensor.dtype not in allowed:
+            kinds = "int64" if source.count else "float32, bfloat16 or float16"
             raise CheckpointError(
                 f"{file} has {name} of shape {tuple(tensor.shape)} and dtype {tensor.dtype}, but "
-                f"config.json asks for {shape} in float32, bfloat16 or float16; use the weights "
-                "that belong to it."
+                f"config.json asks for {source.shape} in {kinds}; use the weights that belong to it."
             )
 
 
@@ -161,14 +164,15 @@ def assembled(
     blank: Mapping[str, torch.Tensor],
     dtype: torch.dtype,
 ) -> dict[str, torch.Tensor]:
-    """Copies of the stored tensors in `dtype`, with the names and shapes of `blank`. Raises
-    CheckpointError where one has values that are not finite."""
+    """Copies of the stored tensors in `dtype` (counts in int64), with the names and shapes of `blank`.
+    Raises CheckpointError where one has values that are not finite."""
     made = {}
     for name, source in sources.items():
         file, tensor = stored.tensors[source.name]
         if source.third is not None:
             tensor = tensor.chunk(3)[source.third]
-        made[name] = torch.empty(blank[name].shape, dtype=dtype).copy_(
+        kind = torch.int64 if source.count else dtype
+        made[name] = torch.empty(blank[name].shape, dtype=kind).copy_(
             tensor.reshape(blank[name].shape)
         )
         require_finite(file, source.name, made[name], AGAIN)

@@ -19,7 +19,7 @@ NEVER_AT_IMPORT = (
     "fastapi", "starlette",
 )  # fmt: skip
 WHEN_ASKED = (
-    *(f"policies.{name}." for name in ("janus", "chameleon", "showo", "engines.vllm")),
+    *(f"policies.{name}." for name in ("janus", "chameleon", "emu3", "showo", "engines.vllm")),
     *(f"cluster.serving.{name}" for name in ("calling", "gateway", "model")),
 )  # fmt: skip
 """They alone need transformers, vllm and Ray Serve, and are imported when a run asks for them."""

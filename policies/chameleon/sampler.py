@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from policies.chameleon.module import ChameleonModule
-from policies.janus.sampler import Attend, Cache, Embed, Layers, prefilled
+from policies.llama import Attend, Cache, Embed, Layers
+from policies.llama import prefill as read_contexts
 from policies.sampling import Ids
 
 HEADS_EPS = 1e-5
@@ -61,4 +62,4 @@ def prefill(
     """A `policies.sampling.Prefill` but for the first two arguments; `embed` maps the ids that are
     sampled, int64 [rows], to [rows, hidden]."""
     model = module.model
-    return prefilled(NormedLayers(model), model, model.embed_tokens, embed, contexts, rows, slots)
+    return read_contexts(NormedLayers(model), model, model.embed_tokens, embed, contexts, rows, slots)

@@ -35,8 +35,8 @@ from policies.janus import checkpoint
 from policies.janus.layout import Layout, targets_of
 from policies.janus.module import ADAPTED, JanusModule
 from policies.janus.pictures import AT_ONCE, ImageTokenizer, pixels_of
-from policies.janus.sampler import prefill
 from policies.janus.wording import Wording
+from policies.llama import Layers, prefill
 from policies.sampling import Ids, Row, Sampled, sample
 from policies.teacher_forcing import chunks, teacher_forced, totals
 
@@ -170,7 +170,9 @@ class JanusPolicy:
         module = self.module
         head, first = (module.draw_head, module.words) if drawing else (module.word_head, 0)
         stop = None if drawing else self.wording.special.eos
-        reading = partial(prefill, module, self._features(looked), embed)
+        read = partial(module.embed, features=self._features(looked))
+        llama = module.model.language_model
+        reading = partial(prefill, Layers(llama), llama, read, embed)
         return sample(reading, head, rows, first, stop, keep_logits, self._device)
 
     def _features(self, looked: Sequence[Picture]) -> Tensor | None:

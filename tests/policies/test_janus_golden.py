@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor
 
 from policies.janus.module import JanusModule
 from policies.janus.pictures import ImageTokenizer
-from policies.janus.sampler import prefill
+from policies.llama import Layers, prefill
 from policies.sampling import Row, sample
 from tests.policies.janus import golden
 
@@ -96,7 +98,9 @@ def test_guided_greedy_drawing(
         rows.append(Row(tuple(ids), 0.0, 5.0, seed=0, max_tokens=16, free=free))
 
     def read(*of: object) -> object:
-        return prefill(module, None, module.embed_codes, *of)  # type: ignore[arg-type]
+        embed = partial(module.embed, features=None)
+        llama = module.model.language_model
+        return prefill(Layers(llama), llama, embed, module.embed_codes, *of)  # type: ignore[arg-type]
 
     sampled = sample(read, module.draw_head, rows, module.words, keep_logits=True)  # type: ignore[arg-type]
     codes = torch.from_numpy(np.stack(sampled.tokens)) - module.words

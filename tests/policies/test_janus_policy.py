@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from policies import llama
 from policies.interface import (
     Context,
     Example,
@@ -20,7 +21,6 @@ from policies.interface import (
     last_picture,
     learned,
 )  # fmt: skip
-from policies.janus import sampler
 from policies.janus.pictures import pixels_of
 from policies.janus.policy import JanusPolicy
 from policies.janus.tokens import OPTIONAL, REQUIRED
@@ -145,7 +145,7 @@ def test_many_contexts_are_read_a_few_at_a_time(
     contexts: list[Context] = [(f"{i} {p}", picture(i)) for i in range(3) for p in PROMPTS]
     how = [PictureSampling(guidance=3.0)] * len(contexts)
     whole = policy.sample_codes(contexts, how, range(12), keep_logits=True)
-    monkeypatch.setattr(sampler, "READ_AT_ONCE", 200)
+    monkeypatch.setattr(llama, "READ_AT_ONCE", 200)
     parts = policy.sample_codes(contexts, how, range(12), keep_logits=True)
     for one, other in zip(whole.logits, parts.logits, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4)

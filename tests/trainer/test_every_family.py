@@ -33,6 +33,10 @@ OWN: dict[str, dict[str, Any]] = {
         "solver": {"guidance": [1.0, 4.0], "steps": 4},
         "reconstruction": {"condition_dropout": {"text": 0.1}},
     },
+    "emu3": {
+        "solver": {"guidance": [1.0, 3.0]},
+        "reconstruction": {"condition_dropout": {"text": 0.1}},
+    },
     "showo2": {
         "solver": {"guidance": [1.0, 5.0], "steps": 4, "shift": 3.0},
         "reconstruction": {"condition_dropout": {"text": 0.1, "latents": 0.1}},

@@ -1,4 +1,4 @@
-"""Prefill and decoding steps for `policies.sampling`, through the layers of a Janus-Pro model.
+"""Prefill and decoding steps for `policies.sampling`, through the layers of a decoder of Llama's kind.
 
 Invariant: weights are read in place and never written. A context is read once for all rows that
 continue it.
@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from policies.attention import HIDDEN, KeyValues, padded_left, rotate, tables
-from policies.janus.module import JanusModule
 from policies.sampling import Ids
 
 READ_AT_ONCE = 8192
@@ -26,8 +25,8 @@ output [places, heads * head_dim]."""
 
 
 class Layers:
-    """References to the weights of a `LlamaModel`: looking up a module's attributes for every token
-    would take longer than multiplying small matrices."""
+    """References to the weights of a `LlamaModel`, or of one whose parts have its names: looking up a
+    module's attributes for every token would take longer than multiplying small matrices."""
 
     def __init__(self, llama: Any) -> None:
         self.last, self.eps = llama.norm.weight, llama.norm.variance_epsilon
@@ -74,32 +73,17 @@ class Cache:
 
 
 def prefill(
-    module: JanusModule,
-    features: Tensor | None,
-    embed: Embed,
-    contexts: Sequence[Ids],
-    rows: Tensor,
-    slots: int,
-) -> tuple[Tensor, Cache]:
-    """A `policies.sampling.Prefill` but for the first three arguments; `features` are those of the
-    contexts' pictures."""
-    llama = module.model.language_model
-    return prefilled(
-        Layers(llama), llama, lambda ids: module.embed(ids, features), embed, contexts, rows, slots
-    )
-
-
-def prefilled(
     layers: Layers,
     llama: Any,
-    begin: Embed,
+    read: Embed,
     embed: Embed,
     contexts: Sequence[Ids],
     rows: Tensor,
     slots: int,
 ) -> tuple[Tensor, Cache]:
-    """Likewise, through any `layers` that compute what `llama` is made of; `begin` maps the ids of
-    contexts, int64 [contexts, tokens], to [contexts, tokens, hidden]. Contexts are read in batches of
+    """A `policies.sampling.Prefill` but for the first four arguments: the `layers` of a `LlamaModel`,
+    the model, what `read` makes of contexts' ids (int64 [contexts, tokens] -> [contexts, tokens,
+    hidden]), and what `embed` makes of those that are chosen. Contexts are read in batches of
     READ_AT_ONCE tokens, to bound the memory."""
     device, config = rows.device, llama.config
     ids, bias = (each.to(device) for each in padded_left(contexts, slots))
@@ -110,7 +94,7 @@ def prefilled(
     blocks = [cos.new_empty(shape) for _ in llama.layers]
     last: list[Tensor] = []
     for part in torch.arange(len(ids), device=device).split(max(1, READ_AT_ONCE // longest)):
-        x = begin(ids[part])
+        x = read(ids[part])
         mask = _causal(bias[part, :, :longest])
         mine = ((rows >= part[0]) & (rows <= part[-1])).nonzero()[:, 0]
         whose = rows[mine] - part[0]
@@ -120,15 +104,15 @@ def prefilled(
             parted = heads.view(*like.shape[:2], -1, width)
             parted = rotate(parted, cos[:longest], sin[:longest]).transpose(1, 2)
             q, k, v = parted.split([config.num_attention_heads, kv_heads, kv_heads], 1)
-            read = torch.stack([k, v]).transpose(1, 2)
-            blocks[layer][:, :, mine, :longest] = read[:, :, whose]
+            keys = torch.stack([k, v]).transpose(1, 2)
+            blocks[layer][:, :, mine, :longest] = keys[:, :, whose]
             mixed = F.scaled_dot_product_attention(q, k, v, mask, scale=1.0, enable_gqa=True)
             return mixed.transpose(1, 2).flatten(0, 1).flatten(1)
 
         last.append(layers.through(x.flatten(0, 1), attend).view_as(x)[:, -1])
     states = layers.norm(torch.cat(last), layers.last)[rows]
-    read = KeyValues(blocks, bias[rows].repeat(kv_heads, 1, 1), cos, sin)
-    return states, Cache(layers, embed, read)
+    held = KeyValues(blocks, bias[rows].repeat(kv_heads, 1, 1), cos, sin)
+    return states, Cache(layers, embed, held)
 
 
 def _causal(bias: Tensor) -> Tensor:
