@@ -128,12 +128,20 @@ class BagelPolicyConfig(PolicyConfig):
     learned_with = ("training_shift", "adapters")
 
 
+class ExternalPolicyConfig(PolicyConfig):
+    """A vision-language model of transformers that draws through a pipeline of diffusers."""
+
+    variant = "family external"
+    family: Literal["external"] = "external"
+    """One with a bridge of queries, embeddings or signals, as its bridge.json says."""
+
+
 def _tiny_by_default(value: object) -> object:
     return {"family": "tiny", **value} if isinstance(value, Mapping) else value
 
 
 AnyPolicyConfig = Annotated[
-    TinyPolicyConfig | JanusPolicyConfig | BagelPolicyConfig,
+    TinyPolicyConfig | JanusPolicyConfig | BagelPolicyConfig | ExternalPolicyConfig,
     Field(discriminator="family"),
     BeforeValidator(_tiny_by_default),
 ]
