@@ -57,18 +57,21 @@ class Decoder:
         learned = self.config.decoder == "learned"
         for part in self._parts():
             if part is not self.denoiser or not learned:
-                part.to(device)
+                nn.Module.to(part, device)
         if dtype is not None:
             for part in (self.denoiser, self.project):
                 if part is not None and not (part is self.denoiser and learned):
-                    part.to(dtype)
+                    nn.Module.to(part, dtype)  # diffusers' own warns of what it then does
 
     # Learning
 
     def denoise(self, noisy: Tensor, times: Tensor, conditions: Tensor) -> Tensor:
         """noisy [rows, channels, side, side] at times [rows] under conditions [rows, tokens, width]
-        -> what the denoiser predicts, float32 and as noisy."""
+        -> what the denoiser predicts, float32 and as noisy. One that is frozen computes in the dtype
+        of the conditions."""
         dtype = conditions.dtype
+        if self.config.decoder == "frozen":
+            nn.Module.to(self.denoiser, dtype)
         made = self.denoiser(
             noisy.to(dtype), timestep=times * self.scale, encoder_hidden_states=conditions,
             return_dict=False,

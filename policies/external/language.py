@@ -45,7 +45,7 @@ class Small:
 def read_small(folder: Path) -> Small:
     """Raises CheckpointError."""
     config = configuration(folder)
-    return Small(folder, config, KINDS[config.model_type], _processor(folder), _chat(folder, config))
+    return Small(folder, config, KINDS[config.model_type], processor(folder), _chat(folder, config))
 
 
 def configuration(folder: Path) -> Any:
@@ -98,7 +98,8 @@ def load(small: Small, dtype: torch.dtype) -> Any:
     return net.eval()
 
 
-def _processor(folder: Path) -> Any:
+def processor(folder: Path) -> Any:
+    """Its image processor. Raises CheckpointError."""
     from transformers import AutoImageProcessor
 
     try:  # in Pillow: with torchvision, where that is installed, the same picture has other features

@@ -81,8 +81,8 @@ class ExternalModule(nn.Module):
             return (self.word_head(states),)
         made = self.bridge(states.unflatten(0, (len(batch.ids), -1)))
         if noisy is None:
-            return (made,)
-        return made, self.decoder.denoise(noisy.latents, noisy.times, made)
+            return (made.clone(),)  # FSDP2 warns of views
+        return made.clone(), self.decoder.denoise(noisy.latents, noisy.times, made)
 
     def embed(self, ids: Tensor, features: Tensor | None) -> Tensor:
         """ids int64 [rows, tokens] -> embeddings [rows, tokens, hidden]."""

@@ -129,6 +129,9 @@ def stable_diffusion(folder: Path, width: int = WIDTH, **scheduler: Any) -> None
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
     )  # fmt: skip
+    with torch.no_grad():  # of random weights hardly anything follows from what conditions them
+        for name, weight in unet.named_parameters():
+            weight.mul_(2.0 if ".attn2." in name else 3.0 if name.startswith("conv_out") else 1.0)
     vae = diffusers.AutoencoderKL(
         block_out_channels=(8, 8, 8), norm_num_groups=4, layers_per_block=1, latent_channels=CHANNELS,
         down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3,

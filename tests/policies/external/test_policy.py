@@ -1,0 +1,52 @@
+"""A language model with an outside decoder keeps what every family keeps, by queries and by embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import pytest
+
+from policies.external.policy import ExternalPolicy
+from policies.interface import Context, Segment, TextSampling
+from tests.policies.conformance import *  # noqa: F403
+from tests.policies.conformance import Family
+from tests.policies.external.small import HIDDEN, picture, write_embeddings, write_folder
+
+
+def sampled_texts(
+    policy: ExternalPolicy, contexts: Sequence[Context], seeds: Sequence[int]
+) -> list[tuple[Segment, np.ndarray]]:
+    """Of one text, the first token: not all that random weights write can be read again."""
+    text, how = "red", [TextSampling(max_tokens=1)] * len(seeds)
+    first = policy.wording.answer(text)[0]
+    logits = policy.sample_words(contexts, how, seeds, keep_logits=True).logits
+    logs = (own - np.log(np.exp(own).sum(-1, keepdims=True)) for own in logits)
+    return [(text, own[:1, first]) for own in logs]
+
+
+SHARED = {
+    "policy": ExternalPolicy,
+    "prompts": ("a red circle", "the cat sits", "ö→猫", "What is it?"),
+    "unreadable": ("a cat \ud800",),
+    "overlong": "cat " * 200,
+    "sampled_texts": sampled_texts,
+    "sampled_pictures": None,
+    "by_heart": 0.1,
+    "steps": 400,
+}
+FAMILIES = {
+    # What the denoiser's gradient is multiplied by, its rounding is too.
+    "queries": Family(
+        **SHARED, write_folder=write_folder, picture=picture, noisy=True, sharp=2.0
+    ),
+    "embeddings": Family(
+        **SHARED, write_folder=write_embeddings, picture=partial(picture, shape=(4, HIDDEN))
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> Family:
+    return FAMILIES[request.param]
