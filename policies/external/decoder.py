@@ -53,15 +53,12 @@ class Decoder:
         return [part for part in parts if part is not None]
 
     def follow(self, device: torch.device, dtype: torch.dtype | None = None) -> None:
-        """Moves to where the module is, whose dtype a denoiser takes; the autoencoder keeps its own."""
-        learned = self.config.decoder == "learned"
+        """Moves what is frozen to where the module is, and all but the autoencoder to its dtype."""
         for part in self._parts():
-            if part is not self.denoiser or not learned:
-                nn.Module.to(part, device)
-        if dtype is not None:
-            for part in (self.denoiser, self.project):
-                if part is not None and not (part is self.denoiser and learned):
-                    nn.Module.to(part, dtype)  # diffusers' own warns of what it then does
+            if part is self.denoiser and self.config.decoder == "learned":
+                continue
+            # diffusers' own `to` warns of what it then does.
+            nn.Module.to(part, device, None if part is self.pipe.vae else dtype)
 
     # Learning
 
@@ -83,20 +80,30 @@ class Decoder:
     def prompts(self, texts: Sequence[str]) -> Tensor:
         """What the pipeline's own text encoder makes of texts, cut off where it ends them: float32
         [texts, tokens, width]."""
-        made = self.pipe.encode_prompt(
-            prompt=list(texts), device=self.pipe.device, num_images_per_prompt=1,
-            do_classifier_free_guidance=False,
+        # As `encode_prompt`, which warns of every text that it cuts off.
+        read = self.pipe.tokenizer(
+            list(texts), padding="max_length", max_length=self.pipe.tokenizer.model_max_length,
+            truncation=True, return_tensors="pt",
         )  # fmt: skip
-        embedded: Tensor = made[0].float()
-        return embedded
+        embedded: Tensor = self.pipe.text_encoder(read.input_ids.to(self.pipe.device))[0]
+        return embedded.float()
 
+    @torch.no_grad()
     def _require_prompts(self) -> None:
-        found, wanted = tuple(self.prompts(["a"]).shape[1:]), (self.config.tokens, self.config.width)
+        read = self.prompts(["a"])
+        found, wanted = tuple(read.shape[1:]), (self.config.tokens, self.config.width)
         if found != wanted:
             raise CheckpointError(
                 f"{self.described.folder} has a text encoder that gives {found[0]} x {found[1]} numbers "
                 f"of a prompt, but the signals of this bridge become {wanted[0]} x {wanted[1]}; use "
                 "the pipeline that the bridge was made for."
+            )
+        device = self.pipe.device
+        own = self.pipe.encode_prompt(["a"], device, 1, do_classifier_free_guidance=False)[0]
+        if not torch.equal(own.float(), read):
+            raise CheckpointError(
+                f"{self.described.folder} is of class {self.described.kind.__name__}, which does more "
+                "with a prompt than to encode it; use another kind of bridge, or Stable Diffusion."
             )
 
     # Drawing
@@ -174,7 +181,7 @@ def load(
                 "another kind of bridge."
             )
         parts["tokenizer"] = _loaded(described, "tokenizer")
-        parts["text_encoder"] = _loaded(described, "text_encoder", dtype=torch.float32)
+        parts["text_encoder"] = _loaded(described, "text_encoder", dtype=dtype)
     takes = inspect.signature(described.kind.__init__).parameters
     needed = [n for n, p in takes.items() if p.default is p.empty and n != "self"]
     quiet = {"requires_safety_checker": False} if "requires_safety_checker" in takes else {}

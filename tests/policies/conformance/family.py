@@ -42,7 +42,8 @@ class Family:
     family has no likelihood of pictures), `sampled_texts` any texts with the log-probabilities that
     `write` samples their first tokens from (None: it does not tell them). `sharp` multiplies
     matrices, since random weights say next to nothing. `noisy`: its loss draws noise, timesteps or
-    masks. `size` is one of drawings that is not the family's own, where "size" is an option.
+    masks. `size` is one of drawings that is not the family's own, where "size" is an option. The
+    gradients of two workers may differ from those of one process by `rounding`.
     """
 
     policy: type[Policy]
@@ -61,6 +62,7 @@ class Family:
     by_heart: float = 0.02
     tolerance: float = 1e-4
     size: tuple[int, int] = (16, 16)
+    rounding: float = 1e-6
 
 
 @pytest.fixture(scope="module")

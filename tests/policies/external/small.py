@@ -212,6 +212,7 @@ def write_folder(folder: Path, seed: int) -> None:
 
 write_embeddings = partial(checkpoint, kind="embeddings")
 write_signals = partial(checkpoint, kind="signals")
+write_learning_signals = partial(checkpoint, kind="signals", decoder="learned")
 
 
 def picture(seed: int, shape: tuple[int, ...] = (CHANNELS, SIDE, SIDE)) -> Picture:

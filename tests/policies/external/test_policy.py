@@ -1,4 +1,4 @@
-"""A language model with an outside decoder keeps what every family keeps, by queries and by embeddings."""
+"""A language model with an outside decoder keeps what every family keeps, by each kind of bridge."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from policies.external.policy import ExternalPolicy
 from policies.interface import Context, Segment, TextSampling
 from tests.policies.conformance import *  # noqa: F403
 from tests.policies.conformance import Family
-from tests.policies.external.small import HIDDEN, picture, write_embeddings, write_folder
+from tests.policies.external.small import (
+    HIDDEN,
+    picture,
+    write_embeddings,
+    write_folder,
+    write_learning_signals,
+)
 
 
 def sampled_texts(
@@ -37,16 +43,21 @@ SHARED = {
     "steps": 400,
 }
 FAMILIES = {
-    # What the denoiser's gradient is multiplied by, its rounding is too.
+    # Convolutions of two drawings and of one are rounded otherwise.
     "queries": Family(
-        **SHARED, write_folder=write_folder, picture=picture, noisy=True, sharp=2.0
+        **SHARED, write_folder=write_folder, picture=picture, noisy=True, rounding=3e-6
     ),
     "embeddings": Family(
         **SHARED, write_folder=write_embeddings, picture=partial(picture, shape=(4, HIDDEN))
     ),
-}
+    "signals": Family(
+        **SHARED, write_folder=write_learning_signals, picture=picture, noisy=True, rounding=3e-6,
+        sharp=1.0,
+    ),
+}  # fmt: skip
+ONLY_SLOW = pytest.param("signals", marks=pytest.mark.slow)
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=["queries", "embeddings", ONLY_SLOW])
 def family(request: pytest.FixtureRequest) -> Family:
     return FAMILIES[request.param]
