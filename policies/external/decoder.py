@@ -120,8 +120,9 @@ class Decoder:
             "num_inference_steps": steps, "height": pixels, "width": pixels, "output_type": "latent",
             "return_dict": False, "guidance_scale": 1.0 if free is None else guidance,
         }  # fmt: skip
-        if "use_resolution_binning" in takes:
-            how["use_resolution_binning"] = False
+        # Sana would look for the nearest of its own sizes, and asks for no text beside embeddings.
+        unasked = {"use_resolution_binning": False, "negative_prompt": None}
+        how |= {name: value for name, value in unasked.items() if name in takes}
         for start in range(0, len(conditions), AT_ONCE):
             rows = slice(start, start + AT_ONCE)
             given = {"": conditions[rows]} | ({} if free is None else {"negative_": free[rows]})
