@@ -58,7 +58,9 @@ FAMILIES = {
         ),
     ),
     "bagel": Family("policies.bagel.policy:BagelPolicy", "policies.bagel.sizes:footprint"),
-    "external": Family("policies.external.policy:ExternalPolicy", "policies.external.sizes:footprint"),
+    "external": Family(
+        "policies.external.policy:ExternalPolicy", "policies.external.sizes:footprint"
+    ),
     "janus": Family(
         "policies.janus.policy:JanusPolicy",
         "policies.janus.sizes:footprint",

@@ -77,7 +77,9 @@ def require_fit(folder: Path, config: BridgeConfig, small: Small, described: Des
             f"{folder / BRIDGE} gives {config.width}; use the pipeline that it was made for."
         )
     if config.kind == "embeddings":
-        rows, columns = measured(small.config, small.processor, small.gridded, config.side, config.side)
+        rows, columns = measured(
+            small.config, small.processor, small.gridded, config.side, config.side
+        )
         if rows * columns != config.slots:
             raise CheckpointError(
                 f"{folder / BRIDGE} has slots={config.slots}, but the encoder in {folder / LANGUAGE} has "
@@ -121,9 +123,13 @@ def save_language(net: Any, source: Path, folder: Path) -> None:
             (folder / name).write_bytes(data)
 
 
-def save_bridge(folder: Path, config: BridgeConfig, bridge: Bridge, project: nn.Linear | None) -> None:
+def save_bridge(
+    folder: Path, config: BridgeConfig, bridge: Bridge, project: nn.Linear | None
+) -> None:
     tensors = _named(bridge, project)
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors}, folder / WEIGHTS)
+    save_file(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in tensors}, folder / WEIGHTS
+    )
     (folder / BRIDGE).write_text(written(config))
 
 
@@ -149,7 +155,9 @@ def _bridge(
     stored = opened(folder, (WEIGHTS,))
     check(stored, sources, None, BRIDGE)
     made = assembled(stored, sources, blank, dtype)
-    bridge.load_state_dict({n: t for n, t in made.items() if not n.startswith(PROJECT)}, assign=True)
+    bridge.load_state_dict(
+        {n: t for n, t in made.items() if not n.startswith(PROJECT)}, assign=True
+    )
     if project is not None:
         own = {n.removeprefix(PROJECT): t for n, t in made.items() if n.startswith(PROJECT)}
         project.load_state_dict(own, assign=True)

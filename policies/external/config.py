@@ -21,6 +21,12 @@ FIX = f"copy it again from its checkpoint, or {CREATE}"
 Kind = Literal["queries", "embeddings", "signals"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 Decoder = Literal["frozen", "learned"]
+OWN: dict[Kind, tuple[str, ...]] = {
+    "queries": (),
+    "embeddings": ("side",),
+    "signals": ("layers", "heads", "inner"),
+}
+"""The sizes that one kind has alone."""
 MOST = 2**16
 """The largest size that is read: above all that was published, below what would not end."""
 
@@ -87,12 +93,16 @@ def parsed(file: Path, stated: Any) -> BridgeConfig:
             f"{file} has the fields {describe(found)}, but a bridge has only {', '.join(names)}; {FIX}."
         )
     _require(file, "kind", stated.get("kind"), stated.get("kind") in KINDS, " or ".join(KINDS))
-    own = ("side",) if stated["kind"] == "embeddings" else ()
-    own = ("layers", "heads", "inner") if stated["kind"] == "signals" else own
+    own = OWN[stated["kind"]]
     for name in ("slots", "tokens", "width", "hidden", "steps", "side", "layers", "heads", "inner"):
-        value, needed = stated.get(name, 0), name in ("slots", "tokens", "width", "hidden", "steps", *own)
+        value, needed = (
+            stated.get(name, 0),
+            name in ("slots", "tokens", "width", "hidden", "steps", *own),
+        )
         within = type(value) is int and (0 < value <= MOST if needed else value == 0)
-        rule = f"a whole number from 1 to {MOST}" if needed else f"0 for a bridge of {stated['kind']}"
+        rule = (
+            f"a whole number from 1 to {MOST}" if needed else f"0 for a bridge of {stated['kind']}"
+        )
         _require(file, name, value, within, rule)
     decoder = stated.get("decoder", "frozen")
     _require(file, "decoder", decoder, decoder in get_args(Decoder), "frozen or learned")
@@ -100,9 +110,13 @@ def parsed(file: Path, stated: Any) -> BridgeConfig:
     if config.kind != "signals":
         _require(file, "tokens", config.tokens, config.tokens == config.slots, "as many as slots")
     else:
-        _require(file, "inner", config.inner, config.inner % config.heads == 0, "a multiple of heads")
+        _require(
+            file, "inner", config.inner, config.inner % config.heads == 0, "a multiple of heads"
+        )
     if not config.denoises:
-        _require(file, "decoder", decoder, decoder == "frozen", "frozen: embeddings teach no denoiser")
+        _require(
+            file, "decoder", decoder, decoder == "frozen", "frozen: embeddings teach no denoiser"
+        )
     return config
 
 

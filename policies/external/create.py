@@ -67,7 +67,9 @@ def create(
 
 
 def _steps(described: Described) -> int:
-    default: int = inspect.signature(described.kind.__call__).parameters["num_inference_steps"].default
+    default: int = (
+        inspect.signature(described.kind.__call__).parameters["num_inference_steps"].default
+    )
     return default
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from policies.errors import one_line
 from policies.external.config import BridgeConfig
+from policies.external.moving import moved
 from policies.external.pipeline import AGAIN, Described, class_of
 from policies.external.schedule import Schedule
 from policies.interface import CheckpointError, Picture
@@ -57,8 +58,7 @@ class Decoder:
         for part in self._parts():
             if part is self.denoiser and self.config.decoder == "learned":
                 continue
-            # diffusers' own `to` warns of what it then does.
-            nn.Module.to(part, device, None if part is self.pipe.vae else dtype)
+            moved(part, device, None if part is self.pipe.vae else dtype)
 
     # Learning
 
@@ -68,7 +68,7 @@ class Decoder:
         of the conditions."""
         dtype = conditions.dtype
         if self.config.decoder == "frozen":
-            nn.Module.to(self.denoiser, dtype)
+            moved(self.denoiser, conditions.device, dtype)
         made = self.denoiser(
             noisy.to(dtype), timestep=times * self.scale, encoder_hidden_states=conditions,
             return_dict=False,
@@ -110,7 +110,12 @@ class Decoder:
 
     @torch.no_grad()
     def draw(
-        self, conditions: Tensor, free: Tensor | None, guidance: float, steps: int, seeds: Sequence[int]
+        self,
+        conditions: Tensor,
+        free: Tensor | None,
+        guidance: float,
+        steps: int,
+        seeds: Sequence[int],
     ) -> Tensor:
         """Latents [rows, channels, side, side] under conditions [rows, tokens, width]; with `free`,
         those without texts, guided by `guidance`, which is above 1."""
@@ -141,7 +146,9 @@ class Decoder:
         vae, shift = self.pipe.vae, self._shift
         shown = []
         for part in latents.split(AT_ONCE):
-            made = vae.decode(part.to(vae.dtype) / vae.config.scaling_factor + shift, return_dict=False)
+            made = vae.decode(
+                part.to(vae.dtype) / vae.config.scaling_factor + shift, return_dict=False
+            )
             shown.append(self.pipe.image_processor.postprocess(made[0].float(), output_type="np"))
         return np.asarray((np.concatenate(shown) * 255).round().astype(np.uint8))
 
@@ -210,5 +217,3 @@ def _loaded(described: Described, component: str, **how: Any) -> Any:
         return kind.from_pretrained(str(folder), local_files_only=True, **how)
     except Exception as error:  # whatever a damaged file leads diffusers or transformers to
         raise CheckpointError(f"{folder} cannot be read ({one_line(error)}); {AGAIN}.") from error
-
-

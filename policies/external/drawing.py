@@ -77,7 +77,7 @@ def conditions(
     module: ExternalModule, layout: Layout, questions: Sequence[Ids], looked: Looked
 ) -> list[Tensor]:
     """What conditions the pipeline after each question, [tokens, width]."""
-    features = layout_features(module, layout, looked)
+    features = layout.features(looked)
     made: list[Tensor] = []
     longest = max(map(len, questions)) + layout.drawing
     for start in range(0, len(questions), at_once := max(1, READ_AT_ONCE // longest)):
@@ -87,20 +87,30 @@ def conditions(
 
 
 def _conditions(
-    module: ExternalModule, layout: Layout, questions: Sequence[Ids], looked: Looked, features: Tensor | None
+    module: ExternalModule,
+    layout: Layout,
+    questions: Sequence[Ids],
+    looked: Looked,
+    features: Tensor | None,
 ) -> list[Tensor]:
     rows = [(*question, *layout.slots()) for question in questions]
     passed.add(sum(map(len, rows)))
     if module.decoder.project is not None:
         return list(module.decoder.project(_embeddings(module, layout, rows, looked, features)))
-    places = [np.arange(len(question), len(row)) for question, row in zip(questions, rows, strict=True)]
+    places = [
+        np.arange(len(question), len(row)) for question, row in zip(questions, rows, strict=True)
+    ]
     positions = [layout.positions(row, looked) for row in rows]
     (made,) = module(arranged(rows, positions, places, features).to(module.device), drawing=True)
     return list(made)
 
 
 def _embeddings(
-    module: ExternalModule, layout: Layout, rows: Sequence[Ids], looked: Looked, features: Tensor | None
+    module: ExternalModule,
+    layout: Layout,
+    rows: Sequence[Ids],
+    looked: Looked,
+    features: Tensor | None,
 ) -> Tensor:
     """The embeddings of each row's drawing [rows, slots, hidden], one after the other."""
     count, positions = layout.drawing, partial(layout.positions, looked=looked)
@@ -115,13 +125,6 @@ def _embeddings(
     return torch.stack(written, 1)
 
 
-def layout_features(module: ExternalModule, layout: Layout, looked: Looked) -> Tensor | None:
-    """The features of all pictures in one row, if there are any."""
-    if not looked.pictures:
-        return None
-    return torch.cat(layout.vision.see(looked.pictures)).to(module.device)
-
-
 def embeddings_of(layout: Layout, pictures: Sequence[Picture]) -> list[Tensor]:
     """Drawings as a bridge of embeddings writes them: [slots, hidden] each."""
     side = layout.config.side
@@ -133,4 +136,6 @@ def _shown(module: ExternalModule, layout: Layout, latents: Tensor) -> list[Outp
     kept = list(latents.cpu())
     if not layout.config.denoises:
         kept = [seen.cpu() for seen in embeddings_of(layout, [Picture(each) for each in pixels])]
-    return [learned(Picture(seen, None, own.clone())) for seen, own in zip(pixels, kept, strict=True)]
+    return [
+        learned(Picture(seen, None, own.clone())) for seen, own in zip(pixels, kept, strict=True)
+    ]

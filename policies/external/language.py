@@ -61,7 +61,11 @@ def configuration(folder: Path) -> Any:
 
     try:
         config = AutoConfig.from_pretrained(str(folder), local_files_only=True)
-        sizes = (config.text_config.hidden_size, config.text_config.vocab_size, config.image_token_id)
+        sizes = (
+            config.text_config.hidden_size,
+            config.text_config.vocab_size,
+            config.image_token_id,
+        )
         if min(sizes) < 1:
             raise ValueError(f"sizes {sizes}")
     except Exception as error:  # whatever a damaged file leads transformers to
@@ -81,14 +85,16 @@ def load(small: Small, dtype: torch.dtype) -> Any:
     CheckpointError."""
     from transformers import AutoModelForImageTextToText
 
-    folder = small.folder
+    folder, read = small.folder, AutoModelForImageTextToText.from_pretrained
+    made: Any
     try:
-        net, said = AutoModelForImageTextToText.from_pretrained(
+        made = read(
             str(folder), dtype=dtype, local_files_only=True, output_loading_info=True,
             use_safetensors=True, attn_implementation="sdpa",
         )  # fmt: skip
     except Exception as error:  # as above
         raise CheckpointError(f"{folder} cannot be read ({one_line(error)}); {AGAIN}.") from error
+    net, said = made
     for problem in ("missing_keys", "mismatched_keys"):
         for found in sorted(map(str, said[problem])):
             what = "lacks" if problem == "missing_keys" else "has another shape of"
@@ -139,10 +145,16 @@ def _template(folder: Path) -> str:
         file = folder / name
         if not file.exists():
             continue
-        found = _bytes(file).decode(errors="replace") if file.suffix == ".jinja" else _object(file).get("chat_template")
+        found = (
+            _bytes(file).decode(errors="replace")
+            if file.suffix == ".jinja"
+            else _object(file).get("chat_template")
+        )
         if isinstance(found, str):
             return found
-    raise CheckpointError(f"{folder} has no chat template in any of {', '.join(TEMPLATES)}; {AGAIN}.")
+    raise CheckpointError(
+        f"{folder} has no chat template in any of {', '.join(TEMPLATES)}; {AGAIN}."
+    )
 
 
 def _object(file: Path) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from policies.checks import require_length
 from policies.external.config import BridgeConfig
@@ -52,6 +54,10 @@ class Layout:
             ids[key] = range(-1 - begin, -1 - begin - rows * columns, -1)
             begin += rows * columns
         return Looked(tuple(pictures.values()), grids, ids)
+
+    def features(self, looked: Looked) -> Tensor | None:
+        """Those of all pictures in one row [features, hidden], if there are any."""
+        return torch.cat(self.vision.see(looked.pictures)) if looked.pictures else None
 
     def question(
         self, context: Context, looked: Looked, without: Collection[Condition] = ()

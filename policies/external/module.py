@@ -72,7 +72,9 @@ class ExternalModule(nn.Module):
         takes = inspect.signature(self.language_model.forward).parameters
         self.cache_name = "cache" if "cache" in takes else "past_key_values"
 
-    def forward(self, batch: Batch, drawing: bool, noisy: Noisy | None = None) -> tuple[Tensor, ...]:
+    def forward(
+        self, batch: Batch, drawing: bool, noisy: Noisy | None = None
+    ) -> tuple[Tensor, ...]:
         """Logits float32 [m, words]; or while drawing, what the bridge makes of the places' states
         [rows, tokens, out], and what the denoiser predicts from it, as noisy."""
         x = self.embed(batch.ids, batch.features)
@@ -100,7 +102,9 @@ class ExternalModule(nn.Module):
         states, of the same shape."""
         at = positions if len(positions) > 1 else positions[0]
         how.setdefault("use_cache", False)
-        states: Tensor = self.language_model(inputs_embeds=x, position_ids=at, **how).last_hidden_state
+        states: Tensor = self.language_model(
+            inputs_embeds=x, position_ids=at, **how
+        ).last_hidden_state
         return states
 
     def word_head(self, states: Tensor) -> Tensor:

@@ -94,8 +94,14 @@ def described(folder: Path) -> Described:
     wide = next((w for w in WIDTHS if config.get(w) is not None), None)
     channels, side = config.get("in_channels"), config.get("sample_size")
     vae = _read(folder / "vae" / "config.json")
-    halved = len(_listed(vae, "block_out_channels") or _listed(vae, "encoder_block_out_channels")) - 1
-    for field, value in (("in_channels", channels), ("sample_size", side), (wide or WIDTHS[-1], config.get(wide or ""))):
+    halved = (
+        len(_listed(vae, "block_out_channels") or _listed(vae, "encoder_block_out_channels")) - 1
+    )
+    for field, value in (
+        ("in_channels", channels),
+        ("sample_size", side),
+        (wide or WIDTHS[-1], config.get(wide or "")),
+    ):
         if type(value) is not int or value < 1:
             raise CheckpointError(
                 f"{file} has {field}={describe(value)}: family external reads one whole number there; {FIX}."
@@ -131,7 +137,11 @@ def _require_plain(file: Path, name: str, model: Any, config: Mapping[str, Any])
     more = [field for field in MORE if config.get(field)]
     _, first, *others = inspect.signature(model.forward).parameters.values()
     known = {first.name, "timestep", "encoder_hidden_states"}
-    more += [p.name for p in others if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD and p.name not in known]
+    more += [
+        p.name
+        for p in others
+        if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD and p.name not in known
+    ]
     if more:
         raise CheckpointError(
             f"{file} describes a {name} that wants {more[0]} too, and a bridge gives one sequence of "

@@ -13,15 +13,15 @@ from typing import ClassVar, Self
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
-from policies import lora, passed
-from policies.checks import require_latents, require_options, require_pixels, take_weights
+from policies import lora
+from policies.checks import require_options, take_weights
 from policies.external import checkpoint
-from policies.external.drawing import drawn, embeddings_of, layout_features
-from policies.external.layout import Layout, Looked, targets_of
-from policies.external.module import ADAPTED, ExternalModule, Noisy, arranged
+from policies.external.drawing import drawn
+from policies.external.layout import Layout, targets_of
+from policies.external.learning import Lessons
+from policies.external.module import ADAPTED, ExternalModule
+from policies.external.moving import moved
 from policies.external.reading import prefill
 from policies.interface import (
     Condition,
@@ -36,7 +36,7 @@ from policies.interface import (
     TextSampling,
     Unsupported,
 )
-from policies.sampling import Ids, Row, Sampled, sample
+from policies.sampling import Row, Sampled, sample
 from policies.teacher_forcing import chunks, totals
 
 
@@ -56,6 +56,7 @@ class ExternalPolicy:
         self.layout = Layout(
             self.config, self.wording, self.vision, self.module.words, self.module.max_positions
         )
+        self._lessons = Lessons(self.module, self.layout)
 
     @classmethod
     def from_pretrained(cls, path: str | Path, dtype: str = "float32") -> Self:
@@ -74,10 +75,7 @@ class ExternalPolicy:
 
     def sample_on(self, device: str, dtype: str) -> None:
         place, kind = torch.device(device), getattr(torch, dtype)
-        rotary = self.module.language_model.rotary_emb
-        angles = rotary.inv_freq.clone()
-        self.module.requires_grad_(False).to(place, kind)
-        rotary.inv_freq = angles.to(place)  # in bfloat16 far tokens would be turned by a radian
+        moved(self.module.requires_grad_(False), place, kind)
         self.vision.to(place, kind)
         self.decoder.follow(place, kind)
 
@@ -110,7 +108,7 @@ class ExternalPolicy:
             self.layout.require_room(len(question) + how.max_tokens, context)
             rows.append(Row(question, how.temperature, 1.0, seed, how.max_tokens))
         positions = partial(self.layout.positions, looked=looked)
-        reading = partial(prefill, self.module, positions, self._features(looked))
+        reading = partial(prefill, self.module, positions, self.layout.features(looked))
         head, stop = self.module.word_head, self.wording.end
         return sample(reading, head, rows, 0, stop, keep_logits, self.module.device)
 
@@ -123,9 +121,6 @@ class ExternalPolicy:
         if not contexts:
             return []
         return drawn(self.module, self.layout, contexts, sampling, seeds)
-
-    def _features(self, looked: Looked) -> Tensor | None:
-        return layout_features(self.module, self.layout, looked)
 
     def _require_whole(self) -> None:
         lora.require_whole(self._adapters, self.family)
@@ -146,98 +141,18 @@ class ExternalPolicy:
             self.layout.require_room(len(question) + self.layout.answered(target), example.context)
         texts = [target for target in targets if isinstance(target, str)]
         if texts:
-            nats, counts = self._nats(questions, texts, looked)
+            nats, counts = self._lessons.nats(questions, texts, looked)
             return {"text": LossTerm(totals(nats, counts), len(nats))}
         pictures = [target for target in targets if isinstance(target, Picture)]
-        errors = self._errors(examples, questions, pictures, looked)
+        errors = self._lessons.errors(examples, questions, pictures, looked)
         return {"latents": LossTerm(errors.sum(1), errors.numel())}
-
-    def _errors(
-        self, examples: Sequence[Example], questions: Sequence[Ids], pictures: Sequence[Picture], looked: Looked
-    ) -> Tensor:
-        """The squared errors [examples, values] of drawings."""
-        latents = self._latents(pictures)
-        if not self.config.denoises:
-            return self._regressed(questions, latents, looked)
-        made = [
-            self.decoder.schedule.noised(clean.cpu().float(), example.random("noise"))
-            for clean, example in zip(latents, examples, strict=True)
-        ]
-        shown, times, wanted = (torch.stack(each).to(self.module.device) for each in zip(*made, strict=True))
-        rows = [(*question, *self.layout.slots()) for question in questions]
-        places = [np.arange(len(q), len(row)) for q, row in zip(questions, rows, strict=True)]
-        told, predicted = self._forward(rows, places, looked, self._features(looked), Noisy(shown, times))
-        errors = F.mse_loss(predicted, wanted, reduction="none").flatten(1)
-        if self.config.kind != "signals":
-            return errors
-        aims = self.decoder.prompts([_said(example) for example in examples])
-        aligned = F.mse_loss(told.float(), aims.to(told.device), reduction="none").flatten(1)
-        return torch.cat([errors, aligned], 1)
-
-    def _regressed(self, questions: Sequence[Ids], latents: Sequence[Tensor], looked: Looked) -> Tensor:
-        """Of a bridge of embeddings: each is predicted from those before it."""
-        count, begin = self.layout.drawing, looked.features
-        rows, places, fed = list[Ids](), list[np.ndarray](), list[Tensor]()
-        for i, (question, own) in enumerate(zip(questions, latents, strict=True)):
-            first = -1 - begin - i * (count - 1)
-            rows.append((*question, *self.layout.slots(), *range(first, first - (count - 1), -1)))
-            places.append(np.arange(len(question), len(rows[-1])))
-            fed.append(own[:-1].to(self.module.device).float())
-        seen = self._features(looked)
-        features = torch.cat([*(() if seen is None else (seen.float(),)), *fed])
-        (made,) = self._forward(rows, places, looked, features)
-        aims = torch.stack([own.float() for own in latents]).to(made.device)
-        return F.mse_loss(made.float(), aims, reduction="none").flatten(1)
-
-    def _forward(
-        self, rows: Sequence[Ids], places: Sequence[np.ndarray], looked: Looked, features: Tensor | None,
-        noisy: Noisy | None = None, drawing: bool = True,
-    ) -> tuple[Tensor, ...]:  # fmt: skip
-        passed.add(sum(map(len, rows)))
-        positions = [self.layout.positions(row, looked) for row in rows]
-        batch = arranged(rows, positions, places, features).to(self.module.device)
-        found: tuple[Tensor, ...] = self.module(batch, drawing, noisy)
-        return found
-
-    def _latents(self, pictures: Sequence[Picture]) -> list[Tensor]:
-        """Those that were sampled, or of pixels those that the frozen encoder gives."""
-        for picture in pictures:
-            require_pixels(picture.pixels)
-            if picture.latents is not None:
-                require_latents(picture.latents, self._shape)
-        bare = [picture for picture in pictures if picture.latents is None]
-        encode = self.decoder.encode if self.config.denoises else partial(embeddings_of, self.layout)
-        made = iter(encode(bare) if bare else ())
-        return [next(made) if p.latents is None else p.latents for p in pictures]
-
-    @property
-    def _shape(self) -> tuple[int, ...]:
-        """Of a drawing's latents."""
-        if not self.config.denoises:
-            return (self.config.slots, self.config.hidden)
-        described = self.decoder.described
-        return (described.channels, described.side, described.side)
-
-    def _nats(
-        self, questions: Sequence[Ids], texts: Sequence[str], looked: Looked
-    ) -> tuple[Tensor, list[int]]:
-        """Cross-entropy of every token of every answer, in one row of them, and how many each has."""
-        answers = [self.wording.answer(text) for text in texts]
-        # The state before a token predicts it: the last one has nothing to predict.
-        rows = [(*q, *a[:-1]) for q, a in zip(questions, answers, strict=True)]
-        places = [np.arange(len(q) - 1, len(row)) for q, row in zip(questions, rows, strict=True)]
-        features = self._features(looked)
-        (logits,) = self._forward(rows, places, looked, features, drawing=False)
-        wanted = torch.tensor([token for answer in answers for token in answer], device=logits.device)
-        return F.cross_entropy(logits, wanted, reduction="none"), [len(a) for a in answers]
 
     def target_counts(self, examples: Sequence[Example]) -> dict[LossKind, int]:
         """Raises PromptError, Unsupported."""
         counts: dict[LossKind, int] = {}
-        aims = self.config.tokens * self.config.width if self.config.kind == "signals" else 0
         for target in targets_of(examples):
             if isinstance(target, Picture):
-                counts["latents"] = counts.get("latents", 0) + int(np.prod(self._shape)) + aims
+                counts["latents"] = counts.get("latents", 0) + self._lessons.values
             else:
                 counts["text"] = counts.get("text", 0) + len(self.wording.answer(target))
         return counts
@@ -263,7 +178,7 @@ class ExternalPolicy:
             questions = [self.layout.question(context, looked) for context in contexts[part]]
             for question, context, text in zip(questions, contexts[part], texts[part], strict=True):
                 self.layout.require_room(len(question) + self.layout.answered(text), context)
-            nats, counts = self._nats(questions, texts[part], looked)
+            nats, counts = self._lessons.nats(questions, texts[part], looked)
             found += [-own.cpu().numpy() for own in nats.split(counts)]
         return found
 
@@ -303,10 +218,3 @@ class ExternalPolicy:
 
     def fsdp_units(self) -> list[torch.nn.Module]:
         return self.module.units()
-
-
-def _said(example: Example) -> str:
-    """What a pipeline's own text encoder would be given."""
-    if "text" in example.dropped:
-        return ""
-    return " ".join(segment for segment in example.context if isinstance(segment, str))

@@ -47,7 +47,9 @@ def footprint(folder: Path, dtype: str) -> Footprint:
         if config.kind == "signals":
             frozen.append(_component(drawing, "text_encoder"))
     reader, learns = net.model.language_model, config.decoder == "learned"
-    own: dict[str, torch.Size] = {f"language_model.{n}": w.shape for n, w in reader.named_parameters()}
+    own: dict[str, torch.Size] = {
+        f"language_model.{n}": w.shape for n, w in reader.named_parameters()
+    }
     if net.lm_head.weight is not reader.embed_tokens.weight:
         own["lm_head.weight"] = net.lm_head.weight.shape
     own |= {f"bridge.{n}": w.shape for n, w in bridge.named_parameters()}

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from policies.checks import require_pixels
+from policies.external.moving import moved
 from policies.interface import Picture
 
 Grid = tuple[int, int]
@@ -42,7 +43,7 @@ class Vision:
 
     def to(self, device: torch.device, dtype: torch.dtype | None = None) -> None:
         for part in self.parts():
-            part.to(device=device, dtype=dtype)
+            moved(part, device, dtype)
 
     @torch.no_grad()
     def see(self, pictures: Sequence[Picture]) -> list[Tensor]:
@@ -73,7 +74,6 @@ class Vision:
             )
         found: Grid = self._grid(height, width)
         return found
-
 
 
 def measured(config: Any, processor: Any, gridded: bool, height: int, width: int) -> Grid:

@@ -40,7 +40,9 @@ class Wording:
     def __init__(self, chat: Chat, where: str) -> None:
         self.chat, self.tokenizer, self.where = chat, chat.tokenizer, where
         added = self.tokenizer.get_added_tokens_decoder()
-        self._marks = {token.content: i for i, token in added.items() if len(token.content) > 1}
+        self._marks: dict[str, int] = {
+            token.content: i for i, token in added.items() if len(token.content) > 1
+        }
         spelt = sorted(self._marks, key=len, reverse=True)
         stand_in = f"{_OPEN}[0-9]+{_CLOSE}"
         self._cut = re.compile("(" + "|".join([stand_in, *map(re.escape, spelt)]) + ")")
@@ -102,13 +104,15 @@ class Wording:
         return (*(() if began else self._begin), *pieces)
 
     def _parted(self, rendered: str) -> list[str | int]:
-        return [self._marks.get(piece, piece) for piece in self._cut.split(rendered) if piece]
+        pieces = [piece for piece in self._cut.split(rendered) if piece]
+        return [self._marks.get(p, p) for p in pieces]
 
     def _render(self, conversation: list[dict[str, Any]], asks: bool) -> str:
-        from transformers.utils.chat_template_utils import render_jinja_template
+        from transformers.utils import chat_template_utils
 
+        fill: Any = chat_template_utils.render_jinja_template
         try:
-            (rendered,), _ = render_jinja_template(
+            (rendered,), _ = fill(
                 conversations=[conversation], chat_template=self.chat.template,
                 add_generation_prompt=asks, **self.chat.variables,
             )  # fmt: skip

@@ -52,12 +52,12 @@ def tokenizer() -> Tokenizer:
 # Language models, as their public folders are
 
 
-def qwen(folder: Path, kind: str = "Qwen2_5_VL", tied: bool = False) -> None:
+def qwen(folder: Path, kind: str = "Qwen2_5_VL", tied: bool = False, positions: int = 512) -> None:
     """A Qwen2.5-VL, or a Qwen2-VL."""
     ids = {name: 256 + i for i, name in enumerate(MARKS)}
     text = {
         "vocab_size": VOCABULARY, "hidden_size": HIDDEN, "intermediate_size": 64, "num_hidden_layers": 2,
-        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": positions,
         "bos_token_id": 256, "eos_token_id": 258, "tie_word_embeddings": tied,
         "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]},
     }  # fmt: skip
@@ -208,6 +208,11 @@ def checkpoint(
 def write_folder(folder: Path, seed: int) -> None:
     """A whole checkpoint with a bridge of queries, whose tokenizer writes any text."""
     checkpoint(folder, seed)
+
+
+def write_roomy_folder(folder: Path, seed: int) -> None:
+    """The same, with room for the instructions of all roles."""
+    checkpoint(folder, seed, language=partial(qwen, positions=8192))
 
 
 write_embeddings = partial(checkpoint, kind="embeddings")

@@ -44,7 +44,9 @@ def test_a_checkpoint_that_learned_is_read_by_the_public_classes(tmp_path: Path,
     assert all(torch.equal(w, ours[n]) for n, w in net.model.language_model.state_dict().items())
     assert torch.equal(net.lm_head.weight, policy.module.lm_head.weight)
     seen = net.model.state_dict()
-    first = transformers.AutoModelForImageTextToText.from_pretrained(tmp_path / "first" / "language")
+    first = transformers.AutoModelForImageTextToText.from_pretrained(
+        tmp_path / "first" / "language"
+    )
     for name, weight in first.model.state_dict().items():
         assert name.startswith("language_model.") or torch.equal(weight, seen[name]), name
     without = {"text_encoder": None, "tokenizer": None}  # as in the tiny Sana
@@ -53,7 +55,9 @@ def test_a_checkpoint_that_learned_is_read_by_the_public_classes(tmp_path: Path,
     for name, weight in policy.decoder.denoiser.state_dict().items():
         assert torch.equal(weight, public[name]), name
     kept = {file.relative_to(folder) for file in folder.rglob("*") if file.is_file()}
-    assert kept == {f.relative_to(tmp_path / "first") for f in (tmp_path / "first").rglob("*") if f.is_file()}
+    assert kept == {
+        f.relative_to(tmp_path / "first") for f in (tmp_path / "first").rglob("*") if f.is_file()
+    }
     assert files_digest(folder) != files_digest(tmp_path / "first")
 
 
@@ -118,7 +122,7 @@ def test_adapters_learn_beside_frozen_weights_and_are_published_merged(tmp_path:
 
 def _learn(policy: ExternalPolicy) -> None:
     """One step, of a drawing and a text."""
-    shape = (4, small.HIDDEN) if policy.config.kind == "embeddings" else policy._shape
+    shape = (4, small.HIDDEN) if policy.config.kind == "embeddings" else (small.CHANNELS, small.SIDE, small.SIDE)
     drawn = Example(("a red circle",), learned(small.picture(0, shape)), "generation")
     said = Example((small.picture(0, shape),), learned("red"), "caption")
     weights = [w for w in policy.module.parameters() if w.requires_grad]

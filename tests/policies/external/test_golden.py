@@ -86,12 +86,15 @@ def test_greedy_texts_are_those_of_transformers_generate(both: tuple[ExternalPol
     assert written.tokens[0].tolist() == [i for i in ids if i != policy.wording.end]
 
 
-def test_questions_are_those_of_the_public_tokenizer_and_template(both: tuple[ExternalPolicy, Any]) -> None:
+def test_questions_are_those_of_the_public_tokenizer_and_template(
+    both: tuple[ExternalPolicy, Any],
+) -> None:
     policy, net = both
     folder = Path(net.name_or_path)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     said = [
-        {"type": "image"} if isinstance(each, Picture) else {"type": "text", "text": each} for each in TALK
+        {"type": "image"} if isinstance(each, Picture) else {"type": "text", "text": each}
+        for each in TALK
     ]
     rendered = tokenizer.apply_chat_template(
         [{"role": "user", "content": said}], add_generation_prompt=True, tokenize=False
@@ -99,8 +102,12 @@ def test_questions_are_those_of_the_public_tokenizer_and_template(both: tuple[Ex
     looked = policy.layout.looked([TALK])
     for _, (rows, columns) in zip(looked.pictures, looked.grids, strict=True):
         rendered = rendered.replace("<|image_pad|>", "<hole>" * (rows * columns), 1)
-    wanted = tokenizer(rendered.replace("<hole>", "<|image_pad|>"), add_special_tokens=False).input_ids
-    found = [policy.wording.chat.image if i < 0 else i for i in policy.layout.question(TALK, looked)]
+    wanted = tokenizer(
+        rendered.replace("<hole>", "<|image_pad|>"), add_special_tokens=False
+    ).input_ids
+    found = [
+        policy.wording.chat.image if i < 0 else i for i in policy.layout.question(TALK, looked)
+    ]
     assert found == wanted
     assert policy.wording.end == tokenizer.convert_tokens_to_ids("<|im_end|>")
 
@@ -116,7 +123,9 @@ def test_a_text_opens_no_picture_and_ends_no_turn(both: tuple[ExternalPolicy, An
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 @pytest.mark.parametrize("name", PIPELINES)
-def test_drawings_are_those_of_diffusers_own_pipeline(tmp_path: Path, name: str, guidance: float) -> None:
+def test_drawings_are_those_of_diffusers_own_pipeline(
+    tmp_path: Path, name: str, guidance: float
+) -> None:
     """From the same conditions and the same generators, to the last bit."""
     small.checkpoint(tmp_path, 4, pipeline=PIPELINES[name])
     policy = ExternalPolicy.from_pretrained(tmp_path)
@@ -130,7 +139,10 @@ def test_drawings_are_those_of_diffusers_own_pipeline(tmp_path: Path, name: str,
     kind = policy.decoder.described.kind
     pipe = kind.from_pretrained(tmp_path / "pipeline", text_encoder=None, tokenizer=None)
     pipe.set_progress_bar_config(disable=True)
-    how: dict[str, Any] = {"prompt_embeds": told.detach(), "negative_prompt_embeds": untold.detach()}
+    how: dict[str, Any] = {
+        "prompt_embeds": told.detach(),
+        "negative_prompt_embeds": untold.detach(),
+    }
     if name == "Sana":
         ones = torch.ones(told.shape[:2], dtype=torch.int64)
         how |= {f"{side}prompt_attention_mask": ones for side in ("", "negative_")}
@@ -150,7 +162,9 @@ def test_drawings_are_those_of_diffusers_own_pipeline(tmp_path: Path, name: str,
 @pytest.mark.parametrize("predicted", ["epsilon", "v_prediction", "sample"])
 def test_what_is_learned_undoes_the_noise(predicted: str) -> None:
     """A denoiser that predicts just that, at that time, has the scheduler find the clean latents."""
-    steps = diffusers.DDIMScheduler(prediction_type=predicted, clip_sample=False, beta_schedule="scaled_linear")
+    steps = diffusers.DDIMScheduler(
+        prediction_type=predicted, clip_sample=False, beta_schedule="scaled_linear"
+    )
     schedule, clean = Schedule(steps, Path("scheduler")), torch.randn(4, 3, 3)
     steps.set_timesteps(1000)
     times = set()
@@ -172,7 +186,9 @@ def test_a_flow_is_learned_as_its_scheduler_puts_noise_on() -> None:
     assert torch.allclose(noisy + (1 - at) * velocity, velocity + clean, atol=1e-5)
 
 
-def test_pixels_without_latents_are_encoded_as_the_pipelines_autoencoder_does(tmp_path: Path) -> None:
+def test_pixels_without_latents_are_encoded_as_the_pipelines_autoencoder_does(
+    tmp_path: Path,
+) -> None:
     small.checkpoint(tmp_path, 4)
     policy = ExternalPolicy.from_pretrained(tmp_path)
     seen = Picture(small.picture(0).pixels)
@@ -196,7 +212,9 @@ def test_signals_learn_the_text_encoders_embeddings_and_the_noise(tmp_path: Path
     folder = tmp_path / "pipeline"
     clip = transformers.CLIPTextModel.from_pretrained(folder / "text_encoder").eval()
     tokenizer = transformers.CLIPTokenizer.from_pretrained(folder / "tokenizer")
-    ids = tokenizer(["red ox"], padding="max_length", max_length=small.PROMPT, return_tensors="pt").input_ids
+    ids = tokenizer(
+        ["red ox"], padding="max_length", max_length=small.PROMPT, return_tensors="pt"
+    ).input_ids
     with torch.no_grad():
         wanted = clip(ids)[0]
     example = Example(("red", small.picture(1), "ox"), learned(small.picture(0)), "reflection")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from policies.external.config import Kind
 from policies.external.policy import ExternalPolicy
 from policies.interface import Example, learned
+from tests.policies.conformance.sharded import gradients
 from tests.policies.external import small
 
 LEARNED = {
@@ -74,6 +76,18 @@ def test_a_text_teaches_the_language_model_alone(tmp_path: Path) -> None:
     taught = {name for name, w in own.items() if w.grad is not None}
     model = {name for name in own if name.startswith(("language_model.", "lm_head."))}
     assert taught == model and all(weight.grad is None for weight in _frozen(policy).values())
+
+
+def test_what_is_computed_again_has_the_same_gradients(tmp_path: Path) -> None:
+    """As trainer.recompute has it, of the blocks of a denoiser that learns too."""
+    small.checkpoint(tmp_path, 1, decoder="learned")
+    context = (small.picture(1), "a red circle")
+    batches = {"reflection": [Example(context, learned(small.picture(0)), "reflection")]}
+    make = partial(ExternalPolicy.from_pretrained, tmp_path)
+    plain, again = (gradients(make, batches, recompute=each) for each in (False, True))
+    assert plain["reflection"][0] == again["reflection"][0]
+    for name, gradient in plain["reflection"][1].items():
+        assert torch.allclose(gradient, again["reflection"][1][name], atol=1e-6), name
 
 
 def _frozen(policy: ExternalPolicy) -> dict[str, torch.Tensor]:
