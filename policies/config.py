@@ -195,6 +195,14 @@ class ChameleonPolicyConfig(PolicyConfig):
     """A folder or file (vqgan.ckpt) with the image decoder, for a checkpoint that has none and so cannot draw; empty: the checkpoint's own."""
 
 
+class ExternalPolicyConfig(PolicyConfig):
+    """A vision-language model of transformers that draws through a pipeline of diffusers."""
+
+    variant = "family external"
+    family: Literal["external"] = "external"
+    """One with a bridge of queries, embeddings or signals, as its bridge.json says."""
+
+
 def _tiny_by_default(value: object) -> object:
     return {"family": "tiny", **value} if isinstance(value, Mapping) else value
 
@@ -207,6 +215,7 @@ AnyPolicyConfig = Annotated[
     | Showo2PolicyConfig
     | ChameleonPolicyConfig
     | Emu3PolicyConfig
+    | ExternalPolicyConfig
     | ToolsPolicyConfig,
     Field(discriminator="family"),
     BeforeValidator(_tiny_by_default),

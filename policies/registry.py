@@ -63,6 +63,9 @@ FAMILIES = {
     "chameleon": Family(
         "policies.chameleon.policy:ChameleonPolicy", "policies.chameleon.sizes:footprint"
     ),
+    "external": Family(
+        "policies.external.policy:ExternalPolicy", "policies.external.sizes:footprint"
+    ),
     "janus": Family(
         "policies.janus.policy:JanusPolicy",
         "policies.janus.sizes:footprint",
@@ -148,10 +151,11 @@ def checkpoint_folder(config: PolicyConfig) -> Path:
 
 
 def files_digest(folder: Path) -> str:
-    """Returns xxh3_128 in hex over the files with weights in `folder`: other weights, another digest."""
+    """Returns xxh3_128 in hex over the files with weights in `folder` and in the folders in it: other
+    weights, another digest."""
     total = xxhash.xxh3_128()
-    for file in sorted(found for kind in WEIGHTS for found in folder.glob(kind)):
-        total.update(file.name.encode())
+    for file in sorted(found for kind in WEIGHTS for found in folder.rglob(kind)):
+        total.update(file.relative_to(folder).as_posix().encode())
         with file.open("rb") as stream:
             while block := stream.read(BLOCK):
                 total.update(block)

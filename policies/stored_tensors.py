@@ -139,12 +139,18 @@ def _plain(name: object, tensor: object, size: int) -> bool:
     )
 
 
-def check(stored: Stored, sources: Mapping[str, Source], ignored: re.Pattern[str] | None) -> None:
-    """Raises CheckpointError unless there is just what `sources` need, but for what is `ignored`."""
+def check(
+    stored: Stored,
+    sources: Mapping[str, Source],
+    ignored: re.Pattern[str] | None,
+    described: str = "config.json",
+) -> None:
+    """Raises CheckpointError unless there is just what `sources` need, but for what is `ignored`; the
+    file `described` says what that is."""
     wanted = {source.name: source for source in sources.values()}
     found = {name for name in stored.tensors if ignored is None or not ignored.match(name)}
     require_names(
-        str(stored.where), found, wanted, "use the weights that belong to this config.json"
+        str(stored.where), found, wanted, f"use the weights that belong to this {described}"
     )
     for name, source in wanted.items():
         file, tensor = stored.tensors[name]
@@ -153,7 +159,7 @@ def check(stored: Stored, sources: Mapping[str, Source], ignored: re.Pattern[str
             kinds = "int64" if source.count else "float32, bfloat16 or float16"
             raise CheckpointError(
                 f"{file} has {name} of shape {tuple(tensor.shape)} and dtype {tensor.dtype}, but "
-                f"config.json asks for {source.shape} in {kinds}; use the weights that belong to it."
+                f"{described} asks for {source.shape} in {kinds}; use the weights that belong to it."
             )
 
 

@@ -43,7 +43,8 @@ class Family:
     `write` samples their first tokens from (None: it does not tell them). `sharp` multiplies
     matrices, since random weights say next to nothing. `noisy`: its loss draws noise, timesteps or
     masks. `size` is one of drawings that is not the family's own, where "size" is an option. `output` is
-    what a drawing of a seed teaches, where that is no learned picture.
+    what a drawing of a seed teaches, where that is no learned picture. The gradients of two workers may
+    differ from those of one process by `rounding`.
     """
 
     policy: type[Policy]
@@ -63,6 +64,7 @@ class Family:
     tolerance: float = 1e-4
     size: tuple[int, int] = (16, 16)
     output: Callable[[int], Output] | None = None
+    rounding: float = 1e-6
 
     def taught(self, seed: int) -> Output:
         """What a drawing of that seed teaches."""
