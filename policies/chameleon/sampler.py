@@ -62,4 +62,6 @@ def prefill(
     """A `policies.sampling.Prefill` but for the first two arguments; `embed` maps the ids that are
     sampled, int64 [rows], to [rows, hidden]."""
     model = module.model
-    return read_contexts(NormedLayers(model), model, model.embed_tokens, embed, contexts, rows, slots)
+    return read_contexts(
+        NormedLayers(model), model, model.embed_tokens, embed, contexts, rows, slots
+    )

@@ -23,6 +23,7 @@ from tests.policies import janus, showo
 from tests.policies.bagel import small as bagel
 from tests.policies.chameleon import small as chameleon
 from tests.policies.emu3 import small as emu3
+from tests.policies.external import small as external
 from tests.policies.showo2 import small as showo2
 from tests.policies.tools import small as tools
 
@@ -48,6 +49,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "chameleon": lambda folder: chameleon.write_folder(folder, 0),
     "showo": showo.write_folder,
     "emu3": lambda folder: emu3.write_folder(folder, 0),
+    "external": lambda folder: external.write_roomy_folder(folder, 0),
     "showo2": lambda folder: showo2.write_folder(folder, 0),
     "tools": lambda folder: tools.write_folder(folder, 0),
 }

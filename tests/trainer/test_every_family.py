@@ -37,6 +37,7 @@ OWN: dict[str, dict[str, Any]] = {
         "solver": {"guidance": [1.0, 3.0]},
         "reconstruction": {"condition_dropout": {"text": 0.1}},
     },
+    "external": {"solver": {"guidance": [1.0, 3.0], "steps": 4}},
     "showo2": {
         "solver": {"guidance": [1.0, 5.0], "steps": 4, "shift": 3.0},
         "reconstruction": {"condition_dropout": {"text": 0.1, "latents": 0.1}},
@@ -106,7 +107,6 @@ def test_a_round_is_drawn_judged_and_learned(runs: Path, family: str) -> None:
     rows = [json.loads(line) for line in (run / "train.jsonl").read_text().splitlines()]
     assert {pattern for row in rows for pattern in row["losses"]} >= {"generation", "judgement"}
     weights = [
-        own_policy(family, folder).weights()
-        for folder in (runs / family, run / "versions/00001")
+        own_policy(family, folder).weights() for folder in (runs / family, run / "versions/00001")
     ]
     assert len({weights_digest(each) for each in weights}) == 2
