@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from policies import llama
 from policies.chameleon.checkpoint import save
 from policies.chameleon.pictures import pixels_of
 from policies.chameleon.policy import ChameleonPolicy
@@ -25,7 +26,6 @@ from policies.interface import (
     last_picture,
     learned,
 )
-from policies.janus import sampler
 from policies.registry import footprint
 from tests.mutations import bounded
 from tests.policies.chameleon.small import (
@@ -103,7 +103,7 @@ def test_many_contexts_are_read_a_few_at_a_time(
 ) -> None:
     how = [PictureSampling(guidance=3.0)] * 4
     whole = policy.sample_codes(CONTEXTS, how, range(4), keep_logits=True)
-    monkeypatch.setattr(sampler, "READ_AT_ONCE", 150)
+    monkeypatch.setattr(llama, "READ_AT_ONCE", 150)
     parts = policy.sample_codes(CONTEXTS, how, range(4), keep_logits=True)
     for one, other in zip(whole.logits, parts.logits, strict=True):
         np.testing.assert_allclose(one, other, atol=2e-4)
