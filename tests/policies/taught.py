@@ -7,18 +7,16 @@ send a whole round through real processes, not to draw well.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from actors.roles.templates import Templates
 from policies.config import PolicyConfig
-from policies.interface import Example, Picture, Policy, learned
+from policies.interface import Example, Picture, PictureSampling, Policy, last_picture, learned
 from policies.registry import policy_class
-from policies.seeds import generator
 from tests.policies import janus, showo
 from tests.policies.bagel import small as bagel
 from tests.policies.chameleon import small as chameleon
@@ -42,7 +40,6 @@ JUDGEMENTS = tuple(
     for analysis, score in (("all is right", 9), ("all is wrong", 2))
 )
 MOST_STEPS = 400
-SIZE = 32
 WRITERS: dict[str, Callable[[Path], object]] = {
     "janus": janus.tiny_folder,
     "bagel": lambda folder: bagel.write_folder(folder, 0),
@@ -60,20 +57,29 @@ OPTIONS: dict[str, dict[str, Any]] = {
 """What a family must be told beside its folder."""
 
 
-def lessons(templates: Templates, categories: int) -> tuple[list[Example], list[Example]]:
-    """A proposal of each of the first categories, and two judgements of each of these prompts:
-    which it is to be, is a coin."""
+def lessons(
+    templates: Templates, categories: int, drawings: Sequence[Picture], step: int
+) -> tuple[list[Example], list[Example]]:
+    """A proposal of each of the first categories, and two judgements of each of these prompts, each time
+    of another drawing: which it is to be, is a coin."""
     proposals, judgements = [], []
-    chance = generator("lessons")
-    for category, of in list(templates.categories.items())[:categories]:
+    for place, (category, of) in enumerate(list(templates.categories.items())[:categories]):
         kind, prompt = of.subcategories[0], f"a {category}"
         told = {"major_category": category, "subcategory": kind, "prompt": prompt}
         context = templates.propose(category, kind, ())
         proposals.append(Example(context, learned(json.dumps(told)), "caption"))
-        pixels = chance.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
-        question = templates.judge(category, prompt, Picture(pixels))
+        shown = drawings[(step * categories + place) % len(drawings)]
+        question = templates.judge(category, prompt, shown)
         judgements += [Example(question, learned(told), "judgement") for told in JUDGEMENTS]
     return proposals, judgements
+
+
+def drawn(policy: Policy, templates: Templates) -> list[Picture]:
+    """What it draws before it learns, for what it writes must not follow from a drawing's every point."""
+    prompts = [f"a {category}" for category in templates.categories] * 4
+    outputs = policy.draw([(each,) for each in prompts], [PictureSampling()] * len(prompts),
+                          range(len(prompts)))  # fmt: skip
+    return [picture for each in outputs if (picture := last_picture(each)) is not None]
 
 
 def own_policy(family: str, folder: Path) -> Policy:
@@ -87,9 +93,10 @@ def taught_folder(family: str, folder: Path, templates: Templates, categories: i
     WRITERS[family](folder)
     policy = own_policy(family, folder)
     optimizer = torch.optim.AdamW(policy.module.parameters(), lr=3e-3, weight_decay=0.0)
-    for _ in range(MOST_STEPS):
+    drawings = drawn(policy, templates)
+    for step in range(MOST_STEPS):
         means = []
-        for examples in lessons(templates, categories):
+        for examples in lessons(templates, categories, drawings, step):
             (part,) = policy.loss(examples).values()
             means.append(part.total / part.count)
         # A judgement is a coin of two: 0.7 nats of its 42 tokens cannot be known.
