@@ -122,7 +122,11 @@ def test_adapters_learn_beside_frozen_weights_and_are_published_merged(tmp_path:
 
 def _learn(policy: ExternalPolicy) -> None:
     """One step, of a drawing and a text."""
-    shape = (4, small.HIDDEN) if policy.config.kind == "embeddings" else (small.CHANNELS, small.SIDE, small.SIDE)
+    shape = (
+        (4, small.HIDDEN)
+        if policy.config.kind == "embeddings"
+        else (small.CHANNELS, small.SIDE, small.SIDE)
+    )
     drawn = Example(("a red circle",), learned(small.picture(0, shape)), "generation")
     said = Example((small.picture(0, shape),), learned("red"), "caption")
     weights = [w for w in policy.module.parameters() if w.requires_grad]
