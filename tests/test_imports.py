@@ -15,7 +15,7 @@ from tests.house import PAGE, STOREYS, arrows, drawn, figure, imports
 ROOT = Path(__file__).resolve().parents[1]
 FILES = [path for storey in STOREYS for path in sorted((ROOT / storey).rglob("*.py"))]
 NEVER_AT_IMPORT = (
-    "vllm", "flash_attn", "transformers", "nudenet", "imagehash", "openai", "rapidocr_onnxruntime",
+    "vllm", "flash_attn", "transformers", "diffusers", "nudenet", "imagehash", "openai", "rapidocr_onnxruntime",
     "fastapi", "starlette",
 )  # fmt: skip
 WHEN_ASKED = (

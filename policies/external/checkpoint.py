@@ -22,7 +22,7 @@ from policies.external.bridge import Bridge
 from policies.external.config import BRIDGE, FIX, BridgeConfig, read, written
 from policies.external.decoder import Decoder
 from policies.external.language import Small
-from policies.external.pipeline import Described
+from policies.external.pipeline import INDEX, Described
 from policies.external.vision import Vision, measured
 from policies.external.wording import Wording
 from policies.interface import CheckpointError
@@ -134,9 +134,20 @@ def save_bridge(
 
 
 def copied(source: Path, folder: Path) -> None:
-    """A public folder of transformers or diffusers without the formats that nobody here reads."""
-    if source.resolve() != folder.resolve():
-        shutil.copytree(source, folder, ignore=shutil.ignore_patterns(*UNREAD), dirs_exist_ok=True)
+    """A public folder of transformers or diffusers without what nobody here reads: other formats of
+    weights that are there in safetensors, and whole pipelines in one file."""
+    if source.resolve() == folder.resolve():
+        return
+    of_pipeline, other = (source / INDEX).exists(), shutil.ignore_patterns(*UNREAD)
+
+    def unread(inside: str, names: list[str]) -> set[str]:
+        held = {name for name in names if name.endswith(".safetensors")}
+        skipped = set(other(inside, names))
+        if not held - skipped:
+            return {name for name in skipped if name.startswith(".")}
+        return skipped | (held if of_pipeline and Path(inside) == source else set())
+
+    shutil.copytree(source, folder, ignore=unread, dirs_exist_ok=True)
 
 
 def fresh(config: BridgeConfig) -> tuple[Bridge, nn.Linear | None]:

@@ -150,7 +150,7 @@ def _require_plain(file: Path, name: str, model: Any, config: Mapping[str, Any])
     if config.get("in_channels") != config.get("out_channels"):
         raise CheckpointError(
             f"{file} has in_channels={describe(config.get('in_channels'))} and out_channels="
-            f"{describe(config.get('out_channels'))}: family external learns a {name} that has as many; {FIX}."
+            f"{describe(config.get('out_channels'))}: family external learns one that has as many; {FIX}."
         )
 
 

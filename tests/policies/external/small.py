@@ -124,10 +124,10 @@ def _talk(folder: Path, processor: dict[str, Any]) -> None:
 def stable_diffusion(folder: Path, width: int = WIDTH, **scheduler: Any) -> None:
     """A Stable Diffusion with its text encoder."""
     unet = diffusers.UNet2DConditionModel(
-        sample_size=SIDE, in_channels=CHANNELS, out_channels=CHANNELS, block_out_channels=(16, 32),
+        sample_size=SIDE, in_channels=CHANNELS, out_channels=CHANNELS, block_out_channels=(32,),
         layers_per_block=1, norm_num_groups=8, cross_attention_dim=width, attention_head_dim=4,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        down_block_types=("CrossAttnDownBlock2D",), up_block_types=("CrossAttnUpBlock2D",),
+        mid_block_type=None,
     )  # fmt: skip
     with torch.no_grad():  # of random weights hardly anything follows from what conditions them
         for name, weight in unet.named_parameters():

@@ -63,13 +63,20 @@ def test_a_checkpoint_that_learned_is_read_by_the_public_classes(tmp_path: Path,
 
 def test_nothing_is_saved_twice_or_in_other_formats(tmp_path: Path) -> None:
     small.checkpoint(tmp_path / "first", 2)
-    unet = tmp_path / "first" / "pipeline" / "unet"
-    for name in ("diffusion_pytorch_model.bin", "diffusion_pytorch_model.fp16.safetensors"):
-        (unet / name).write_bytes(b"of nobody")
+    pipeline = tmp_path / "first" / "pipeline"
+    (pipeline / "safety_checker").mkdir()
+    for name in (
+        "all-in-one.safetensors", "unet/diffusion_pytorch_model.bin",
+        "unet/diffusion_pytorch_model.fp16.safetensors", "safety_checker/pytorch_model.bin",
+    ):  # fmt: skip
+        (pipeline / name).write_bytes(b"of nobody")
     policy = ExternalPolicy.from_pretrained(tmp_path / "first")
     policy.save_pretrained(tmp_path / "second")
-    files = {file.name for file in (tmp_path / "second" / "pipeline" / "unet").iterdir()}
+    saved = tmp_path / "second" / "pipeline"
+    files = {file.name for file in (saved / "unet").iterdir()}
     assert files == {"config.json", "diffusion_pytorch_model.safetensors"}
+    assert (saved / "safety_checker" / "pytorch_model.bin").exists()
+    assert not (saved / "all-in-one.safetensors").exists()
 
 
 def test_a_bridge_has_one_file_of_tensors_by_name(tmp_path: Path) -> None:

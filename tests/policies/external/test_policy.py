@@ -55,9 +55,8 @@ FAMILIES = {
         sharp=1.0,
     ),
 }  # fmt: skip
-ONLY_SLOW = pytest.param("signals", marks=pytest.mark.slow)
 
 
-@pytest.fixture(scope="module", params=["queries", "embeddings", ONLY_SLOW])
+@pytest.fixture(scope="module", params=FAMILIES)
 def family(request: pytest.FixtureRequest) -> Family:
     return FAMILIES[request.param]

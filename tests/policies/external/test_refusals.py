@@ -259,7 +259,8 @@ FIELDS = (
 )
 VALUES = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**40), 2**40), st.floats(), st.text(max_size=5),
-    st.sampled_from(["queries", "signals", "embeddings", "frozen", "learned"]), st.lists(st.integers(), max_size=2),
+    st.sampled_from(["queries", "signals", "embeddings", "frozen", "learned"]),
+    st.lists(st.integers(), max_size=2),
 )  # fmt: skip
 
 
