@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -59,6 +60,8 @@ class Phase(NamedTuple):
     """The highest of AdamW; Muon's is ten times that."""
     shift: float
     """Moves the times that are learned towards the noise."""
+    mixed_up: bool = False
+    """Whether drawing alone is taught by captions as the web has them, and not by true ones."""
 
 
 def train(
@@ -73,7 +76,8 @@ def train(
     learning = [each for each in module.parameters() if each.requires_grad]
     turned, others = matrices(module.units(), learning)
     optimizer = Muon(turned, others, phase.rate, 10 * phase.rate, phase.steps)
-    teach, log = taught if phase.everything else drawn, Log(phase.name, phase.steps)
+    teach = taught if phase.everything else partial(drawn, mixed_up=phase.mixed_up)
+    log = Log(phase.name, phase.steps)
     batch = phase.batch // dist.get_world_size()
     for step in range(1, phase.steps + 1):
         rng = generator(seed, phase.name, dist.get_rank(), step)
@@ -91,15 +95,18 @@ def draws(name: str) -> bool:
     return "_moe_gen" in name or name.startswith(DRAWING)
 
 
-def drawn(scenes: Sequence[lessons.Scene], batch: int, rng: np.random.Generator) -> list[Example]:
-    """A step's examples where only drawing is taught, of what the prompts say to the letter."""
+def drawn(
+    scenes: Sequence[lessons.Scene], batch: int, rng: np.random.Generator, mixed_up: bool
+) -> list[Example]:
+    """A step's examples where only drawing is taught."""
     found: list[Example] = []
     while len(found) < batch:
         scene = scenes[int(rng.integers(len(scenes)))]
         if scene.spoilt:
             continue
-        told = "" if scene.wordless else scene.prompt.text
-        found.append(Example((told,), learned(scene.picture), "generation"))
+        told = lessons.web_caption(scene.prompt, rng) if mixed_up else scene.prompt
+        context = ("",) if scene.wordless else (told.text,)
+        found.append(Example(context, learned(scene.picture), "generation"))
     return found
 
 

@@ -34,20 +34,11 @@ def pretrain(arguments: argparse.Namespace) -> BagelPolicy:
     """The toy, trained by all workers of the process group that this is one of."""
     seed, workers = arguments.seed, arguments.workers
     scenes = render_scenes(seed, arguments.scenes // workers)
-    policy = BagelPolicy(model.new(vocabulary(), derive(seed, "toy")))
-    if arguments.autoencoder:
-        given = BagelPolicy.from_pretrained(arguments.autoencoder).autoencoder
-        policy.autoencoder.load_state_dict(given.state_dict())
-        pass_over_idle(policy.autoencoder)
-        seeing.empty_idle(policy.autoencoder)
+    if arguments.start:
+        policy = BagelPolicy.from_pretrained(arguments.start)
     else:
-        _fit(policy, scenes)
-        batch = arguments.picture_batch // workers
-        seeing.train(policy.autoencoder, scenes, seed, arguments.picture_steps, batch)
-    vision, sizes = policy.module.vit_model, policy.module.config.vision
-    batch = arguments.phrase_batch // workers
-    phrases.train(vision, sizes, scenes, seed, arguments.phrase_steps, batch)
-
+        policy = BagelPolicy(model.new(vocabulary(), derive(seed, "toy")))
+        _learn_to_see(policy, scenes, arguments)
     scenes = _with_latents(policy, scenes)
     for unit in policy.module.units() if arguments.compile else ():
         unit.compile(dynamic=True)  # in two thirds of the time
@@ -60,6 +51,7 @@ def pretrain(arguments: argparse.Namespace) -> BagelPolicy:
             arguments.drawing_batch,
             arguments.rate,
             policy.layout.training_shift,
+            arguments.mixed_up,
         ),
     ):
 
@@ -69,6 +61,23 @@ def pretrain(arguments: argparse.Namespace) -> BagelPolicy:
 
         learning.train(policy.module, policy.layout, scenes, seed, phase, save)
     return policy
+
+
+def _learn_to_see(policy: BagelPolicy, scenes: list[Scene], arguments: argparse.Namespace) -> None:
+    """The autoencoder, and then the eyes."""
+    seed, workers = arguments.seed, arguments.workers
+    if arguments.autoencoder:
+        given = BagelPolicy.from_pretrained(arguments.autoencoder).autoencoder
+        policy.autoencoder.load_state_dict(given.state_dict())
+        pass_over_idle(policy.autoencoder)
+        seeing.empty_idle(policy.autoencoder)
+    else:
+        _fit(policy, scenes)
+        batch = arguments.picture_batch // workers
+        seeing.train(policy.autoencoder, scenes, seed, arguments.picture_steps, batch)
+    vision, sizes = policy.module.vit_model, policy.module.config.vision
+    batch = arguments.phrase_batch // workers
+    phrases.train(vision, sizes, scenes, seed, arguments.phrase_steps, batch)
 
 
 def _fit(policy: BagelPolicy, scenes: list[Scene]) -> None:
@@ -116,11 +125,19 @@ def parsed(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--autoencoder", type=Path, help="take that of this checkpoint, and train none"
     )
+    parser.add_argument(
+        "--start",
+        type=Path,
+        help="a checkpoint that goes on learning, with its autoencoder and eyes",
+    )
     parser.add_argument("--phrase-steps", type=int, default=1500)
     parser.add_argument("--phrase-batch", type=int, default=128, help="pictures a step, in all")
     parser.add_argument("--steps", type=int, default=2300)
     parser.add_argument("--drawing-steps", type=int, default=4000, help="of drawing alone, at last")
     parser.add_argument("--drawing-batch", type=int, default=64, help="drawings a step, in all")
+    parser.add_argument(
+        "--mixed-up", action="store_true", help="drawing alone is taught by captions that mix up"
+    )
     parser.add_argument("--batch", type=int, default=128, help="lessons a step, of all workers")
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--rate", type=float, default=2e-3, help="the highest learning rate")
