@@ -6,7 +6,7 @@ the latents that were sampled.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -14,15 +14,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from policies import lora, passed
+from policies import passed
+from policies.adapted import Adapted
 from policies.bagel import checkpoint, planning
 from policies.bagel.layout import Layout, Shapes
-from policies.bagel.module import ADAPTED
+from policies.bagel.module import ADAPTED, BagelModule
 from policies.bagel.sampler import drawn
 from policies.bagel.samples import Sample, length
 from policies.bagel.sequence import Batch, packed, padded
 from policies.bagel.writing import Writer
-from policies.checks import require_options, take_weights
+from policies.checks import require_options
 from policies.interface import (
     Condition,
     Context,
@@ -42,7 +43,7 @@ from policies.seeds import derive
 from policies.teacher_forcing import chunks, totals
 
 
-class BagelPolicy:
+class BagelPolicy(Adapted[BagelModule]):
     """Implements `policies.interface.Policy`; see there."""
 
     family: ClassVar[str] = "bagel"
@@ -55,8 +56,8 @@ class BagelPolicy:
         self, loaded: checkpoint.Loaded, training_shift: float | None = None, think: int = 0,
         adapters: str = "all", source: Path | None = None,
     ) -> None:  # fmt: skip
-        self._loaded, self._source, self._adapted = loaded, source, ADAPTED[adapters]
-        self._adapters, self.think = 0.0, think
+        self._loaded, self._source, self.adapted = loaded, source, ADAPTED[adapters]
+        self.think = think
         self.module, self.autoencoder = loaded.module, loaded.autoencoder
         config = self.module.config
         shift = config.timestep_shift if training_shift is None else training_shift
@@ -213,45 +214,17 @@ class BagelPolicy:
         nats = F.cross_entropy(self.module(batch).logits, batch.labels, reduction="none")
         return [-own.cpu().numpy() for own in nats.split(counts)]
 
-    def adapt(self, rank: int, alpha: int) -> None:
-        """Raises ConfigError."""
-        lora.adapt(self.module, self._adapted, rank, alpha)
-        self._adapters = alpha / rank
-
-    def published(self, trained: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        if not self._adapters:
-            return trained
+    def _read_again(self) -> Self:
         assert self._source is not None, "adapters learn beside a checkpoint"
-        # Read again: by now the base is sharded over the ranks, or on a GPU.
-        base = type(self).from_pretrained(self._source).weights()
-        return lora.merge(base, trained, self._adapters)
+        return type(self).from_pretrained(self._source)
 
     # Weights
-
-    def weights(self) -> dict[str, np.ndarray]:
-        """All but the autoencoder and the tables of places, or the adapters: views where they are
-        float32 on a CPU."""
-        ends = (lora.DOWN, lora.UP) if self._adapters else ("",)
-        return {
-            name: weight.detach().to("cpu", torch.float32).numpy()
-            for name, weight in self.module.named_parameters()
-            if name.endswith(ends)
-        }
 
     def understanding(self) -> dict[str, slice]:
         """The encoder of pictures and its connector, and the head of words where no plan is written
         before a drawing. Not the expert of words: drawing reads its prompt by it."""
         parts = ("vit_model.", "connector.", *(() if self.think else ("language_model.lm_head.",)))
         return {name: slice(None) for name in self.weights() if name.startswith(parts)}
-
-    def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
-        """The arrays become the weights, which from now on are not trained; a copy of them where
-        `sample_on` chose another type or a GPU. Raises CheckpointError."""
-        self._require_whole()
-        take_weights(self.module, weights)
-
-    def _require_whole(self) -> None:
-        lora.require_whole(self._adapters, self.family)
 
     def fsdp_units(self) -> list[torch.nn.Module]:
         return self.module.units()

@@ -6,7 +6,7 @@ and learned by the codes that were sampled.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -16,14 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from policies import lora
+from policies.adapted import Adapted
 from policies.chameleon import checkpoint
 from policies.chameleon.config import drawing_tokens
 from policies.chameleon.layout import Laid, Layout, pictures_of
 from policies.chameleon.module import ADAPTED, ChameleonModule
 from policies.chameleon.pictures import ImageTokenizer
 from policies.chameleon.sampler import prefill
-from policies.checks import require_length, require_options, take_weights
+from policies.checks import require_length, require_options
 from policies.interface import (
     Condition,
     Context,
@@ -43,18 +43,18 @@ from policies.teacher_forcing import chunks, teacher_forced, totals
 KINDS: tuple[LossKind, LossKind] = ("text", "codes")
 
 
-class ChameleonPolicy:
+class ChameleonPolicy(Adapted[ChameleonModule]):
     """Implements `policies.interface.Policy`; see there."""
 
     family: ClassVar[str] = "chameleon"
     conditions: ClassVar[frozenset[Condition]] = frozenset({"text"})
     picture_options: ClassVar[frozenset[str]] = frozenset({"temperature", "guidance"})
+    adapted = ADAPTED
 
     def __init__(
         self, loaded: checkpoint.Loaded, source: Path | None = None, decoder: str = ""
     ) -> None:
         self._loaded, self._source, self._decoder = loaded, source, decoder
-        self._adapters = 0.0
         config: Any = loaded.net.config
         self.module = ChameleonModule(loaded.net, loaded.special.codes)
         self.vision = ImageTokenizer(loaded.vq, loaded.decoder)
@@ -169,9 +169,6 @@ class ChameleonPolicy:
             states, weight
         ).float()
 
-    def _require_whole(self) -> None:
-        lora.require_whole(self._adapters, self.family)
-
     @torch.inference_mode()
     def _sample(
         self,
@@ -246,37 +243,15 @@ class ChameleonPolicy:
             F.cross_entropy(of_codes, order[found], reduction="none"),
         )
 
-    def adapt(self, rank: int, alpha: int) -> None:
-        """Raises ConfigError."""
-        lora.adapt(self.module, ADAPTED, rank, alpha)
-        self._adapters = alpha / rank
-
-    def published(self, trained: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        if not self._adapters:
-            return trained
+    def _read_again(self) -> Self:
         assert self._source is not None, "adapters learn beside a checkpoint"
-        # Read again: by now the base is sharded over the ranks, or on a GPU.
-        base = type(self).from_pretrained(self._source, decoder=self._decoder).weights()
-        return lora.merge(base, trained, self._adapters)
+        return type(self).from_pretrained(self._source, decoder=self._decoder)
 
     # Weights
-
-    def weights(self) -> dict[str, np.ndarray]:
-        """What learns, as float32, views where it is that on a CPU: all weights but the image
-        tokenizer's, or the adapters."""
-        ends = (lora.DOWN, lora.UP) if self._adapters else ("",)
-        found = {n: w for n, w in self.module.named_parameters() if n.endswith(ends)}
-        return {name: w.detach().to("cpu", torch.float32).numpy() for name, w in found.items()}
 
     def understanding(self) -> dict[str, slice]:
         """None: one table, one stack of layers and one head read, write and draw."""
         return {}
-
-    def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
-        """The arrays become the weights, which from now on are not trained; a copy of them where
-        `sample_on` chose another type or a GPU. Raises CheckpointError."""
-        self._require_whole()
-        take_weights(self.module, weights)
 
     def fsdp_units(self) -> list[torch.nn.Module]:
         return [*self.module.model.layers]

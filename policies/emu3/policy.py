@@ -7,7 +7,7 @@ likelihood is that of what can be sampled: words in a text, codes in a drawing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Self
@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from policies import lora
-from policies.checks import require_options, take_weights
+from policies.adapted import Adapted
+from policies.checks import require_options
 from policies.config import ConfigError
 from policies.emu3 import checkpoint
 from policies.emu3.layout import Layout, Taught, segments_of, without_texts
@@ -46,12 +46,13 @@ from policies.teacher_forcing import chunks, teacher_forced, totals
 MOST_SIDE = 4096
 
 
-class Emu3Policy:
+class Emu3Policy(Adapted[Emu3Module]):
     """Implements `policies.interface.Policy`; see there."""
 
     family: ClassVar[str] = "emu3"
     conditions: ClassVar[frozenset[Condition]] = frozenset({"text"})
     picture_options: ClassVar[frozenset[str]] = frozenset({"temperature", "guidance", "size"})
+    adapted = ADAPTED
 
     def __init__(
         self,
@@ -61,7 +62,6 @@ class Emu3Policy:
         positions: int = 0,
     ) -> None:
         self._loaded, self._source = loaded, source
-        self._adapters = 0.0
         small = loaded.small
         self.module = Emu3Module(loaded.net)
         self.vision = ImageTokenizer(loaded.net.model.vqmodel, small.area)
@@ -184,9 +184,6 @@ class Emu3Policy:
             )
         return how.size[0] // each, how.size[1] // each
 
-    def _require_whole(self) -> None:
-        lora.require_whole(self._adapters, self.family)
-
     # Learning
 
     def loss(self, examples: Sequence[Example]) -> dict[LossKind, LossTerm]:
@@ -245,37 +242,15 @@ class Emu3Policy:
         wanted = forced.wanted - (kinds.start if kinds else 0)
         return F.cross_entropy(logits, wanted, reduction="none")
 
-    def adapt(self, rank: int, alpha: int) -> None:
-        """Raises ConfigError."""
-        lora.adapt(self.module, ADAPTED, rank, alpha)
-        self._adapters = alpha / rank
-
-    def published(self, trained: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        if not self._adapters:
-            return trained
+    def _read_again(self) -> Self:
         assert self._source is not None, "adapters learn beside a checkpoint"
-        # Read again: by now the base is sharded over the ranks, or on a GPU.
-        base = type(self).from_pretrained(self._source).weights()
-        return lora.merge(base, trained, self._adapters)
+        return type(self).from_pretrained(self._source)
 
     # Weights
-
-    def weights(self) -> dict[str, np.ndarray]:
-        """What learns, as float32, views where it is that on a CPU: all weights but the image
-        tokenizer's, or the adapters."""
-        ends = (lora.DOWN, lora.UP) if self._adapters else ("",)
-        found = {n: w for n, w in self.module.named_parameters() if n.endswith(ends)}
-        return {name: w.detach().to("cpu", torch.float32).numpy() for name, w in found.items()}
 
     def understanding(self) -> dict[str, slice]:
         """The rows of words in the head."""
         return {} if self._adapters else {"lm_head.weight": self.words}
-
-    def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
-        """The arrays become the weights, which from now on are not trained; a copy of them where
-        `sample_on` chose another type or a GPU. Raises CheckpointError."""
-        self._require_whole()
-        take_weights(self.module, weights)
 
     def fsdp_units(self) -> list[torch.nn.Module]:
         return list(self.module.model.text_model.layers)

@@ -6,7 +6,7 @@ were sampled: the pipeline's, or with a bridge of embeddings what the frozen enc
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Self
@@ -14,8 +14,8 @@ from typing import ClassVar, Self
 import numpy as np
 import torch
 
-from policies import lora
-from policies.checks import require_options, take_weights
+from policies.adapted import Adapted
+from policies.checks import require_options
 from policies.external import checkpoint
 from policies.external.drawing import drawn
 from policies.external.layout import Layout, targets_of
@@ -40,15 +40,16 @@ from policies.sampling import Row, Sampled, sample
 from policies.teacher_forcing import chunks, totals
 
 
-class ExternalPolicy:
+class ExternalPolicy(Adapted[ExternalModule]):
     """Implements `policies.interface.Policy`; see there."""
 
     family: ClassVar[str] = "external"
     conditions: ClassVar[frozenset[Condition]] = frozenset({"text", "features"})
     picture_options: ClassVar[frozenset[str]] = frozenset({"guidance", "steps"})
+    adapted = ADAPTED
 
     def __init__(self, loaded: checkpoint.Loaded) -> None:
-        self._loaded, self._adapters = loaded, 0.0
+        self._loaded = loaded
         self.config = loaded.config
         self.decoder, self.vision = loaded.decoder, loaded.vision
         self.module = ExternalModule(loaded.net, loaded.bridge, loaded.decoder)
@@ -122,9 +123,6 @@ class ExternalPolicy:
             return []
         return drawn(self.module, self.layout, contexts, sampling, seeds)
 
-    def _require_whole(self) -> None:
-        lora.require_whole(self._adapters, self.family)
-
     # Learning
 
     def loss(self, examples: Sequence[Example]) -> dict[LossKind, LossTerm]:
@@ -182,39 +180,14 @@ class ExternalPolicy:
             found += [-own.cpu().numpy() for own in nats.split(counts)]
         return found
 
-    def adapt(self, rank: int, alpha: int) -> None:
-        """Raises ConfigError."""
-        lora.adapt(self.module, ADAPTED, rank, alpha)
-        self._adapters = alpha / rank
-
-    def published(self, trained: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        if not self._adapters:
-            return trained
-        # Read again: by now the base is sharded over the ranks, or on a GPU.
-        base = type(self).from_pretrained(self._loaded.folder).weights()
-        return lora.merge(base, trained, self._adapters)
+    def _read_again(self) -> Self:
+        return type(self).from_pretrained(self._loaded.folder)
 
     # Weights
-
-    def weights(self) -> dict[str, np.ndarray]:
-        """The language model, the bridge, and a denoiser that learns, or the adapters: views where
-        they are float32 on a CPU."""
-        ends = (lora.DOWN, lora.UP) if self._adapters else ("",)
-        return {
-            name: weight.detach().to("cpu", torch.float32).numpy()
-            for name, weight in self.module.named_parameters()
-            if name.endswith(ends)
-        }
 
     def understanding(self) -> dict[str, slice]:
         """The head of words, where it is not the table that words are read by."""
         return {name: slice(None) for name in self.weights() if name.startswith("lm_head.")}
-
-    def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
-        """The arrays become the weights, which from now on are not trained; a copy of them where
-        `sample_on` chose another type or a GPU. Raises CheckpointError."""
-        self._require_whole()
-        take_weights(self.module, weights)
 
     def fsdp_units(self) -> list[torch.nn.Module]:
         return self.module.units()

@@ -6,7 +6,7 @@ learned from the codes that were sampled.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Self
@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from policies import lora
-from policies.checks import require_options, take_weights
+from policies.adapted import Adapted
+from policies.checks import require_options
 from policies.interface import (
     Condition,
     Context,
@@ -41,16 +41,16 @@ from policies.sampling import Ids, Row, Sampled, sample
 from policies.teacher_forcing import chunks, teacher_forced, totals
 
 
-class JanusPolicy:
+class JanusPolicy(Adapted[JanusModule]):
     """Implements `policies.interface.Policy`; see there."""
 
     family: ClassVar[str] = "janus"
     conditions: ClassVar[frozenset[Condition]] = frozenset({"text"})
     picture_options: ClassVar[frozenset[str]] = frozenset({"temperature", "guidance"})
+    adapted = ADAPTED
 
     def __init__(self, loaded: checkpoint.Loaded, source: Path | None = None) -> None:
         self._loaded, self._source = loaded, source
-        self._adapters = 0.0
         self.module = JanusModule(loaded.net)
         self.vision = ImageTokenizer(loaded.net.model.vqmodel)
         self.wording = Wording(loaded.tokenizer, loaded.special)
@@ -151,9 +151,6 @@ class JanusPolicy:
         table = module.embed_codes(kinds)
         return lambda ids: F.embedding(ids - first, table)
 
-    def _require_whole(self) -> None:
-        lora.require_whole(self._adapters, self.family)
-
     @torch.inference_mode()
     def _sample(
         self,
@@ -251,46 +248,20 @@ class JanusPolicy:
         wanted = forced.wanted - (self.module.words if drawing else 0)
         return F.cross_entropy(logits, wanted, reduction="none")
 
-    def adapt(self, rank: int, alpha: int) -> None:
-        """Raises ConfigError."""
-        lora.adapt(self.module, ADAPTED, rank, alpha)
-        self._adapters = alpha / rank
-
-    def published(self, trained: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        if not self._adapters:
-            return trained
+    def _read_again(self) -> Self:
         assert self._source is not None, "adapters learn beside a checkpoint"
-        # Read again: by now the base is sharded over the ranks, or on a GPU.
-        base = type(self).from_pretrained(self._source).weights()
-        return lora.merge(base, trained, self._adapters)
+        return type(self).from_pretrained(self._source)
 
     # Weights
-
-    def weights(self) -> dict[str, np.ndarray]:
-        """What learns, as float32, views where it is that on a CPU: all weights but the image
-        tokenizer's, or the adapters."""
-        found = {n: w for n, w in self.module.named_parameters() if n.endswith(self._learning)}
-        return {name: w.detach().to("cpu", torch.float32).numpy() for name, w in found.items()}
 
     def understanding(self) -> dict[str, slice]:
         """The encoder of pictures, its aligner and the head of words."""
         parts = ("model.vision_model.", "model.aligner.", "lm_head.")
         return {name: slice(None) for name in self.weights() if name.startswith(parts)}
 
-    def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
-        """The arrays become the weights, which from now on are not trained; a copy of them where
-        `sample_on` chose another type or a GPU. Raises CheckpointError."""
-        self._require_whole()
-        take_weights(self.module, weights)
-
     def fsdp_units(self) -> list[torch.nn.Module]:
         model = self.module.model
         return [*model.vision_model.encoder.layers, *model.language_model.layers]
-
-    @property
-    def _learning(self) -> tuple[str, ...]:
-        """How the names of what learns end."""
-        return (lora.DOWN, lora.UP) if self._adapters else ("",)
 
     @property
     def _device(self) -> torch.device:

@@ -6,7 +6,7 @@ that were sampled.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Self
@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from policies import lora, passed
-from policies.checks import require_options, take_weights
+from policies import passed
+from policies.adapted import Adapted
+from policies.checks import require_options
 from policies.interface import (
     Condition,
     Context,
@@ -37,7 +38,7 @@ from policies.showo import checkpoint
 from policies.showo.drawing import Sketch, drawn
 from policies.showo.layout import Layout, Lesson
 from policies.showo.masks import blocks_of, visible
-from policies.showo.module import ADAPTED
+from policies.showo.module import ADAPTED, ShowoModule
 from policies.showo.pictures import ImageTokenizer
 from policies.showo.reading import read
 from policies.teacher_forcing import chunks, totals
@@ -47,18 +48,18 @@ STEPS = 18
 POSITIONS = 4096
 
 
-class ShowoPolicy:
+class ShowoPolicy(Adapted[ShowoModule]):
     """Implements `policies.interface.Policy`; see there."""
 
     family: ClassVar[str] = "showo"
     conditions: ClassVar[frozenset[Condition]] = frozenset({"text"})
     picture_options: ClassVar[frozenset[str]] = frozenset({"temperature", "guidance", "steps"})
+    adapted = ADAPTED
 
     def __init__(
         self, loaded: checkpoint.Loaded, positions: int = POSITIONS, source: Path | None = None
     ) -> None:
         self._loaded, self._source, self._positions = loaded, source, positions
-        self._adapters = 0.0
         self.module, self.words = loaded.module, loaded.words
         self.vision = ImageTokenizer(loaded.magvit, self.module.config)
         self.layout = Layout(self.module.config, self.words, self.vision, positions)
@@ -212,44 +213,16 @@ class ShowoPolicy:
                 found += [-nats.cpu().numpy() for nats in self._nats(some)]
         return found
 
-    def adapt(self, rank: int, alpha: int) -> None:
-        """Raises ConfigError."""
-        lora.adapt(self.module, ADAPTED, rank, alpha)
-        self._adapters = alpha / rank
-
-    def published(self, trained: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        if not self._adapters:
-            return trained
+    def _read_again(self) -> Self:
         assert self._source is not None, "adapters learn beside a checkpoint"
-        # Read again: by now the base is sharded over the ranks, or on a GPU.
-        base = type(self).from_pretrained(self._source).weights()
-        return lora.merge(base, trained, self._adapters)
+        return type(self).from_pretrained(self._source)
 
     # Weights
-
-    def weights(self) -> dict[str, np.ndarray]:
-        """All but the tokenizer of pictures, or the adapters: views where they are float32 on a
-        CPU."""
-        ends = (lora.DOWN, lora.UP) if self._adapters else ("",)
-        return {
-            name: weight.detach().to("cpu", torch.float32).numpy()
-            for name, weight in self.module.named_parameters()
-            if name.endswith(ends)
-        }
 
     def understanding(self) -> dict[str, slice]:
         """The rows of the head for words and marks; all else is shared."""
         rows = slice(0, self.module.config.first_code)
         return {name: rows for name in self.weights() if name.startswith("showo.lm_head.")}
-
-    def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
-        """The arrays become the weights, which from now on are not trained; a copy of them where
-        `sample_on` chose another type or a GPU. Raises CheckpointError."""
-        self._require_whole()
-        take_weights(self.module, weights)
-
-    def _require_whole(self) -> None:
-        lora.require_whole(self._adapters, self.family)
 
     def fsdp_units(self) -> list[torch.nn.Module]:
         return list(self.module.showo.model.layers)

@@ -6,7 +6,7 @@ latents that were sampled.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -14,11 +14,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from policies import lora, passed
+from policies import passed
+from policies.adapted import Adapted
 from policies.bagel.sampler import drawn
 from policies.bagel.samples import length
 from policies.bagel.writing import Writer
-from policies.checks import require_options, take_weights
+from policies.checks import require_options
 from policies.interface import (
     Condition,
     Context,
@@ -35,13 +36,13 @@ from policies.interface import (
 from policies.sampling import Row, Sampled, sample
 from policies.showo2 import checkpoint
 from policies.showo2.layout import Layout, Shapes
-from policies.showo2.module import ADAPTED, Reading
+from policies.showo2.module import ADAPTED, Reading, Showo2Module
 from policies.showo2.samples import Sample
 from policies.showo2.sequence import Batch, padded
 from policies.teacher_forcing import chunks, totals
 
 
-class Showo2Policy:
+class Showo2Policy(Adapted[Showo2Module]):
     """Implements `policies.interface.Policy`; see there."""
 
     family: ClassVar[str] = "showo2"
@@ -49,12 +50,13 @@ class Showo2Policy:
     picture_options: ClassVar[frozenset[str]] = frozenset(
         {"guidance", "image_guidance", "interval", "renorm", "steps", "shift", "size"}
     )
+    adapted = ADAPTED
 
     def __init__(
         self, loaded: checkpoint.Loaded, training_shift: float | None = None,
         source: Path | None = None,
     ) -> None:  # fmt: skip
-        self._loaded, self._source, self._adapters = loaded, source, 0.0
+        self._loaded, self._source = loaded, source
         self.module, self.autoencoder = loaded.module, loaded.autoencoder
         reads = (
             self.module.config,
@@ -196,43 +198,16 @@ class Showo2Policy:
         nats = F.cross_entropy(self.module(batch).logits, batch.labels, reduction="none")
         return [-own.cpu().numpy() for own in nats.split([each[-1].places for each in samples])]
 
-    def adapt(self, rank: int, alpha: int) -> None:
-        """Raises ConfigError."""
-        lora.adapt(self.module, ADAPTED, rank, alpha)
-        self._adapters = alpha / rank
-
-    def published(self, trained: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        if not self._adapters:
-            return trained
+    def _read_again(self) -> Self:
         assert self._source is not None, "adapters learn beside a checkpoint"
-        # Read again: by now the base is sharded over the ranks, or on a GPU.
-        base = type(self).from_pretrained(self._source).weights()
-        return lora.merge(base, trained, self._adapters)
+        return type(self).from_pretrained(self._source)
 
     # Weights
-
-    def weights(self) -> dict[str, np.ndarray]:
-        """All but the autoencoder, or the adapters: views where they are float32 on a CPU."""
-        ends = (lora.DOWN, lora.UP) if self._adapters else ("",)
-        return {
-            name: weight.detach().to("cpu", torch.float32).numpy()
-            for name, weight in self.module.named_parameters()
-            if name.endswith(ends)
-        }
 
     def understanding(self) -> dict[str, slice]:
         """The head of words, where it is not the table that prompts are read by: all else draws too."""
         found = self.weights()
         return {checkpoint.WRITTEN: slice(None)} if checkpoint.WRITTEN in found else {}
-
-    def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
-        """The arrays become the weights, which from now on are not trained; a copy of them where
-        `sample_on` chose another type or a GPU. Raises CheckpointError."""
-        self._require_whole()
-        take_weights(self.module, weights)
-
-    def _require_whole(self) -> None:
-        lora.require_whole(self._adapters, self.family)
 
     def fsdp_units(self) -> list[torch.nn.Module]:
         return self.module.units()

@@ -6,7 +6,7 @@ an answer is its text and the token that ends it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from policies import lora, passed
-from policies.checks import require_length, take_weights
+from policies import passed
+from policies.adapted import Adapted
+from policies.checks import require_length
 from policies.interface import Context, Picture, Segment, TextSampling, Unsupported
 from policies.sampling import Row, Sampled, sample
 from policies.teacher_forcing import chunks
@@ -36,13 +37,14 @@ class Lesson(NamedTuple):
     allowed: Callable[[], np.ndarray] | None = None
 
 
-class VisionLanguagePolicy:
+class VisionLanguagePolicy(Adapted[VisionLanguageModule]):
     """The part of `policies.interface.Policy` that writes, scores texts and holds weights."""
 
     family: ClassVar[str]
+    adapted = ADAPTED
 
     def __init__(self, loaded: checkpoint.Loaded, source: Path | None = None) -> None:
-        self._loaded, self._source, self._adapters = loaded, source, 0.0
+        self._loaded, self._source = loaded, source
         self.chat, self.eye = loaded.small.chat, loaded.small.eye
         self.module = VisionLanguageModule(loaded.net)
 
@@ -168,40 +170,13 @@ class VisionLanguagePolicy:
 
     # Weights
 
-    def adapt(self, rank: int, alpha: int) -> None:
-        """Raises ConfigError."""
-        lora.adapt(self.module, ADAPTED, rank, alpha)
-        self._adapters = alpha / rank
-
-    def published(self, trained: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        if not self._adapters:
-            return trained
+    def _read_again(self) -> VisionLanguagePolicy:
         assert self._source is not None, "adapters learn beside a checkpoint"
-        # Read again: by now the base is sharded over the ranks, or on a GPU.
-        base = VisionLanguagePolicy(checkpoint.load(self._source)).weights()
-        return lora.merge(base, trained, self._adapters)
-
-    def weights(self) -> dict[str, np.ndarray]:
-        """All weights, or the adapters: views where they are float32 on a CPU."""
-        ends = (lora.DOWN, lora.UP) if self._adapters else ("",)
-        return {
-            name: weight.detach().to("cpu", torch.float32).numpy()
-            for name, weight in self.module.named_parameters()
-            if name.endswith(ends)
-        }
+        return VisionLanguagePolicy(checkpoint.load(self._source))
 
     def understanding(self) -> dict[str, slice]:
         """All weights are shared."""
         return {}
 
-    def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
-        """The arrays become the weights, which from now on are not trained; a copy of them where
-        `sample_on` chose another type or a GPU. Raises CheckpointError."""
-        self._require_whole()
-        take_weights(self.module, weights)
-
     def fsdp_units(self) -> list[torch.nn.Module]:
         return self.module.units()
-
-    def _require_whole(self) -> None:
-        lora.require_whole(self._adapters, self.family)
