@@ -37,6 +37,7 @@ from policies.interface import (
     TextSampling,
     learned,
 )
+from policies.moving import moved
 from policies.sampling import Head, Row, Sampled, sample
 from policies.teacher_forcing import chunks, teacher_forced, totals
 
@@ -83,10 +84,7 @@ class ChameleonPolicy(Adapted[ChameleonModule]):
 
     def sample_on(self, device: str, dtype: str) -> None:
         place, kind = torch.device(device), getattr(torch, dtype)
-        rotary = self.module.model.rotary_emb
-        angles = rotary.inv_freq.clone()
-        self.module.requires_grad_(False).to(place, kind)
-        rotary.inv_freq = angles.to(place)  # in bfloat16 far tokens would be turned by a radian
+        moved(self.module.requires_grad_(False), place, kind)
         self.vision.to(place)
 
     def write(

@@ -40,6 +40,7 @@ from policies.interface import (
     learned,
 )
 from policies.llama import Layers, prefill
+from policies.moving import moved
 from policies.sampling import Row, Sampled, sample
 from policies.teacher_forcing import chunks, teacher_forced, totals
 
@@ -92,10 +93,7 @@ class Emu3Policy(Adapted[Emu3Module]):
 
     def sample_on(self, device: str, dtype: str) -> None:
         place = torch.device(device)
-        rotary = self.module.model.text_model.rotary_emb
-        angles = rotary.inv_freq.clone()
-        self.module.requires_grad_(False).to(place, getattr(torch, dtype))
-        rotary.inv_freq = angles.to(place)  # in bfloat16 far tokens would be turned by a radian
+        moved(self.module.requires_grad_(False), place, getattr(torch, dtype))
         self.vision.vq.to(place)
 
     def write(

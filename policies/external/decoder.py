@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from policies.errors import one_line
 from policies.external.config import BridgeConfig
-from policies.external.moving import moved
 from policies.external.pipeline import AGAIN, Described, class_of
 from policies.external.schedule import Schedule
 from policies.interface import CheckpointError, Picture
+from policies.moving import moved
 from policies.named_tensors import require_finite
 
 AT_ONCE = 8

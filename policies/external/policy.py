@@ -21,7 +21,6 @@ from policies.external.drawing import drawn
 from policies.external.layout import Layout, targets_of
 from policies.external.learning import Lessons
 from policies.external.module import ADAPTED, ExternalModule
-from policies.external.moving import moved
 from policies.external.reading import prefill
 from policies.interface import (
     Condition,
@@ -36,6 +35,7 @@ from policies.interface import (
     TextSampling,
     Unsupported,
 )
+from policies.moving import moved
 from policies.sampling import Row, Sampled, sample
 from policies.teacher_forcing import chunks, totals
 

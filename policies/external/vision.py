@@ -16,8 +16,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from policies.checks import require_pixels
-from policies.external.moving import moved
 from policies.interface import Picture
+from policies.moving import moved
 
 Grid = tuple[int, int]
 """Rows and columns of a picture's features."""

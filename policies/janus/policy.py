@@ -37,6 +37,7 @@ from policies.janus.module import ADAPTED, JanusModule
 from policies.janus.pictures import AT_ONCE, ImageTokenizer, pixels_of
 from policies.janus.wording import Wording
 from policies.llama import Layers, prefill
+from policies.moving import moved
 from policies.sampling import Ids, Row, Sampled, sample
 from policies.teacher_forcing import chunks, teacher_forced, totals
 
@@ -74,10 +75,7 @@ class JanusPolicy(Adapted[JanusModule]):
 
     def sample_on(self, device: str, dtype: str) -> None:
         place, kind = torch.device(device), getattr(torch, dtype)
-        rotary = self.module.model.language_model.rotary_emb
-        angles = rotary.inv_freq.clone()
-        self.module.requires_grad_(False).to(place, kind)
-        rotary.inv_freq = angles.to(place)  # in bfloat16 far tokens would be turned by a radian
+        moved(self.module.requires_grad_(False), place, kind)
         self.vision.vq.to(place, kind)
 
     def write(

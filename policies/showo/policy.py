@@ -33,6 +33,7 @@ from policies.interface import (
     Unsupported,
     learned,
 )
+from policies.moving import moved
 from policies.sampling import Row, Sampled, sample
 from policies.showo import checkpoint
 from policies.showo.drawing import Sketch, drawn
@@ -84,10 +85,7 @@ class ShowoPolicy(Adapted[ShowoModule]):
 
     def sample_on(self, device: str, dtype: str) -> None:
         place, kind = torch.device(device), getattr(torch, dtype)
-        rotary = self.module.showo.model.rotary_emb
-        angles = rotary.inv_freq.clone()
-        self.module.requires_grad_(False).to(place, kind)
-        rotary.inv_freq = angles.to(place)  # in bfloat16 far tokens would be turned by a radian
+        moved(self.module.requires_grad_(False), place, kind)
         self.vision.magvit.to(place)
 
     def write(

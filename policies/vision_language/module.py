@@ -116,14 +116,6 @@ class VisionLanguageModule(nn.Module):
                 inside.update(map(id, each.modules()))
         return found
 
-    def to_sample(self, place: torch.device, kind: torch.dtype) -> None:
-        """Moves there, without gradients. Buffers, such as the angles of rotary embeddings, keep their
-        dtype: in bfloat16 far tokens would be turned by a radian."""
-        kept = {name: buffer.clone() for name, buffer in self.named_buffers()}
-        self.requires_grad_(False).to(place, kind)
-        for name, buffer in self.named_buffers():
-            buffer.data = kept[name].to(place)
-
     @property
     def device(self) -> torch.device:
         place: torch.device = self.lm_head.weight.device

@@ -19,6 +19,7 @@ from policies import passed
 from policies.adapted import Adapted
 from policies.checks import require_length
 from policies.interface import Context, Picture, Segment, TextSampling, Unsupported
+from policies.moving import moved
 from policies.sampling import Row, Sampled, sample
 from policies.teacher_forcing import chunks
 from policies.vision_language import checkpoint
@@ -67,7 +68,7 @@ class VisionLanguagePolicy(Adapted[VisionLanguageModule]):
     # Sampling
 
     def sample_on(self, device: str, dtype: str) -> None:
-        self.module.to_sample(torch.device(device), getattr(torch, dtype))
+        moved(self.module.requires_grad_(False), torch.device(device), getattr(torch, dtype))
 
     def write(
         self, contexts: Sequence[Context], sampling: Sequence[TextSampling], seeds: Sequence[int]
