@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from operator import attrgetter
@@ -22,37 +20,21 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
-from torch.multiprocessing.spawn import spawn
 from torch.nn.utils import parametrize
 
 from policies.interface import Example, Picture
-from policies.pretraining import Log, Optimizer
+from policies.pretraining.log import Log
+from policies.pretraining.optimizer import Optimizer
+from policies.pretraining.scenes import render_scenes, vocabulary
+from policies.pretraining.workers import spawned
 from policies.seeds import derive, generator
 from policies.tiny import lessons
 from policies.tiny.layout import GIVEN, TokenSequence
 from policies.tiny.policy import TinyPolicy
 from policies.tiny.text import PAD
 from policies.tiny.transformer import Transformer
-from policies.tiny.world.language import CATEGORIES, WORDS
 
-INSTRUCTIONS = ("propose", "like", "rate", "judge", "describe", "answer", ",", ".")
-# The scenes' kinds, in this cycle.
-KINDS = ("spoilt", "clean", "clean", "clean", "clean", "clean", "spoilt", "wordless", "clean",
-         "clean", "clean", "clean")  # fmt: skip
 SAVE_EVERY = 500
-
-
-def vocabulary() -> list[str]:
-    """Returns every word that the world, its questions and the roles' instructions use."""
-    kinds = [*CATEGORIES, *(kind for kinds in CATEGORIES.values() for kind in kinds)]
-    category_words = (word for text in kinds for word in text.split())
-    return sorted({*WORDS, *INSTRUCTIONS, *category_words})
-
-
-def render_scenes(seed: int, count: int) -> list[lessons.Scene]:
-    """Returns `count` scenes of this worker, still without codes."""
-    rng = generator(seed, "scenes", dist.get_rank())
-    return [lessons.scene(rng, KINDS[i % len(KINDS)]) for i in range(count)]
 
 
 def train_vision(
@@ -201,27 +183,20 @@ def targets(policy: TinyPolicy, made: list[TokenSequence]) -> dict[str, Tensor]:
     return {"ids": ids[:, :-1], **{name: tensor[:, 1:] for name, tensor in shifted.items()}}
 
 
-def work(rank: int, arguments: argparse.Namespace, meeting: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", init_method=f"file://{meeting}", rank=rank, world_size=arguments.workers
-    )
-    seed, started = arguments.seed, time.time()
+def pretrain(arguments: argparse.Namespace) -> None:
+    """What each of the workers does."""
+    seed = arguments.seed
     scenes = render_scenes(seed, arguments.scenes // arguments.workers)
     if arguments.start:
         policy = TinyPolicy.from_pretrained(arguments.start)
     else:
         policy = TinyPolicy.create(vocabulary(), seed=derive(seed, "base"))
         train_vision(policy, scenes, seed, arguments.vision_steps, 64 // arguments.workers)
-    if rank == 0:
+    if dist.get_rank() == 0:
         policy.save_pretrained(arguments.out)
     train_transformer(
         policy, encode(policy, scenes), arguments, arguments.batch // arguments.workers
     )
-    if rank == 0:
-        minutes = (time.time() - started) / 60
-        print(f"{arguments.out} written after {minutes:.1f} minutes", flush=True)
-    dist.destroy_process_group()
 
 
 def main() -> None:
@@ -247,9 +222,7 @@ def main() -> None:
         "--compile", action=argparse.BooleanOptionalAction, default=True,
         help="in bfloat16; without, in float32, for processors without its instructions",
     )  # fmt: skip
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        spawn(work, (arguments, f"{folder}/meeting"), nprocs=arguments.workers)
+    spawned(pretrain, parser.parse_args())
 
 
 if __name__ == "__main__":

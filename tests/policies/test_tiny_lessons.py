@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from policies.interface import Example, Picture, learned
+from policies.pretraining.scenes import KINDS
 from policies.tiny import lessons, pretrain
 from policies.tiny.policy import TinyPolicy
 from policies.tiny.world.language import Prompt, is_held_out, parse
@@ -25,7 +26,7 @@ LESSONS = 3000
 @pytest.fixture(scope="module")
 def scenes() -> list[lessons.Scene]:
     rng = np.random.default_rng(0)
-    kinds = pretrain.KINDS
+    kinds = KINDS
     return [lessons.scene(rng, kinds[i % len(kinds)]) for i in range(600)]
 
 

@@ -23,9 +23,9 @@ from policies.bagel.layout import Layout
 from policies.bagel.module import BagelModule
 from policies.bagel.samples import Format, Noise, Sample, Split, length
 from policies.bagel.sequence import padded
-from policies.bagel.toy.muon import Muon, matrices
 from policies.interface import Example, Picture, learned
-from policies.pretraining import Log
+from policies.pretraining.log import Log
+from policies.pretraining.muon import Muon, matrices
 from policies.seeds import generator
 from policies.tiny import lessons
 

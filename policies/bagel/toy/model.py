@@ -18,8 +18,8 @@ from policies.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig
 from policies.bagel.module import BagelModule
 from policies.bagel.released import WHOLE
 from policies.bagel.samples import Format
-from policies.bagel.toy.words import build_tokenizer, twins
 from policies.convolutions import Block, Glance
+from policies.pretraining.words import build_tokenizer, twins
 from policies.tokenizer import TOKENIZER, parse_tokenizer
 
 AUTOENCODER = AutoencoderConfig(stem=32, widths=(64, 32, 32, 128), blocks=1, latents=16)
@@ -43,7 +43,7 @@ def sizes(vocabulary: int) -> BagelConfig:
 
 
 def new(words: Sequence[str], seed: int) -> checkpoint.Loaded:
-    tokenizer = build_tokenizer(words)
+    tokenizer = build_tokenizer(words, checkpoint.MARKS.values())
     data = tokenizer.to_str().encode()
     config = sizes(max(tokenizer.get_vocab().values()) + 1)
     files = checkpoint.describe_sizes(config) | {TOKENIZER: data}

@@ -9,21 +9,23 @@ Invariant: the result follows from the arguments alone. Every batch comes from a
 from __future__ import annotations
 
 import argparse
-import tempfile
-import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-import torch
 import torch.distributed as dist
-from torch.multiprocessing.spawn import spawn
+from torch import Tensor
 
 from policies.bagel.autoencoder import pass_over_idle
+from policies.bagel.embeddings import patches_of, spots_of
+from policies.bagel.module import BagelModule
 from policies.bagel.policy import BagelPolicy
-from policies.bagel.toy import learning, model, patches, phrases, seeing
+from policies.bagel.toy import learning, model, patches, seeing
+from policies.pretraining import phrases
+from policies.pretraining.scenes import pixels_of, render_scenes, vocabulary
+from policies.pretraining.workers import spawned
 from policies.seeds import derive
 from policies.tiny.lessons import Scene
-from policies.tiny.pretrain import render_scenes, vocabulary
 
 SAVE_EVERY = 200
 FITTED = 2000
@@ -75,15 +77,23 @@ def _learn_to_see(policy: BagelPolicy, scenes: list[Scene], arguments: argparse.
         _fit(policy, scenes)
         batch = arguments.picture_batch // workers
         seeing.train(policy.autoencoder, scenes, seed, arguments.picture_steps, batch)
-    vision, sizes = policy.module.vit_model, policy.module.config.vision
-    batch = arguments.phrase_batch // workers
-    phrases.train(vision, sizes, scenes, seed, arguments.phrase_steps, batch)
+    eyes, batch = policy.module.vit_model, arguments.phrase_batch // workers
+    look, width = partial(looked, policy.module), policy.module.config.vision.hidden_size
+    phrases.train(eyes, look, eyes.stack(), width, scenes, seed, arguments.phrase_steps, batch)
+
+
+def looked(module: BagelModule, pixels: Tensor) -> Tensor:
+    """A `policies.pretraining.phrases.Look`."""
+    sizes, count = module.config.vision, len(pixels)
+    spots = spots_of((sizes.side, sizes.side), sizes.side).repeat(count)
+    patches = patches_of(pixels, sizes.patch).flatten(0, 1)
+    return module.vit_model(patches, spots, [sizes.side**2] * count).unflatten(0, (count, -1))
 
 
 def _fit(policy: BagelPolicy, scenes: list[Scene]) -> None:
     """Sets the encoder by the scenes of worker 0, for all workers must have the same."""
     if dist.get_rank() == 0:
-        pixels = seeing.pixels_of([scene.picture.pixels for scene in scenes[:FITTED]])
+        pixels = pixels_of([scene.picture.pixels for scene in scenes[:FITTED]])
         patches.fit(policy.autoencoder, pixels)
     for weight in policy.autoencoder.parameters():
         dist.broadcast(weight.data, 0)
@@ -99,19 +109,6 @@ def _with_latents(policy: BagelPolicy, scenes: list[Scene]) -> list[Scene]:
         else replace(scene, picture=replace(scene.picture, latents=next(latents).clone()))
         for scene in scenes
     ]
-
-
-def work(rank: int, arguments: argparse.Namespace, meeting: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", init_method=f"file://{meeting}", rank=rank, world_size=arguments.workers
-    )
-    started = time.time()
-    pretrain(arguments)
-    if rank == 0:
-        minutes = (time.time() - started) / 60
-        print(f"{arguments.out} written after {minutes:.1f} minutes", flush=True)
-    dist.destroy_process_group()
 
 
 def parsed(given: list[str] | None = None) -> argparse.Namespace:
@@ -145,9 +142,7 @@ def parsed(given: list[str] | None = None) -> argparse.Namespace:
 
 
 def main() -> None:
-    arguments = parsed()
-    with tempfile.TemporaryDirectory() as folder:
-        spawn(work, (arguments, f"{folder}/meeting"), nprocs=arguments.workers)
+    spawned(pretrain, parsed())
 
 
 if __name__ == "__main__":

@@ -15,7 +15,9 @@ from torch import Tensor
 from policies.bagel.autoencoder import Autoencoder, pass_over_idle
 from policies.bagel.pictures import bytes_of
 from policies.convolutions import Block, Glance
-from policies.pretraining import Log, Optimizer
+from policies.pretraining.log import Log
+from policies.pretraining.optimizer import Optimizer
+from policies.pretraining.scenes import pixels_of
 from policies.seeds import derive, generator
 from policies.tiny.lessons import Scene
 
@@ -78,8 +80,3 @@ def encoded(whole: Autoencoder, scenes: Sequence[Scene], at_once: int = 128) -> 
 def decoded(whole: Autoencoder, latents: Tensor, at_once: int = 32) -> np.ndarray:
     """Their pictures, uint8 [latents, height, width, 3]."""
     return np.concatenate([bytes_of(whole.decode(part)) for part in latents.split(at_once)])
-
-
-def pixels_of(pictures: Sequence[np.ndarray]) -> Tensor:
-    """float32 [pictures, 3, height, width] from -1 to 1."""
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -12,12 +12,12 @@ from policies.bagel.autoencoder import pass_over_idle
 from policies.bagel.checkpoint import Loaded
 from policies.bagel.policy import BagelPolicy
 from policies.bagel.samples import Noise, Text
-from policies.bagel.toy import learning, model, patches, seeing
-from policies.bagel.toy.muon import orthogonal
+from policies.bagel.toy import learning, model, patches
 from policies.convolutions import Block, Glance
 from policies.interface import Example, learned
+from policies.pretraining.muon import orthogonal
+from policies.pretraining.scenes import KINDS, pixels_of, vocabulary
 from policies.tiny import lessons
-from policies.tiny.pretrain import KINDS, vocabulary
 from policies.tiny.world.language import sample_prompt
 
 
@@ -30,7 +30,7 @@ def new() -> Loaded:
 def scenes(new: Loaded) -> list[lessons.Scene]:
     rng = np.random.default_rng(0)
     made = [lessons.scene(rng, KINDS[i % len(KINDS)]) for i in range(120)]
-    patches.fit(new.autoencoder, seeing.pixels_of([each.picture.pixels for each in made]))
+    patches.fit(new.autoencoder, pixels_of([each.picture.pixels for each in made]))
     return made
 
 
@@ -58,7 +58,7 @@ def test_a_known_word_is_one_token(new: Loaded) -> None:
 
 
 def test_latents_are_those_of_their_own_patch(new: Loaded, scenes: list[lessons.Scene]) -> None:
-    pixels = seeing.pixels_of([each.picture.pixels for each in scenes])
+    pixels = pixels_of([each.picture.pixels for each in scenes])
     changed = pixels.clone()
     changed[:, :, :8, :8] = 0.0
     with torch.no_grad():
@@ -69,7 +69,7 @@ def test_latents_are_those_of_their_own_patch(new: Loaded, scenes: list[lessons.
 
 
 def test_passing_over_idle_blocks_changes_nothing(new: Loaded, scenes: list[lessons.Scene]) -> None:
-    pixels = seeing.pixels_of([each.picture.pixels for each in scenes[:2]])
+    pixels = pixels_of([each.picture.pixels for each in scenes[:2]])
     parts = [part for part in new.autoencoder.modules() if isinstance(part, Block | Glance)]
     assert all(part.idle for part in parts)
     with torch.no_grad():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ import pytest
 import torch
 
 from policies.bagel.policy import BagelPolicy
-from policies.bagel.toy import learning, model, patches, phrases, pretrain
+from policies.bagel.toy import learning, model, patches, pretrain
+from policies.pretraining import phrases
+from policies.pretraining.scenes import vocabulary
 from policies.tiny import lessons
-from policies.tiny.pretrain import vocabulary
 from tests.trainer.small import group_of_one
 
 
@@ -38,7 +40,9 @@ def test_the_encoder_learns_which_phrases_are_true_of_what_it_sees(
     scenes = [lessons.scene(rng, "clean") for _ in range(300)]
     module = model.new(vocabulary(), seed=3).module
     before = {name: weight.clone() for name, weight in module.named_parameters()}
-    phrases.train(module.vit_model, module.config.vision, scenes, 0, 60, 32)
+    eyes, width = module.vit_model, module.config.vision.hidden_size
+    look = partial(pretrain.looked, module)
+    phrases.train(eyes, look, eyes.stack(), width, scenes, 0, 60, 32)
     nats = [float(line.split()[4]) for line in capsys.readouterr().out.splitlines()]
     assert nats[-1] < 0.8 * nats[0]
     moved = {n for n, weight in module.named_parameters() if not weight.equal(before[n])}

@@ -1,4 +1,4 @@
-"""The tokenizer of the toy: one token for a word of the tiny world or a piece of JSON, and bytes.
+"""A tokenizer of the tiny world: one token for a word of the tiny world or a piece of JSON, and bytes.
 
 Invariant: `decode(encode(text)) == text` for every text. A word that is not known is spelt in bytes,
 which the model never learned, so it is read without meaning but without failing.
@@ -11,15 +11,14 @@ from collections.abc import Iterable, Iterator
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
-from policies.bagel.checkpoint import MARKS
 from policies.tiny.text import NUMBERS, PIECES, QUOTES
 
 _PIECE = "|".join(re.escape(piece).replace(r"\ ", " ") for piece in PIECES)
 _TOKEN = rf"(?:{_PIECE})|(?: ?(?:(?!{_PIECE})\S)+)|\s"
 
 
-def build_tokenizer(words: Iterable[str]) -> Tokenizer:
-    """A tokenizer of these words, each with and without the space before it."""
+def build_tokenizer(words: Iterable[str], marks: Iterable[str]) -> Tokenizer:
+    """A tokenizer of these words, each with and without the space before it, and of special tokens."""
     letters = pre_tokenizers.ByteLevel.alphabet()
     known = dict.fromkeys([*sorted(letters), *map(_spelt, _tokens(words))])
     model = models.BPE({name: i for i, name in enumerate(known)}, [], ignore_merges=True)
@@ -28,7 +27,7 @@ def build_tokenizer(words: Iterable[str]) -> Tokenizer:
     spell = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     made.pre_tokenizer = pre_tokenizers.Sequence([split, spell])
     made.decoder = decoders.ByteLevel()
-    made.add_special_tokens([AddedToken(name, special=True) for name in MARKS.values()])
+    made.add_special_tokens([AddedToken(name, special=True) for name in marks])
     return made
 
 

@@ -12,19 +12,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from policies.bagel.config import VisionConfig
-from policies.bagel.embeddings import patches_of, spots_of
-from policies.bagel.toy.muon import Muon, matrices
-from policies.bagel.toy.seeing import pixels_of
-from policies.bagel.vision import Vision
-from policies.pretraining import Log
+from policies.pretraining.log import Log
+from policies.pretraining.muon import Muon, matrices
+from policies.pretraining.scenes import pixels_of
 from policies.seeds import derive, generator
 from policies.tiny.lessons import Scene
 
@@ -34,40 +31,39 @@ PASSED_OVER = ("a", "an", "the")
 RATE = 2e-3
 
 
+Look = Callable[[Tensor], Tensor]
+"""Pictures, float32 [pictures, 3, height, width] from -1 to 1 -> [pictures, patches, width]."""
+
+
 def train(
-    vision: Vision, config: VisionConfig, scenes: Sequence[Scene], seed: int, steps: int, batch: int
-) -> None:
-    """`batch` pictures of this worker a step."""
+    eyes: nn.Module, look: Look, layers: Iterable[nn.Module], width: int, scenes: Sequence[Scene],
+    seed: int, steps: int, batch: int,
+) -> None:  # fmt: skip
+    """Trains `eyes`, whose `layers` are what Muon moves; `batch` pictures of this worker a step."""
     told = [scene for scene in scenes if not scene.spoilt and not scene.wordless]
     places = known([scene.prompt.text for scene in told])
     with torch.random.fork_rng():
         torch.manual_seed(derive(seed, "phrases"))
-        head = nn.Linear(config.hidden_size, len(places))
+        head = nn.Linear(width, len(places))
     nn.init.constant_(head.bias, -5.0)  # few are true of one picture
-    vision.requires_grad_(True).train()
-    turned, others = matrices(vision.stack(), [*vision.parameters(), *head.parameters()])
+    eyes.requires_grad_(True).train()
+    turned, others = matrices(layers, [*eyes.parameters(), *head.parameters()])
     optimizer, log = Muon(turned, others, RATE, 10 * RATE, steps), Log("phrases", steps)
     for step in range(1, steps + 1):
         chosen = generator(seed, "phrases", dist.get_rank(), step).integers(len(told), size=batch)
         shown = [told[i] for i in chosen]
-        loss = missed(vision, head, config, shown, places)
+        loss = missed(look, head, shown, places)
         loss.backward()
         optimizer.step()
         log(step, nats=loss.item())
-    vision.requires_grad_(False).eval()
+    eyes.requires_grad_(False).eval()
 
 
-def missed(
-    vision: Vision, head: nn.Linear, config: VisionConfig, shown: Sequence[Scene],
-    places: dict[str, int],
-) -> Tensor:  # fmt: skip
+def missed(look: Look, head: nn.Linear, shown: Sequence[Scene], places: dict[str, int]) -> Tensor:
     """The nats by picture of what is true of it and what is not: of each phrase at the patches
     that show it most."""
-    patches = patches_of(pixels_of([scene.picture.pixels for scene in shown]), config.patch)
-    spots = spots_of((config.side, config.side), config.side).repeat(len(shown))
-    counts = [config.side**2] * len(shown)
-    by_patch = head(vision(patches.flatten(0, 1), spots, counts)).unflatten(0, (len(shown), -1))
-    found = by_patch.logsumexp(1) - math.log(config.side**2)
+    by_patch = head(look(pixels_of([scene.picture.pixels for scene in shown])))
+    found = by_patch.logsumexp(1) - math.log(by_patch.shape[1])
     true = torch.zeros_like(found)
     for row, scene in enumerate(shown):
         true[row, [places[each] for each in phrases(scene.prompt.text) if each in places]] = 1.0

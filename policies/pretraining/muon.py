@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from policies.pretraining import Optimizer
+from policies.pretraining.optimizer import Optimizer
 
 MOMENTUM, DECAY = 0.95, 0.01
 # Of Newton and Schulz's iteration, as Muon's author chose them.

@@ -1,11 +1,9 @@
-"""What models that are trained from nothing share: an optimizer and a log over several workers.
+"""AdamW on gradients averaged across the workers.
 
 Invariant: workers meet only in the sum of their gradients, so all of them keep the same weights.
 """
 
 from __future__ import annotations
-
-import time
 
 import numpy as np
 import torch
@@ -47,21 +45,3 @@ class Optimizer:
     def rate(self) -> float:
         warm = min(1.0, (self.done + 1) / 100)
         return self.peak * warm * (0.01 + 0.495 * (1 + np.cos(np.pi * self.done / self.steps)))
-
-
-class Log:
-    """Prints a line every ten seconds from worker 0: phase, step, figures, time left."""
-
-    def __init__(self, phase: str, steps: int) -> None:
-        self.phase, self.steps, self.started, self.last = phase, steps, time.time(), 0.0
-
-    def __call__(self, step: int, **figures: float) -> None:
-        now = time.time()
-        if dist.get_rank() or (now - self.last < 10 and step < self.steps):
-            return
-        self.last = now
-        left = (now - self.started) / step * (self.steps - step)
-        values = " ".join(f"{name} {value:.4f}" for name, value in figures.items())
-        print(
-            f"{self.phase} step {step}/{self.steps} {values} {left / 60:.1f} min left", flush=True
-        )
