@@ -52,3 +52,19 @@ def per_winner(row: Mapping[str, Any]) -> dict[str, float]:
     each = {who: spent / winners / TERA for who, spent in flops.items()}
     named = {f"cost/{who}_per_winner": value for who, value in each.items()}
     return {**named, "cost/all_per_winner": sum(each.values())}
+
+
+def of_run(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Of the rows of a run's rounds how many teraFLOPs sampling ("proposer", "solver", "judge") and
+    learning ("trainer") took, and how many "winners" are truly right, or else accepted; empty where a
+    part is not known of a round."""
+    total = dict.fromkeys((*ROLES, TRAINER, "winners"), 0.0)
+    for row in rows:
+        winners = row.get("audit/right_winners", row.get("audit/winners"))
+        flops = {who: row.get(f"cost/{who}_flops") for who in (*ROLES, TRAINER)}
+        if winners is None or None in flops.values():
+            return {}
+        for who, spent in flops.items():
+            total[who] += spent / TERA
+        total["winners"] += winners
+    return total if total["winners"] else {}
