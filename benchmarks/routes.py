@@ -23,7 +23,7 @@ from cluster.recipes import recipe
 from evaluation.kept import read_all
 from policies.interface import Picture
 
-SIDE, GAP, HEAD, MARGIN = 96, 8, 64, 110
+SIDE, GAP, HEAD, MARGIN = 96, 8, 78, 110
 RIGHT, WRONG = "#1e8449", "#c0392b"
 
 
