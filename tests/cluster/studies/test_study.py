@@ -102,9 +102,7 @@ def test_an_arm_may_have_a_recipe_of_its_own_that_measures_the_same(tmp_path: Pa
     found = study.load(path)
     run = found.run(found.arm("b"), 1)
     assert (run.name, run.rounds, run.solver.rollouts) == ("b-seed-1", 4, 3)
-    assert (
-        run.evaluation.guidances == (2, 3) and not found.run(found.arm("a"), 1).evaluation.guidances
-    )
+    assert run.evaluation.guidances == (2, 3) != found.run(found.arm("a"), 1).evaluation.guidances
     own.write_text(text + "  prompts: 7\n")
     with pytest.raises(
         ConfigError, match=r"evaluation.prompts is 7 in arm b and \d+ in a, so they cannot"
