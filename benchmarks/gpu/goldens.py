@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.gpu.figures import Card, Figure
-from policies.bagel import masks
-from policies.bagel.drawing import Contexts, Drawings
 from policies.bagel.samples import Text
 from policies.bagel.sequence import packed
+from policies.flowing import masks
+from policies.flowing.drawing import Contexts, Drawings
 from tests.policies.bagel import golden
 
 

@@ -18,22 +18,12 @@ from torch import Tensor
 from policies import flow
 from policies.bagel.autoencoder import Autoencoder
 from policies.bagel.config import BagelConfig
-from policies.bagel.embeddings import patches_of
 from policies.bagel.pictures import Limits, pixels_of, size_within
 from policies.bagel.planning import instructed, planned
-from policies.bagel.samples import (
-    Absent,
-    Features,
-    Format,
-    Grid,
-    Latents,
-    Noise,
-    Sample,
-    Split,
-    Text,
-    length,
-)
+from policies.bagel.samples import Absent, Features, Format, Latents, Noise, Sample, Split, Text
 from policies.checks import require_latents, require_length, require_pixels, require_text
+from policies.flowing.latents import patches_of
+from policies.flowing.samples import Grid, length
 from policies.interface import Condition, Context, Example, Output, Picture
 
 Lesson = tuple[list[Split], list[Tensor]]

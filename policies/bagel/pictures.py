@@ -56,10 +56,3 @@ def pixels_of(picture: Picture, limits: Limits) -> Tensor:
         pixels = np.asarray(image)
     scaled = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1).float() / 255
     return (scaled - 0.5) / 0.5
-
-
-def bytes_of(pixels: Tensor) -> np.ndarray:
-    """float [pictures, 3, height, width] from -1 to 1, or a little outside -> uint8 [pictures,
-    height, width, 3], cut off and not rounded, as the reference does it."""
-    levels = ((pixels.float() * 0.5 + 0.5).clamp(0, 1) * 255).to(torch.uint8)
-    return levels.permute(0, 2, 3, 1).cpu().numpy()

@@ -19,11 +19,12 @@ from policies.adapted import Adapted
 from policies.bagel import checkpoint, planning
 from policies.bagel.layout import Layout, Shapes
 from policies.bagel.module import ADAPTED, BagelModule
-from policies.bagel.sampler import drawn
-from policies.bagel.samples import Sample, length
+from policies.bagel.samples import Sample
 from policies.bagel.sequence import Batch, packed, padded
-from policies.bagel.writing import Writer
 from policies.checks import require_options
+from policies.flowing.sampler import drawn
+from policies.flowing.samples import length
+from policies.flowing.writing import Writer
 from policies.interface import (
     Condition,
     Context,

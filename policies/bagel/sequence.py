@@ -15,17 +15,9 @@ import torch
 from torch import Tensor
 
 from policies.bagel.embeddings import spots_of
-from policies.bagel.masks import Layout, Mask, build
-from policies.bagel.samples import (
-    Absent,
-    Features,
-    Format,
-    Latents,
-    Noise,
-    Sample,
-    Text,
-    length,
-)
+from policies.bagel.samples import Absent, Features, Format, Latents, Noise, Sample, Text
+from policies.flowing.masks import Layout, Mask, build
+from policies.flowing.samples import length
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,17 +14,12 @@ import torch
 
 from policies.bagel.autoencoder import Autoencoder
 from policies.bagel.checkpoint import SIDES, read_small, sides_within
-from policies.bagel.config import (
-    EXPERTS,
-    AutoencoderConfig,
-    BagelConfig,
-    LanguageConfig,
-    VisionConfig,
-)
+from policies.bagel.config import AutoencoderConfig, BagelConfig
 from policies.bagel.module import ADAPTED, BagelModule
 from policies.bagel.pictures import Limits, size_within
 from policies.config import ConfigError
 from policies.errors import describe
+from policies.flowing.config import EXPERTS, LanguageConfig, VisionConfig
 from policies.footprint import ELEMENT_BYTES, Footprint, decoder_layer, stored_drawing
 from policies.lora import per_rank
 

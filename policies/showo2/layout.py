@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from policies import flow
-from policies.bagel.embeddings import patches_of
-from policies.bagel.samples import Grid, length
 from policies.checks import require_latents, require_length, require_pixels, require_text
+from policies.flowing.latents import patches_of
+from policies.flowing.samples import Grid, length
 from policies.interface import Condition, Context, Example, Picture, Segment, Unsupported
 from policies.showo2.autoencoder import Autoencoder
 from policies.showo2.config import Showo2Config

@@ -16,10 +16,10 @@ import torch.nn.functional as F
 
 from policies import passed
 from policies.adapted import Adapted
-from policies.bagel.sampler import drawn
-from policies.bagel.samples import length
-from policies.bagel.writing import Writer
 from policies.checks import require_options
+from policies.flowing.sampler import drawn
+from policies.flowing.samples import length
+from policies.flowing.writing import Writer
 from policies.interface import (
     Condition,
     Context,

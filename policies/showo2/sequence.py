@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from policies.bagel.embeddings import patches_of
-from policies.bagel.masks import Layout, Mask, build
-from policies.bagel.samples import Grid, length
+from policies.flowing.latents import patches_of
+from policies.flowing.masks import Layout, Mask, build
+from policies.flowing.samples import Grid, length
 from policies.showo2.config import Showo2Config
 from policies.showo2.samples import Sample, Shown, Words
 

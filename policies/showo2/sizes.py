@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
-from policies.bagel.config import LanguageConfig, VisionConfig
 from policies.config import ConfigError
 from policies.errors import describe
+from policies.flowing.config import LanguageConfig, VisionConfig
 from policies.footprint import ELEMENT_BYTES, Footprint, decoder_layer, stored_drawing
 from policies.lora import per_rank
 from policies.showo2.autoencoder import Autoencoder

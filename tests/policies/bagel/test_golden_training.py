@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from policies.bagel.masks import dense
 from policies.bagel.sequence import packed
 from policies.flow import learning_times
+from policies.flowing.masks import dense
 from tests.policies.bagel.golden import (
     close,
     form,

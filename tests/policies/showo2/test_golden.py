@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from policies import flow
-from policies.bagel.drawing import Contexts, Drawings
-from policies.bagel.embeddings import patches_of, picture_of
-from policies.bagel.masks import dense
-from policies.bagel.writing import Writer
+from policies.flowing.drawing import Contexts, Drawings
+from policies.flowing.latents import patches_of, picture_of
+from policies.flowing.masks import dense
+from policies.flowing.writing import Writer
 from policies.interface import Picture
 from policies.sampling import Row, sample
 from policies.showo2.module import Reading

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from policies import flow
-from policies.bagel.drawing import Contexts, Drawings
-from policies.bagel.writing import Writer
+from policies.flowing.drawing import Contexts, Drawings
+from policies.flowing.writing import Writer
 from policies.interface import Example, PictureSampling, learned
 from policies.sampling import Row, sample
 from policies.showo2.module import Reading

@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from policies.bagel.cache import Cache
-from policies.bagel.config import LanguageConfig
-from policies.bagel.masks import Mask, attend
+from policies.flowing.cache import Cache
+from policies.flowing.config import LanguageConfig
+from policies.flowing.masks import Mask, attend
 
 Streams = tuple[Tensor, ...]
 """Something of the tokens of each expert that takes part: of words and features [n, ...], and of

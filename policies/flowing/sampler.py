@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 
 from policies import flow
-from policies.bagel.drawing import Contexts, Drawings, Reads
-from policies.bagel.embeddings import picture_of
-from policies.bagel.pictures import bytes_of
 from policies.config import ConfigError
+from policies.flowing.drawing import Contexts, Drawings, Reads
+from policies.flowing.latents import bytes_of, picture_of
 from policies.interface import Condition, Context, Output, Picture, PictureSampling, learned
 from policies.seeds import generator
 
@@ -34,7 +33,7 @@ WITHOUT: tuple[frozenset[Condition], ...] = (
 
 
 class Draws(Protocol):
-    """The layout of a family that draws by a flow, as `policies.bagel.layout`. `config` says its
+    """The layout of a family that draws by a flow. `config` says its
     `token_pixels`, `own_side`, `latent_side`, `latent_patch` and the autoencoder's `downsample`, `form`
     its `latent_values`."""
 

@@ -14,13 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from policies.attention import HIDDEN, KeyValues, tables
-from policies.bagel.drawing import Contexts, Reads
-from policies.bagel.transformer import Turn, turns
+from policies.flowing.drawing import Contexts, Reads
+from policies.flowing.transformer import Turn, turns
 from policies.sampling import Ids
 
 
 class Writes(Reads, Protocol):
-    """A module whose words pass through a `policies.bagel.transformer.LanguageModel`, of its config."""
+    """A module whose words pass through a `policies.flowing.transformer.LanguageModel`, of its config."""
 
     @property
     def language_model(self) -> Any: ...
