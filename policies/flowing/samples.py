@@ -9,11 +9,11 @@ Grid = tuple[int, int]
 """Rows and columns of a picture's tokens."""
 
 
-class _Placed(Protocol):
+class Placed(Protocol):
     @property
     def places(self) -> int: ...
 
 
-def length(sample: Iterable[_Placed]) -> int:
+def length(sample: Iterable[Placed]) -> int:
     """How many places a sample takes."""
     return sum(split.places for split in sample)
