@@ -34,13 +34,14 @@ from policies.interface import (
 )
 from policies.sampling import Sampled
 from policies.teacher_forcing import chunks, totals
+from policies.writing import Writing
 
 Arrange = Callable[[Sequence[Any]], Any]
 """Makes a batch of samples."""
 KINDS: tuple[LossKind, LossKind] = ("text", "latents")
 
 
-class FlowingPolicy(Adapted[Module], ABC):
+class FlowingPolicy(Writing, Adapted[Module], ABC):
     """That part of `policies.interface.Policy`. A family sets what is declared here; `shapes` is its
     layout without what is in splits, to count tokens."""
 
@@ -70,15 +71,6 @@ class FlowingPolicy(Adapted[Module], ABC):
         place, kind = torch.device(device), getattr(torch, dtype)
         self.module.requires_grad_(False).to(place, kind)
         self.autoencoder.to(place)  # in float32, as it was released
-
-    def write(
-        self, contexts: Sequence[Context], sampling: Sequence[TextSampling], seeds: Sequence[int]
-    ) -> list[str]:
-        """Raises PromptError."""
-        if not contexts:
-            return []
-        found = self.sample_words(contexts, sampling, seeds).tokens
-        return [self.text_of(ids.tolist()) for ids in found]
 
     def text_of(self, ids: Sequence[int]) -> str:
         text: str = self.layout.tokenizer.decode(list(ids))
