@@ -108,10 +108,6 @@ class BagelPolicy(FlowingPolicy[BagelModule]):
         on_gpu = next(self.module.parameters()).is_cuda
         return packed(samples, self.layout.form) if on_gpu else self.padded(samples)
 
-    def _read_again(self) -> Self:
-        assert self._source is not None, "adapters learn beside a checkpoint"
-        return type(self).from_pretrained(self._source)
-
     # Weights
 
     def understanding(self) -> dict[str, slice]:

@@ -232,10 +232,6 @@ class Emu3Policy(Writing, Adapted[Emu3Module]):
         wanted = forced.wanted - (kinds.start if kinds else 0)
         return F.cross_entropy(logits, wanted, reduction="none")
 
-    def _read_again(self) -> Self:
-        assert self._source is not None, "adapters learn beside a checkpoint"
-        return type(self).from_pretrained(self._source)
-
     # Weights
 
     def understanding(self) -> dict[str, slice]:

@@ -32,6 +32,7 @@ from policies.interface import (
     Unsupported,
     learned,
 )
+from policies.moving import moved
 from policies.sampling import Sampled
 from policies.teacher_forcing import chunks, totals
 from policies.writing import Writing
@@ -69,7 +70,7 @@ class FlowingPolicy(Writing, Adapted[Module], ABC):
 
     def sample_on(self, device: str, dtype: str) -> None:
         place, kind = torch.device(device), getattr(torch, dtype)
-        self.module.requires_grad_(False).to(place, kind)
+        moved(self.module.requires_grad_(False), place, kind)
         self.autoencoder.to(place)  # in float32, as it was released
 
     def text_of(self, ids: Sequence[int]) -> str:

@@ -238,10 +238,6 @@ class JanusPolicy(Writing, Adapted[JanusModule]):
         wanted = forced.wanted - (self.module.words if drawing else 0)
         return F.cross_entropy(logits, wanted, reduction="none")
 
-    def _read_again(self) -> Self:
-        assert self._source is not None, "adapters learn beside a checkpoint"
-        return type(self).from_pretrained(self._source)
-
     # Weights
 
     def understanding(self) -> dict[str, slice]:

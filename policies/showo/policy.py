@@ -203,10 +203,6 @@ class ShowoPolicy(Writing, Adapted[ShowoModule]):
                 found += [-nats.cpu().numpy() for nats in self._nats(some)]
         return found
 
-    def _read_again(self) -> Self:
-        assert self._source is not None, "adapters learn beside a checkpoint"
-        return type(self).from_pretrained(self._source)
-
     # Weights
 
     def understanding(self) -> dict[str, slice]:

@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from policies.checks import require_pixels, require_text
+from policies.checks import require_one, require_pixels, require_text
 from policies.flowing.layout import NOTHING, FlowingLayout, Lesson, grid_of, noised
 from policies.flowing.samples import Grid
-from policies.interface import Condition, Context, Example, Picture, Segment, Unsupported
+from policies.interface import Condition, Context, Example, Picture, Segment
 from policies.showo2.autoencoder import Autoencoder
 from policies.showo2.config import Showo2Config
 from policies.showo2.pictures import pixels_of
@@ -87,7 +87,7 @@ class Layout(FlowingLayout):
 
     def lessons(self, example: Example) -> list[Lesson]:
         """One. Raises PromptError, Unsupported."""
-        target, velocities = only(example), list[Tensor]()
+        target, velocities = require_one(self.family, example), list[Tensor]()
         if isinstance(target, str):
             splits = [*self.context(example.context, False), *self.answer(target)]
         else:
@@ -109,7 +109,7 @@ class Layout(FlowingLayout):
     def counts(self, example: Example) -> tuple[int, int]:
         """How many tokens of text and how many latent values are learned. Raises PromptError,
         Unsupported."""
-        target = only(example)
+        target = require_one(self.family, example)
         if isinstance(target, str):
             return len(self.ids(target)) + 1, 0
         rows, columns = self.grid(target)
@@ -121,16 +121,6 @@ class Shapes(Layout):
 
     def latents(self, picture: Picture) -> tuple[Tensor, Grid]:
         return NOTHING, self.grid(picture)
-
-
-def only(example: Example) -> Segment:
-    """The target, which must be one segment. Raises Unsupported."""
-    if len(example.target) != 1 or not example.target[0].learned:
-        raise Unsupported(
-            f"a target of {len(example.target)} parts: family showo2 learns one text or one picture "
-            "at a time, and all of it; give one learned part"
-        )
-    return example.target[0].segment
 
 
 def _condition(segment: Segment) -> Condition:

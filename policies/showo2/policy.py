@@ -76,10 +76,6 @@ class Showo2Policy(FlowingPolicy[Showo2Module]):
         """The flow head reads only where something is drawn."""
         return padded(samples, self.module.config, whole=False)
 
-    def _read_again(self) -> Self:
-        assert self._source is not None, "adapters learn beside a checkpoint"
-        return type(self).from_pretrained(self._source)
-
     # Weights
 
     def understanding(self) -> dict[str, slice]:
