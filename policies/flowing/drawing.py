@@ -31,7 +31,7 @@ class Outputs(NamedTuple):
 
 class Reads(Protocol):
     """A module that reads samples of splits with `places` into a cache and gives `Outputs`. Its
-    batches have `positions`, `layout`, `ends`, `latents` and `times`; `form` is whatever it makes them
+    batches have `positions`, `sight`, `ends`, `latents` and `times`; `form` is whatever it makes them
     with."""
 
     def __call__(self, batch: Any, cache: Any) -> Any: ...
@@ -56,7 +56,7 @@ class Contexts:
             if batch.positions.numel():
                 module(batch.on(cache.seen.device), cache)
                 passed.add(sum(map(length, part)))
-            cache.keep(batch.layout.sample >= 0)
+            cache.keep(batch.sight.sample >= 0)
             caches.append(cache)
             ends += batch.ends
         self.cache, self.ends = joined(caches), tuple(ends)

@@ -123,7 +123,7 @@ class Showo2Module(nn.Module):
         x = states.index_select(0, batch.head_tokens)
         if hasattr(self, "diff_proj"):
             x = self.diff_proj(x)
-        rows, places = batch.head_layout.sample.shape
+        rows, places = batch.head_sight.sample.shape
         turn = turned(batch.head_positions, stretched(head.head_dim, x.device))
         where = (batch.head_places,)
         seats = Seats((rows, places), ("",), where, (turn,), batch.head_mask, cache)

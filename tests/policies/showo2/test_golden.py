@@ -68,7 +68,7 @@ def test_places_see_what_they_see_as_released() -> None:
     z = normal("t2i", 2, 16, 6, 6)
     samples = [[*made, shown(z[0], 0.3)] for made in contexts()]
     batch = padded(samples, config())
-    seen, wanted = dense(batch.layout), tensors()["t2i.sees"]
+    seen, wanted = dense(batch.sight), tensors()["t2i.sees"]
     assert seen is not None
     for row, made in enumerate(samples):
         used = sum(split.places for split in made)
