@@ -14,11 +14,12 @@ from torch import nn
 
 from policies.bagel import checkpoint
 from policies.bagel.autoencoder import Autoencoder, pass_over_idle
-from policies.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, VisionConfig
+from policies.bagel.config import AutoencoderConfig, BagelConfig
 from policies.bagel.module import BagelModule
 from policies.bagel.released import WHOLE
 from policies.bagel.samples import Format
 from policies.convolutions import Block, Glance
+from policies.flowing.config import LanguageConfig, VisionConfig
 from policies.pretraining.words import build_tokenizer, twins
 from policies.tokenizer import TOKENIZER, parse_tokenizer
 

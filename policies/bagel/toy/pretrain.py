@@ -17,10 +17,11 @@ import torch.distributed as dist
 from torch import Tensor
 
 from policies.bagel.autoencoder import pass_over_idle
-from policies.bagel.embeddings import patches_of, spots_of
+from policies.bagel.embeddings import spots_of
 from policies.bagel.module import BagelModule
 from policies.bagel.policy import BagelPolicy
 from policies.bagel.toy import learning, model, patches, seeing
+from policies.flowing.latents import patches_of
 from policies.pretraining import phrases
 from policies.pretraining.scenes import pixels_of, render_scenes, vocabulary
 from policies.pretraining.workers import spawned

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from policies.bagel.autoencoder import Autoencoder, pass_over_idle
-from policies.bagel.pictures import bytes_of
 from policies.convolutions import Block, Glance
+from policies.flowing.latents import bytes_of
 from policies.pretraining.log import Log
 from policies.pretraining.optimizer import Optimizer
 from policies.pretraining.scenes import pixels_of
