@@ -85,7 +85,9 @@ def measured(config: Any, processor: Any, gridded: bool, height: int, width: int
         _, rows, columns = read[0].tolist()
         return rows // vision.spatial_merge_size, columns // vision.spatial_merge_size
     each = (vision.image_size // vision.patch_size) ** 2
-    return 1, each + (config.vision_feature_select_strategy == "full")
+    # All but SigLIP see the whole picture in a feature before these, and "default" leaves out the first.
+    whole = vision.model_type != "siglip_vision_model"
+    return 1, each + whole - (config.vision_feature_select_strategy == "default")
 
 
 def resized(picture: Picture, side: int) -> Picture:
