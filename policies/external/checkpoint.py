@@ -157,7 +157,13 @@ def copied(source: Path, folder: Path) -> None:
             return {name for name in skipped if name.startswith(".")}
         return skipped | (held if of_pipeline and Path(inside) == source else set())
 
-    shutil.copytree(source, folder, ignore=unread, dirs_exist_ok=True)
+    shutil.copytree(source, folder, ignore=unread, copy_function=_anew, dirs_exist_ok=True)
+
+
+def _anew(source: str, target: str) -> None:
+    """Not into the file that is there: a policy of that folder may have it mapped as its weights."""
+    Path(target).unlink(missing_ok=True)
+    shutil.copy2(source, target)
 
 
 def fresh(config: BridgeConfig) -> tuple[Bridge, nn.Linear | None]:

@@ -1,5 +1,8 @@
 """Trains the toy's bridge and denoiser to draw, and its language model slowly with them.
 
+Before that the slots learn to say what is to be drawn, word by word: what conditions the denoiser then means
+something from the first step on.
+
 Invariant: what is read and learned is laid out by `policies.external.layout`, as the policy does it.
 Drawings are taught by captions of which half mix things up, and texts from true pairs, which keep what the
 language model knows. A step follows from (seed, worker, step) and the weights alone.
@@ -33,6 +36,10 @@ SPOKEN = 12
 """One text in so many has no picture."""
 
 
+RATE = 1e-3
+"""Of saying what is to be drawn."""
+
+
 class Phase(NamedTuple):
     """`drawings` and `texts` of this worker a step; each drawing is shown with noise at `copies` times. `rate`
     is the highest of AdamW for what draws, and Muon's ten times that; the language model's are `slower`
@@ -45,6 +52,40 @@ class Phase(NamedTuple):
     texts: int
     rate: float
     slower: float
+
+
+def say(
+    policy: ExternalPolicy, scenes: Sequence[lessons.Scene], seed: int, steps: int, batch: int,
+    texts: int,
+) -> None:  # fmt: skip
+    """Teaches the slots, and the language model with them, by `batch` prompts and `texts` of this worker a
+    step."""
+    module = policy.module.requires_grad_(True)
+    module.bridge.leave.requires_grad_(False)
+    module.denoiser.requires_grad_(False)
+    learning = [weight for weight in module.parameters() if weight.requires_grad]
+    turned, others = matrices(module.language_model.layers, learning)
+    optimizer, log = Muon(turned, others, RATE, 10 * RATE, steps), Log("words", steps)
+    for step in range(1, steps + 1):
+        rng = generator(seed, "words", dist.get_rank(), step)
+        said = [text for text, _ in drawn(scenes, batch, rng) if text]
+        nats = F.cross_entropy(*_words(policy, said))
+        nats.backward()
+        figures = write(policy, told(scenes, texts, rng))
+        optimizer.step()
+        log(step, words=float(nats.detach()), **figures)
+    module.requires_grad_(False)
+
+
+def _words(policy: ExternalPolicy, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """What each slot says, as logits [texts * slots, words], and what it shall say: the text's words, and
+    that it ends; behind that, anything."""
+    batch, places = policy.batch([policy.layout.begun(policy.layout.question((t,))) for t in texts])
+    wanted = torch.full((len(texts), policy.config.slots), -100)
+    for row, text in zip(wanted, texts, strict=True):
+        ids = policy.chat.answer(text)[: len(row)]
+        row[: len(ids)] = torch.tensor(ids)
+    return policy.module(batch, places), wanted.flatten()
 
 
 def train(
@@ -64,14 +105,14 @@ def train(
             phase.slower,
         ),
     ]
-    log = Log("drawing", phase.steps)
+    log = Log("drawing", phase.steps - phase.done)
     for step in range(phase.done + 1, phase.steps + 1):
         rng = generator(seed, "drawing", dist.get_rank(), step)
         figures = draw(policy, drawn(scenes, phase.drawings, rng), phase.copies, rng)
         figures |= write(policy, told(scenes, phase.texts, rng))
         for optimizer in optimizers:
             optimizer.step()
-        log(step, **figures)
+        log(step - phase.done, **figures)
         save(step)
     module.requires_grad_(False)
 
@@ -118,14 +159,15 @@ def draw(
     read = {text: policy.layout.question((text,)) for text, _ in drawings}
     batch, places = policy.batch([policy.layout.begun(read[text]) for text, _ in drawings])
     conditions = policy.module(batch, places, True).repeat_interleave(copies, 0)
-    noisy, times, wanted = _noisy([picture for _, picture in drawings], copies, policy, rng)
+    pictures = [picture for _, picture in drawings]
+    noisy, times, wanted = noised(policy, pictures, copies, rng)
     missed = F.mse_loss(policy.decoder.denoise(noisy, times, conditions), wanted)
     missed.backward()
     return {"latents": float(missed.detach())}
 
 
-def _noisy(
-    pictures: Sequence[Picture], copies: int, policy: ExternalPolicy, rng: np.random.Generator
+def noised(
+    policy: ExternalPolicy, pictures: Sequence[Picture], copies: int, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Each picture `copies` times: noisy, the times as the denoiser is told them, and the velocities."""
     schedule = policy.decoder.schedule

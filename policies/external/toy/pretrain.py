@@ -43,6 +43,9 @@ def pretrain(arguments: argparse.Namespace) -> ExternalPolicy:
             sizes = bagel.module.config.autoencoder
             model.write(start, arguments.language, bagel.autoencoder, sizes, derive(seed, "toy"))
         policy = ExternalPolicy.from_pretrained(start)
+        if not arguments.start:
+            batch = arguments.prompts // workers, arguments.texts // workers
+            learning.say(policy, scenes, seed, arguments.word_steps, *batch)
         for block in blocks(policy.module.denoiser) if arguments.compile else ():
             block.compile()
 
@@ -81,6 +84,8 @@ def parsed(given: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--bagel", type=Path, default=BAGEL, help="whose autoencoder is taken")
     parser.add_argument("--scenes", type=int, default=50_000)
+    parser.add_argument("--word-steps", type=int, default=300)
+    parser.add_argument("--prompts", type=int, default=48, help="said by the slots a step, in all")
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--done", type=int, default=0, help="those that --start has behind it")
     parser.add_argument("--drawings", type=int, default=64, help="drawings a step, of all workers")

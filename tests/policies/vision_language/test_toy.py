@@ -13,10 +13,7 @@ from policies.bagel.policy import BagelPolicy
 from policies.bagel.samples import Text
 from policies.bagel.sequence import padded
 from policies.bagel.toy.pretrain import looked
-from policies.external import language
 from policies.external.policy import ExternalPolicy
-from policies.external.vision import Vision
-from policies.external.wording import Wording
 from policies.interface import Context, Picture, PictureSampling, TextSampling, last_picture
 from policies.pretraining.scenes import KINDS, pixels_of
 from policies.tiny import lessons
@@ -178,21 +175,25 @@ def contexts(picture: Picture) -> list[Context]:
     ]
 
 
-def test_both_families_read_the_same(folder: Path, scenes: list[lessons.Scene]) -> None:
-    tools, read = model.loaded(folder), language.read_small(folder)
-    vision = Vision(language.load(read, torch.float32), read.processor, read.gridded)
-    wording = Wording(read.chat, str(folder))
-    picture = scenes[0].picture
-    features = range(-1, -37, -1)
-    assert vision.grid(picture) == (1, 36) and wording.end == tools.chat.end
+@pytest.fixture(scope="module")
+def external(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> ExternalPolicy:
+    where = tmp_path_factory.mktemp("external")
+    small.stable_diffusion(where / "pipeline")
+    small.create(where / "made", folder, where / "pipeline", "queries", slots=4, steps=2)
+    return ExternalPolicy.from_pretrained(where / "made")
+
+
+def test_both_families_read_the_same(
+    folder: Path, external: ExternalPolicy, scenes: list[lessons.Scene]
+) -> None:
+    tools, picture = model.loaded(folder), scenes[0].picture
+    assert external.eye.count(picture) == 36 and external.chat.end == tools.chat.end
     for context in contexts(picture):
-        ours = tools.read([asked(*context)], True).ids
-        theirs = wording.question(context, {id(picture): features})
-        assert ours == tuple(tools.module.image if i < 0 else i for i in theirs)
-        assert wording.answer(PROMPT) == tools.chat.answer(PROMPT)
+        assert external.layout.question(context) == tools.read([asked(*context)], True)
+        assert external.chat.answer(PROMPT) == tools.chat.answer(PROMPT)
     with torch.no_grad():
         (seen,) = tools.module.model.get_image_features(**tools.eye.tensors([picture])).pooler_output
-    torch.testing.assert_close(vision.see([picture])[0], seen, rtol=0, atol=1e-6)
+    torch.testing.assert_close(external.vision.see([picture])[0], seen, rtol=0, atol=1e-6)
 
 
 def test_family_tools_writes_judges_and_draws(folder: Path, scenes: list[lessons.Scene]) -> None:
@@ -211,11 +212,9 @@ def test_family_tools_writes_judges_and_draws(folder: Path, scenes: list[lessons
 
 
 def test_family_external_writes_judges_and_draws(
-    folder: Path, tmp_path: Path, scenes: list[lessons.Scene]
+    folder: Path, external: ExternalPolicy, scenes: list[lessons.Scene]
 ) -> None:
-    small.stable_diffusion(tmp_path / "pipeline")
-    small.create(tmp_path / "made", folder, tmp_path / "pipeline", "queries", slots=4, steps=2)
-    policy = ExternalPolicy.from_pretrained(tmp_path / "made")
+    policy = external
     asks = contexts(scenes[0].picture)[:5]
     texts = policy.write(asks, [TextSampling(max_tokens=5)] * len(asks), range(len(asks)))
     greedy = partial(TextSampling, 0.0, 5)
