@@ -13,26 +13,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from policies.external import decoder, language, pipeline
+from policies.errors import describe
+from policies.external import decoder, pipeline
 from policies.external.bridge import Bridge
 from policies.external.config import BRIDGE, FIX, BridgeConfig, read, written
 from policies.external.decoder import Decoder
-from policies.external.language import Small
 from policies.external.pipeline import INDEX, Described
-from policies.external.vision import Vision, measured
-from policies.external.wording import Wording
-from policies.interface import CheckpointError
+from policies.interface import CheckpointError, Picture
 from policies.stored_tensors import Source, assembled, check, opened
+from policies.vision_language import checkpoint as vision_language
+from policies.vision_language.checkpoint import CONFIG, Small
+from policies.vision_language.seeing import Eye
 
 LANGUAGE, PIPELINE, WEIGHTS = "language", "pipeline", "bridge.safetensors"
+READ = ("llava", "qwen2_vl", "qwen2_5_vl")
+"""Language models that are read, by model_type: pictures enter them as embeddings at one token of the text
+and nowhere else, for that is what `policies.external.module` computes."""
 PROJECT = "project."
 """Prefix of what maps embeddings to the pipeline's conditioning, which is frozen."""
 HELD = ("*.safetensors", "*.safetensors.index.json")
-"""The weights of a component, as they are read."""
+"""The weights of a component of the pipeline."""
 UNREAD = (
     "*.bin", "*.bin.index.json", "*.ckpt", "*.pt", "*.pth", "*.msgpack", "*.h5", "*.onnx", "*.fp16.*",
     "*.non_ema*", ".*",
@@ -42,30 +47,48 @@ UNREAD = (
 
 @dataclass(frozen=True)
 class Loaded:
-    """`folder` is where it came from; `net` is transformers' model, in eval mode, of which `vision`
-    holds the frozen part."""
+    """`folder` is where it came from."""
 
     folder: Path
     config: BridgeConfig
-    net: Any
+    language: vision_language.Loaded
     bridge: Bridge
-    vision: Vision
     decoder: Decoder
-    wording: Wording
 
 
 def read_small(folder: Path) -> tuple[BridgeConfig, Small, Described]:
     """All but the weights. Raises CheckpointError, ConfigError."""
-    config = read(folder)
-    small = language.read_small(folder / LANGUAGE)
+    config, small = read(folder), read_language(folder / LANGUAGE)
     described = pipeline.described(folder / PIPELINE)
     require_fit(folder, config, small, described)
     return config, small, described
 
 
+def read_language(folder: Path) -> Small:
+    """Of a language model's own folder all but the weights. Raises CheckpointError."""
+    language_config(folder)
+    return vision_language.read_small(folder)
+
+
+def language_config(folder: Path) -> Any:
+    """Its configuration, of transformers. Raises CheckpointError."""
+    stated = vision_language.fields_in(folder)
+    if stated.get("model_type") not in READ:
+        raise CheckpointError(
+            f"{folder / CONFIG} is of model_type {describe(stated.get('model_type'))}; family external reads "
+            f"vision-language models of {', '.join(READ)}."
+        )
+    return vision_language.config_of(folder / CONFIG, stated)
+
+
+def features(eye: Eye, side: int) -> int:
+    """How many a picture of so many pixels each way has."""
+    return eye.count(Picture(np.zeros((side, side, 3), np.uint8)))
+
+
 def require_fit(folder: Path, config: BridgeConfig, small: Small, described: Described) -> None:
     """Raises CheckpointError unless the bridge fits both of its ends."""
-    hidden, width = small.text.hidden_size, described.width
+    hidden, width = small.config.get_text_config().hidden_size, described.width
     if config.hidden != hidden:
         raise CheckpointError(
             f"{folder / LANGUAGE} has hidden states of {hidden} numbers, but the bridge in "
@@ -77,50 +100,37 @@ def require_fit(folder: Path, config: BridgeConfig, small: Small, described: Des
             f"{folder / BRIDGE} gives {config.width}; use the pipeline that it was made for."
         )
     if config.kind == "embeddings":
-        rows, columns = measured(
-            small.config, small.processor, small.gridded, config.side, config.side
-        )
-        if rows * columns != config.slots:
+        seen = features(small.eye, config.side)
+        if seen != config.slots:
             raise CheckpointError(
                 f"{folder / BRIDGE} has slots={config.slots}, but the encoder in {folder / LANGUAGE} has "
-                f"{rows * columns} features of a picture of side={config.side}; {FIX}."
+                f"{seen} features of a picture of side={config.side}; {FIX}."
             )
 
 
 def load(folder: Path, dtype: torch.dtype = torch.float32) -> Loaded:
     """The checkpoint in `folder`, its weights in `dtype`, whatever they were. Raises
     CheckpointError, ConfigError."""
-    config, small, described = read_small(folder)
-    wording = Wording(small.chat, str(folder / LANGUAGE))
+    config, _, described = read_small(folder)
     bridge, project = _bridge(folder, config, dtype)
-    net = language.load(small, dtype)
-    vision = Vision(net, small.processor, small.gridded)
+    told = vision_language.load(folder / LANGUAGE, dtype)
     drawing = decoder.load(described, config, dtype, project)
-    return Loaded(folder, config, net, bridge, vision, drawing, wording)
+    return Loaded(folder, config, told, bridge, drawing)
 
 
 def save(folder: Path, loaded: Loaded) -> None:
     """Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_language(loaded.net, loaded.folder / LANGUAGE, folder / LANGUAGE)
+    vision_language.save(folder / LANGUAGE, loaded.language)
     learned = loaded.config.decoder == "learned"
     component = loaded.decoder.described.denoiser
     copied(loaded.folder / PIPELINE, folder / PIPELINE)
     if learned:
-        _emptied(folder / PIPELINE / component)
+        for pattern in HELD:
+            for file in (folder / PIPELINE / component).glob(pattern):
+                file.unlink()
         loaded.decoder.denoiser.save_pretrained(folder / PIPELINE / component)
     save_bridge(folder, loaded.config, loaded.bridge, loaded.decoder.project)
-
-
-def save_language(net: Any, source: Path, folder: Path) -> None:
-    """The model, with all else that its public folder holds."""
-    copied(source, folder)
-    _emptied(folder)
-    kept = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
-    net.save_pretrained(folder)
-    for name, data in kept.items():  # but for what describes the very weights
-        if name != language.CONFIG:
-            (folder / name).write_bytes(data)
 
 
 def save_bridge(
@@ -147,7 +157,13 @@ def copied(source: Path, folder: Path) -> None:
             return {name for name in skipped if name.startswith(".")}
         return skipped | (held if of_pipeline and Path(inside) == source else set())
 
-    shutil.copytree(source, folder, ignore=unread, dirs_exist_ok=True)
+    shutil.copytree(source, folder, ignore=unread, copy_function=_anew, dirs_exist_ok=True)
+
+
+def _anew(source: str, target: str) -> None:
+    """Not into the file that is there: a policy of that folder may have it mapped as its weights."""
+    Path(target).unlink(missing_ok=True)
+    shutil.copy2(source, target)
 
 
 def fresh(config: BridgeConfig) -> tuple[Bridge, nn.Linear | None]:
@@ -179,9 +195,3 @@ def _named(bridge: Bridge, project: nn.Linear | None) -> Iterable[tuple[str, Ten
     yield from bridge.state_dict().items()
     if project is not None:
         yield from ((PROJECT + name, tensor) for name, tensor in project.state_dict().items())
-
-
-def _emptied(folder: Path) -> None:
-    for pattern in HELD:
-        for file in folder.glob(pattern):
-            file.unlink()

@@ -17,18 +17,19 @@ from pathlib import Path
 import torch
 
 from policies.errors import UserError
-from policies.external import language, pipeline
+from policies.external import pipeline
 from policies.external.checkpoint import (
     LANGUAGE,
     PIPELINE,
     copied,
+    features,
     fresh,
+    read_language,
     require_fit,
     save_bridge,
 )
 from policies.external.config import BRIDGE, KINDS, BridgeConfig, Decoder, Kind, parsed
 from policies.external.pipeline import Described
-from policies.external.vision import measured
 from policies.interface import CheckpointError
 
 SLOTS = {"queries": 64, "embeddings": 0, "signals": 4}
@@ -44,15 +45,12 @@ def create(
 ) -> BridgeConfig:  # fmt: skip
     """Copies both public folders into `folder` with a fresh bridge of weights that follow from
     `seed`; 0 slots or steps are the kind's own and the pipeline's. Raises CheckpointError."""
-    small, described = language.read_small(model), pipeline.described(drawing)
-    count = slots or SLOTS[kind]
-    if kind == "embeddings":
-        rows, columns = measured(small.config, small.processor, small.gridded, side, side)
-        count = rows * columns
+    small, described = read_language(model), pipeline.described(drawing)
+    count = features(small.eye, side) if kind == "embeddings" else slots or SLOTS[kind]
     signals = (layers, heads, inner) if kind == "signals" else (0, 0, 0)
     stated = BridgeConfig(
         kind, count, _prompt_tokens(described) if kind == "signals" else count, described.width,
-        small.text.hidden_size, steps or _steps(described), decoder,
+        small.config.get_text_config().hidden_size, steps or _steps(described), decoder,
         side if kind == "embeddings" else 0, *signals,
     )  # fmt: skip
     config = parsed(folder / BRIDGE, vars(stated))

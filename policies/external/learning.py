@@ -1,4 +1,4 @@
-"""What examples teach: nats of texts, and the squared errors of drawings as each bridge learns them.
+"""What drawings teach: the squared errors as each bridge learns them.
 
 Invariant: an example's part of a loss follows from the weights and the example alone, and all compute
 that needs weights that learn is one forward pass of the module.
@@ -7,40 +7,34 @@ that needs weights that learn is one forward pass of the module.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from policies import passed
 from policies.checks import require_latents, require_pixels
-from policies.external.drawing import embeddings_of
-from policies.external.layout import Layout, Looked
-from policies.external.module import ExternalModule, Noisy, arranged
+from policies.external.drawing import Artist
+from policies.external.module import Noisy
 from policies.interface import Example, Picture
-from policies.sampling import Ids
+from policies.vision_language.chat import Read
 
 
 class Lessons:
-    """Of questions, whose pictures `looked` has, to `module`."""
+    """Of drawings, as `artist` draws them."""
 
-    def __init__(self, module: ExternalModule, layout: Layout) -> None:
-        self.module, self.layout = module, layout
-        self.config, self.decoder = layout.config, module.decoder
+    def __init__(self, artist: Artist) -> None:
+        self.artist, self.layout, self.config = artist, artist.layout, artist.config
+        self.module, self.decoder = artist.module, artist.decoder
 
     def errors(
-        self,
-        examples: Sequence[Example],
-        questions: Sequence[Ids],
-        pictures: Sequence[Picture],
-        looked: Looked,
+        self, examples: Sequence[Example], questions: Sequence[Read], pictures: Sequence[Picture]
     ) -> Tensor:
-        """The squared errors [examples, values] of drawings."""
+        """The squared errors [examples, values] of drawings after their questions."""
         latents = self.latents(pictures)
         if not self.config.denoises:
-            return self._regressed(questions, latents, looked)
+            return self._regressed(questions, latents)
         made = [
             self.decoder.schedule.noised(clean.cpu().float(), example.random("noise"))
             for clean, example in zip(latents, examples, strict=True)
@@ -48,11 +42,8 @@ class Lessons:
         shown, times, wanted = (
             torch.stack(each).to(self.module.device) for each in zip(*made, strict=True)
         )
-        rows = [(*question, *self.layout.slots()) for question in questions]
-        places = [np.arange(len(q), len(row)) for q, row in zip(questions, rows, strict=True)]
-        told, predicted = self._forward(
-            rows, places, looked, self.layout.features(looked), Noisy(shown, times)
-        )
+        batch, places = self.layout.speaker.batch([self.layout.begun(q) for q in questions])
+        told, predicted = self.module(batch, places, True, Noisy(shown, times))
         errors = F.mse_loss(predicted, wanted, reduction="none").flatten(1)
         if self.config.kind != "signals":
             return errors
@@ -60,32 +51,17 @@ class Lessons:
         aligned = F.mse_loss(told.float(), aims.to(told.device), reduction="none").flatten(1)
         return torch.cat([errors, aligned], 1)
 
-    def _regressed(
-        self, questions: Sequence[Ids], latents: Sequence[Tensor], looked: Looked
-    ) -> Tensor:
+    def _regressed(self, questions: Sequence[Read], latents: Sequence[Tensor]) -> Tensor:
         """Of a bridge of embeddings: each is predicted from those before it."""
-        count, begin = self.layout.drawing, looked.features
-        rows, places, fed = list[Ids](), list[np.ndarray](), list[Tensor]()
-        for i, (question, own) in enumerate(zip(questions, latents, strict=True)):
-            first = -1 - begin - i * (count - 1)
-            rows.append((*question, *self.layout.slots(), *range(first, first - (count - 1), -1)))
-            places.append(np.arange(len(question), len(rows[-1])))
-            fed.append(own[:-1].to(self.module.device).float())
-        seen = self.layout.features(looked)
-        features = torch.cat([*(() if seen is None else (seen.float(),)), *fed])
-        (made,) = self._forward(rows, places, looked, features)
-        aims = torch.stack([own.float() for own in latents]).to(made.device)
+        each = self.layout.drawing - 1
+        begun = [
+            self.layout.begun(question, range(i * each, (i + 1) * each))
+            for i, question in enumerate(questions)
+        ]
+        batch, places = self.layout.speaker.batch(begun)
+        aims = torch.stack([own.to(batch.ids.device).float() for own in latents])
+        made = self.module(replace(batch, fed=aims[:, :-1].flatten(0, 1)), places, True)
         return F.mse_loss(made.float(), aims, reduction="none").flatten(1)
-
-    def _forward(
-        self, rows: Sequence[Ids], places: Sequence[np.ndarray], looked: Looked, features: Tensor | None,
-        noisy: Noisy | None = None, drawing: bool = True,
-    ) -> tuple[Tensor, ...]:  # fmt: skip
-        passed.add(sum(map(len, rows)))
-        positions = [self.layout.positions(row, looked) for row in rows]
-        batch = arranged(rows, positions, places, features).to(self.module.device)
-        found: tuple[Tensor, ...] = self.module(batch, drawing, noisy)
-        return found
 
     def latents(self, pictures: Sequence[Picture]) -> list[Tensor]:
         """Those that were sampled, or of pixels those that the frozen encoder gives."""
@@ -94,9 +70,7 @@ class Lessons:
             if picture.latents is not None:
                 require_latents(picture.latents, self.shape)
         bare = [picture for picture in pictures if picture.latents is None]
-        encode = (
-            self.decoder.encode if self.config.denoises else partial(embeddings_of, self.layout)
-        )
+        encode = self.decoder.encode if self.config.denoises else self.artist.embeddings_of
         made = iter(encode(bare) if bare else ())
         return [next(made) if p.latents is None else p.latents for p in pictures]
 
@@ -107,21 +81,6 @@ class Lessons:
             return (self.config.slots, self.config.hidden)
         described = self.decoder.described
         return (described.channels, described.side, described.side)
-
-    def nats(
-        self, questions: Sequence[Ids], texts: Sequence[str], looked: Looked
-    ) -> tuple[Tensor, list[int]]:
-        """Cross-entropy of every token of every answer, in one row of them, and how many each has."""
-        answers = [self.layout.wording.answer(text) for text in texts]
-        # The state before a token predicts it: the last one has nothing to predict.
-        rows = [(*q, *a[:-1]) for q, a in zip(questions, answers, strict=True)]
-        places = [np.arange(len(q) - 1, len(row)) for q, row in zip(questions, rows, strict=True)]
-        features = self.layout.features(looked)
-        (logits,) = self._forward(rows, places, looked, features, drawing=False)
-        wanted = torch.tensor(
-            [token for answer in answers for token in answer], device=logits.device
-        )
-        return F.cross_entropy(logits, wanted, reduction="none"), [len(a) for a in answers]
 
     @property
     def values(self) -> int:

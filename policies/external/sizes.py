@@ -14,18 +14,18 @@ import torch
 
 from policies.config import ConfigError
 from policies.errors import describe
-from policies.external import language, pipeline
-from policies.external.checkpoint import LANGUAGE, PIPELINE, fresh
+from policies.external import pipeline
+from policies.external.checkpoint import LANGUAGE, PIPELINE, features, fresh, language_config
 from policies.external.config import BridgeConfig, read
 from policies.external.module import ADAPTED, blocks
 from policies.external.pipeline import Described, class_of
-from policies.external.vision import measured
 from policies.footprint import ELEMENT_BYTES, Footprint, decoder_layer, stored_drawing
 from policies.lora import per_rank
+from policies.vision_language.checkpoint import blank
+from policies.vision_language.seeing import eye_of
+from policies.vision_language.sizes import INSTRUCTION, keys_of
 
 KNOWN = Path(__file__).parent / "known"
-# The longest instruction of the json templates has 1,111 characters.
-INSTRUCTION = 384
 # An estimate for CUDA itself, logits, the pictures that are decoded or encoded at a time, and what the
 # denoiser keeps of a few drawings for its gradient, block by block.
 WORKSPACE_BYTES = 6 * 2**30
@@ -38,10 +38,10 @@ def footprint(folder: Path, dtype: str) -> Footprint:
     """Raises CheckpointError, or ConfigError if its size is unknown."""
     where = _where(folder)
     config, drawing = read(where), pipeline.described(where / PIPELINE)
-    model = language.configuration(where / LANGUAGE)
-    text = model.text_config
+    model = language_config(where / LANGUAGE)
+    net, text = blank(model), model.get_text_config()
     with torch.device("meta"):
-        net, (bridge, project) = language.built(model), fresh(config)
+        bridge, project = fresh(config)
         denoiser = drawing.model.from_config(dict(drawing.config))
         frozen = [_component(drawing, "vae"), *([project] if project else [])]
         if config.kind == "signals":
@@ -56,8 +56,8 @@ def footprint(folder: Path, dtype: str) -> Footprint:
     own |= {f"denoiser.{n}": w.shape for n, w in denoiser.named_parameters()} if learns else {}
     trained = sum(shape.numel() for shape in own.values())
     units = [*map(_count, reader.layers), *(map(_count, blocks(denoiser)) if learns else ())]
-    keys = text.num_key_value_heads * (text.hidden_size // text.num_attention_heads)
-    seen = _seen(where, model, drawing.pixels)
+    keys = keys_of(text)
+    seen = features(eye_of(where / LANGUAGE, model), drawing.pixels)
     values = _values(config, drawing)
     return Footprint(
         parameters=_count(net) + _count(bridge) + _count(denoiser) + sum(map(_count, frozen)),
@@ -108,13 +108,6 @@ def _values(config: BridgeConfig, drawing: Described) -> int:
     if not config.denoises:
         return config.slots * config.hidden
     return drawing.values + (config.tokens * config.width if config.kind == "signals" else 0)
-
-
-def _seen(where: Path, model: Any, pixels: int) -> int:
-    """Features of a drawing that is looked at."""
-    gridded = language.KINDS[model.model_type]
-    rows, columns = measured(model, language.processor(where / LANGUAGE), gridded, pixels, pixels)
-    return rows * columns
 
 
 def _width(drawing: Described) -> int:

@@ -31,6 +31,12 @@ def build_tokenizer(words: Iterable[str], marks: Iterable[str]) -> Tokenizer:
     return made
 
 
+def words_of(text: str) -> list[str]:
+    """The words of a text in their order, without spaces and without pieces of JSON."""
+    found = (each.strip() for each in re.findall(_TOKEN, text))
+    return [each for each in found if each and each not in PIECES]
+
+
 def twins(tokenizer: Tokenizer) -> list[tuple[int, int]]:
     """The ids of each word that is known with and without the space before it."""
     vocabulary, space = tokenizer.get_vocab(), _spelt(" ")

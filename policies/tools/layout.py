@@ -28,6 +28,13 @@ AGAIN = "This came of it. If it is what was asked for, say nothing; if not, call
 DRAWING = ("generation", "reflection")
 
 
+def instruction(tools: Sequence[str], sides: Sequence[int]) -> str:
+    """What stands before everything that is to be drawn by these tools, in pictures of these sides."""
+    named = " or ".join(f'"{tool}"' for tool in tools)
+    size = f', and "size": [height, width], each of {", ".join(map(str, sides))}' if sides else ""
+    return INSTRUCTION.format(tools=named) + OPTIONAL.format(size=size)
+
+
 class Layout:
     """`turns` calls of at most `most` words each make a drawing, after a plan of at most `plan` words."""
 
@@ -42,11 +49,7 @@ class Layout:
             most,
             plan,
         )
-        named = " or ".join(f'"{tool}"' for tool in tools)
-        size = (
-            f', and "size": [height, width], each of {", ".join(map(str, sides))}' if sides else ""
-        )
-        self.instruction = INSTRUCTION.format(tools=named) + OPTIONAL.format(size=size)
+        self.instruction = instruction(tools, sides)
 
     def begin(self, context: Context) -> list[Turn]:
         """What is said to the model before it draws."""

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +23,10 @@ from policies.interface import CheckpointError, Picture, Segment
 from policies.sampling import Ids
 from policies.stored_tensors import AGAIN
 
-Turn = tuple[Literal["user", "assistant"], tuple[Segment, ...]]
+Role = Literal["user", "assistant"]
+Turn = tuple[Role, tuple[Segment, ...]]
+Shape = tuple[tuple[Role, str], ...]
+"""Of turns, who speaks and the kinds of what is said: t for a text, p for a picture."""
 TEMPLATE, OLD_TEMPLATE = "chat_template.jinja", "chat_template.json"
 ELSEWHERE = (OLD_TEMPLATE, "processor_config.json", "tokenizer_config.json")
 # Of the private use area, where no template has anything.
@@ -57,6 +61,14 @@ def answered(text: str) -> Turn:
     return "assistant", (text,)
 
 
+def shape_of(turns: Sequence[Turn]) -> Shape:
+    """All that a template sees of a conversation."""
+    return tuple(
+        (role, "".join("p" if isinstance(segment, Picture) else "t" for segment in said))
+        for role, said in turns
+    )
+
+
 def template_of(folder: Path, files: Mapping[str, bytes]) -> str:
     """The chat template among the small files of `folder`. Raises CheckpointError."""
     if TEMPLATE in files:
@@ -78,15 +90,16 @@ def template_of(folder: Path, files: Mapping[str, bytes]) -> str:
 
 class Chat:
     """`mark` stands for a picture in the template; `end` is the token that ends an answer where the
-    template puts none, and `begin` the name of the one that the template may begin with. Raises
-    CheckpointError for a template that does not fit."""
+    template puts none, and `names` has variables of the template, such as bos_token. Raises CheckpointError for a
+    template that does not fit."""
 
     def __init__(
         self, folder: Path, template: str, tokenizer: Tokenizer, mark: str, end: int | None,
-        begin: str = "",
+        names: Mapping[str, str],
     ) -> None:  # fmt: skip
         self.folder, self.template, self.tokenizer, self.mark = folder, template, tokenizer, mark
-        self.bos = begin
+        self.names = {"bos_token": "", "eos_token": "", "date_string": DAY, **names}
+        self._filled = lru_cache(maxsize=1024)(self._fill)
         added = tokenizer.get_added_tokens_decoder()
         self.marks = {token.content: id_ for id_, token in added.items() if len(token.content) > 1}
         if mark not in self.marks:
@@ -101,6 +114,7 @@ class Chat:
         self.spaced = bool(first) and (tokenizer.id_to_token(first[0]) or "").startswith("▁")
         self.lead, self.end = self._around(end)
         self.begin = self._begin()
+        self._fill((("user", "pt"),), True)  # a template that knows no pictures is refused now
 
     def read(self, turns: Sequence[Turn], counts: Iterable[int], answering: bool) -> Read:
         """The conversation, up to where the next answer begins if one is asked for; the pictures take
@@ -118,7 +132,7 @@ class Chat:
             ids.extend(self._plain(waiting.removesuffix(without)))
             waiting = ""
 
-        pieces = self._pieces(self._rendered(turns, answering))
+        pieces = list(self._filled(shape_of(turns), answering))
         for place, piece in enumerate(pieces):
             if isinstance(piece, str):
                 waiting += piece
@@ -151,31 +165,37 @@ class Chat:
     def _plain(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False).ids) if text else []
 
-    def _rendered(self, turns: Sequence[Turn], answering: bool) -> str:
+    def _fill(self, shape: Shape, answering: bool) -> tuple[str | int, ...]:
+        return tuple(self._pieces(self._rendered(shape, answering)))
+
+    def _rendered(self, shape: Shape, answering: bool) -> str:
         """The template's text, with places for what is said."""
         from transformers.utils.chat_template_utils import render_jinja_template
 
         number, messages = 0, []
-        for role, content in turns:
+        for role, said in shape:
             parts: list[dict[str, str]] = []
-            for segment in content:
-                if isinstance(segment, Picture):
+            for kind in said:
+                if kind == "p":
                     parts.append({"type": "image"})
                 else:
                     parts.append({"type": "text", "text": PLACE.format(number)})
                     number += 1
             messages.append({"role": role, "content": parts})
-        names: dict[str, Any] = {"bos_token": self.bos, "eos_token": "", "date_string": DAY}
+        fill: Any = render_jinja_template
         try:
-            rendered = render_jinja_template(
-                [messages], chat_template=self.template, add_generation_prompt=answering, **names
+            rendered = fill(
+                [messages],
+                chat_template=self.template,
+                add_generation_prompt=answering,
+                **self.names,
             )
         except Exception as error:  # whatever a template of others leads to
             raise CheckpointError(
                 f"the chat template of {self.folder} cannot be filled in ({one_line(error)}); {AGAIN}."
             ) from error
         text: str = rendered[0][0]
-        shown = sum(isinstance(s, Picture) for _, content in turns for s in content)
+        shown = sum(said.count("p") for _, said in shape)
         if text.count(self.mark) != shown or text.count(PLACE[0]) != number:
             raise CheckpointError(
                 f"the chat template of {self.folder} leaves out a text or a picture ({self.mark}) of a "
@@ -196,8 +216,8 @@ class Chat:
 
     def _around(self, end: int | None) -> tuple[str, int]:
         """What the template puts before an answer, and the token that ends one."""
-        before = self._rendered([("user", ("?",))], True)
-        whole = self._rendered([("user", ("?",)), answered("!")], False)
+        before = self._rendered((("user", "t"),), True)
+        whole = self._rendered((("user", "t"), ("assistant", "t")), False)
         if not whole.startswith(before) or PLACE.format(1) not in whole:
             raise CheckpointError(
                 f"the chat template of {self.folder} puts something else before an answer that was given "
@@ -222,5 +242,5 @@ class Chat:
             if not special:
                 break
             begins.append(id_)
-        first = self._pieces(self._rendered([("user", ("?",))], True))[:1]
-        return () if first == begins[:1] else tuple(begins)
+        first = self._filled((("user", "t"),), True)[:1]
+        return () if list(first) == begins[:1] else tuple(begins)

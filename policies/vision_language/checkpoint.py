@@ -31,6 +31,7 @@ KEPT = (
     "chat_template.json", "chat_template.jinja", GENERATION,
 )  # fmt: skip
 """The small files that a saved folder has again as they were read."""
+NAMED = ("bos_token", "eos_token", "pad_token", "unk_token")
 SHARD = "5GB"
 
 
@@ -56,7 +57,7 @@ class Loaded:
 def read_small(folder: Path) -> Small:
     """Raises CheckpointError."""
     files = _files(folder)
-    config = _config(folder)
+    config = config_in(folder)
     tokenizer, _ = parse_tokenizer(
         folder / TOKENIZER, files[TOKENIZER], "a vision-language model", ()
     )
@@ -67,8 +68,11 @@ def read_small(folder: Path) -> Small:
             f"{folder / CONFIG} has image_token_id={describe(image)}, which {TOKENIZER} does not know; "
             f"{AGAIN}."
         )
-    ends, begins = _ends(folder, files, config), _begins(folder, files)
-    chat = Chat(folder, template_of(folder, files), tokenizer, mark, ends, begins)
+    names = _names(folder, files)
+    ends = _ends(folder, files, config)
+    if ends is None:
+        ends = tokenizer.token_to_id(names.get("eos_token", ""))
+    chat = Chat(folder, template_of(folder, files), tokenizer, mark, ends, names)
     return Small(config, tokenizer, chat, eye_of(folder, config), files)
 
 
@@ -170,21 +174,28 @@ def config_of(file: Path, fields: Mapping[str, Any]) -> Any:
     return config
 
 
-def _config(folder: Path) -> Any:
+def config_in(folder: Path) -> Any:
+    """The configuration in `folder`. Raises CheckpointError."""
+    return config_of(folder / CONFIG, fields_in(folder))
+
+
+def fields_in(folder: Path) -> dict[str, Any]:
+    """What its config.json says. Raises CheckpointError."""
     file = folder / CONFIG
     try:
         data = file.read_bytes()
     except OSError as error:
         raise CheckpointError(f"{file} cannot be read ({error.strerror}); {AGAIN}.") from error
-    return config_of(file, parsed(file, data))
+    return parsed(file, data)
 
 
-def _begins(folder: Path, files: Mapping[str, bytes]) -> str:
-    """The name of the token that begins a conversation, if tokenizer_config.json has one."""
+def _names(folder: Path, files: Mapping[str, bytes]) -> dict[str, str]:
+    """The tokens that a chat template may ask for, as tokenizer_config.json names them."""
     name = "tokenizer_config.json"
-    found = parsed(folder / name, files[name]).get("bos_token") if name in files else ""
-    text = found.get("content") if isinstance(found, dict) else found
-    return text if isinstance(text, str) else ""
+    found = parsed(folder / name, files[name]) if name in files else {}
+    named = {each: found.get(each) for each in NAMED}
+    spelt = {n: t.get("content") if isinstance(t, dict) else t for n, t in named.items()}
+    return {name: text for name, text in spelt.items() if isinstance(text, str)}
 
 
 def _ends(folder: Path, files: Mapping[str, bytes], config: Any) -> int | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -27,12 +27,14 @@ ADAPTED = (
 class Batch:
     """Rows of `ids` int64 [rows, longest] with padding where `mask` (int64, of the same shape) is 0, and
     what is seen in them, in the order of the rows, by the names that the model's class gives it. The
-    last row is a `filler` where nothing else is seen."""
+    last row is a `filler` where nothing else is seen. `fed` [n, hidden] are embeddings that a family may
+    put in at ids of its own."""
 
     ids: Tensor
     mask: Tensor
     seen: Mapping[str, Tensor] = field(default_factory=dict)
     filler: bool = False
+    fed: Tensor | None = None
 
 
 def batch_of(rows: Sequence[Ids], left: bool, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -46,22 +48,39 @@ def batch_of(rows: Sequence[Ids], left: bool, device: torch.device) -> tuple[Ten
 
 
 class VisionLanguageModule(nn.Module):
-    """Takes the parts of `net`, one of transformers' classes "for conditional generation"."""
+    """Takes the parts of `net`, one of transformers' classes "for conditional generation". One in which
+    the encoder of pictures is frozen overrides `_take`, `reader`, `shown` and `sees`."""
+
+    sees: ClassVar[bool] = True
+    """Whether what sees learns too."""
 
     def __init__(self, net: Any) -> None:
         super().__init__()
-        self.model: Any = net.model
+        self._take(net)
         self.lm_head: Any = net.lm_head
         self.described: Any = net.config
         self.image = int(net.config.image_token_id)
         self.words = int(net.lm_head.weight.shape[0])
         self.max_positions = int(net.config.get_text_config().max_position_embeddings)
-        takes = inspect.signature(type(net.model).forward).parameters
+        takes = inspect.signature(type(self.reader).forward).parameters
         # transformers renamed it within its version 5.
         self._cache = "cache" if "cache" in takes else "past_key_values"
-        self._turned = hasattr(net.model, "get_rope_index")
+        # No weights take part in it.
+        self._turned: Any = getattr(net.model, "get_rope_index", None)
 
-    def forward(self, batch: Batch, select: Tensor) -> Tensor:
+    def _take(self, net: Any) -> None:
+        self.model: Any = net.model
+
+    @property
+    def reader(self) -> Any:
+        """The part of transformers' that gives the states."""
+        return self.model
+
+    def shown(self, batch: Batch) -> dict[str, Tensor]:
+        """What it is given of a batch, but for mask and positions."""
+        return {"input_ids": batch.ids, **batch.seen}
+
+    def forward(self, batch: Batch, select: Tensor) -> Any:
         """Logits float32 [n, words] at the flat places `select` (int64 [n], into [rows * longest])."""
         states = self.states(batch, self.positions(batch))
         logits = self.head(states.flatten(0, 1)[select])
@@ -73,12 +92,8 @@ class VisionLanguageModule(nn.Module):
         kept = (
             {self._cache: cache, "use_cache": True} if cache is not None else {"use_cache": False}
         )
-        read = self.model(
-            input_ids=batch.ids,
-            attention_mask=batch.mask,
-            position_ids=positions,
-            **batch.seen,
-            **kept,
+        read = self.reader(
+            **self.shown(batch), attention_mask=batch.mask, position_ids=positions, **kept
         )
         states: Tensor = read.last_hidden_state
         return states
@@ -90,11 +105,11 @@ class VisionLanguageModule(nn.Module):
 
     def positions(self, batch: Batch) -> Tensor:
         """int64 [rows, longest], or [3, rows, longest] where pictures have a height and a width."""
-        if not self._turned:
+        if self._turned is None:
             return (batch.mask.cumsum(-1) - 1).clamp(min=0)
         seen = {name: each for name, each in batch.seen.items() if name.endswith("grid_thw")}
         kinds = (batch.ids == self.image).int() * batch.mask.int()
-        found: Tensor = self.model.get_rope_index(
+        found: Tensor = self._turned(
             batch.ids, mm_token_type_ids=kinds, attention_mask=batch.mask, **seen
         )[0]
         return found

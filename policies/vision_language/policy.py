@@ -25,7 +25,7 @@ from policies.teacher_forcing import chunks
 from policies.vision_language import checkpoint
 from policies.vision_language.chat import Read, Turn, answered, asked
 from policies.vision_language.module import ADAPTED, Batch, VisionLanguageModule, batch_of
-from policies.vision_language.seeing import FILLER
+from policies.vision_language.seeing import FILLER, Eye
 from policies.vision_language.writing import Guide, Writer, looked
 
 
@@ -39,15 +39,22 @@ class Lesson(NamedTuple):
 
 
 class VisionLanguagePolicy(Adapted[VisionLanguageModule]):
-    """The part of `policies.interface.Policy` that writes, scores texts and holds weights."""
+    """The part of `policies.interface.Policy` that writes, scores texts and holds weights. A family whose
+    encoder of pictures is frozen gives a `module` and an `eye` of its own."""
 
     family: ClassVar[str]
     adapted = ADAPTED
 
-    def __init__(self, loaded: checkpoint.Loaded, source: Path | None = None) -> None:
+    def __init__(
+        self,
+        loaded: checkpoint.Loaded,
+        source: Path | None = None,
+        module: VisionLanguageModule | None = None,
+        eye: Eye | None = None,
+    ) -> None:
         self._loaded, self._source = loaded, source
-        self.chat, self.eye = loaded.small.chat, loaded.small.eye
-        self.module = VisionLanguageModule(loaded.net)
+        self.chat, self.eye = loaded.small.chat, eye or loaded.small.eye
+        self.module = module or VisionLanguageModule(loaded.net)
 
     def save_pretrained(self, path: str | Path) -> None:
         """In the layout that the model was published in."""
@@ -123,19 +130,19 @@ class VisionLanguagePolicy(Adapted[VisionLanguageModule]):
     def nats(self, lessons: Sequence[Lesson]) -> Tensor:
         """Cross-entropy [places] of everything that is learned, lesson by lesson: among the words that
         may stand at a place."""
-        batch, flat = self._batch(lessons)
+        batch, flat = self.batch(lessons)
         logits = self.module(batch, flat - 1)
         if any(lesson.allowed is not None for lesson in lessons):
             may = np.concatenate([self._allowed(lesson) for lesson in lessons])
             logits = logits.masked_fill(~torch.from_numpy(may).to(logits.device), -torch.inf)
         return F.cross_entropy(logits, batch.ids.flatten()[flat], reduction="none")
 
-    def _batch(self, lessons: Sequence[Lesson]) -> tuple[Batch, Tensor]:
+    def batch(self, lessons: Sequence[Lesson]) -> tuple[Batch, Tensor]:
         """The conversations, and the flat places of the tokens that are learned, int64."""
         rows = [lesson.read.ids for lesson in lessons]
         pictures = [picture for lesson in lessons for picture in lesson.read.pictures]
         passed.add(sum(map(len, rows)))
-        if filler := not pictures:
+        if filler := self.module.sees and not pictures:
             pictures, rows = [FILLER], [*rows, (self.module.image,) * self.eye.count(FILLER)]
         ids, mask = batch_of(rows, False, self.module.device)
         longest = ids.shape[1]

@@ -14,11 +14,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from policies.checks import require_pixels
 from policies.errors import one_line
 from policies.interface import CheckpointError, Picture, PromptError
+from policies.moving import moved
 from policies.stored_tensors import AGAIN
 
 PREPROCESSOR = "preprocessor_config.json"
@@ -27,6 +28,13 @@ FILLER = Picture(np.full((32, 32, 3), 127, np.uint8))
 
 PUBLISHED = {"shortest_edge": 56 * 56, "longest_edge": 16384 * 28 * 28}
 """The fewest and the most pixels of a picture, as Qwen's checkpoints have them."""
+
+
+LONGEST = 100
+"""How many times longer than the other a side may be where pictures keep their shape: models of Qwen take
+up to 200."""
+AT_ONCE = 16
+"""Pictures that pass through a frozen encoder together."""
 
 
 class Eye(Protocol):
@@ -39,7 +47,17 @@ class Eye(Protocol):
         ...
 
 
-class GridEye:
+class _Prepared:
+    """What prepares pictures one by one, by an image processor of transformers."""
+
+    processor: Any
+
+    def tensors(self, pictures: Sequence[Picture]) -> dict[str, Tensor]:
+        made = [_prepared(self.processor, picture) for picture in pictures]
+        return {name: torch.cat([each[name] for each in made]) for name in made[0]}
+
+
+class GridEye(_Prepared):
     """Pictures keep their shape; `merge` patches each way become one token."""
 
     def __init__(self, processor: Any) -> None:
@@ -48,20 +66,21 @@ class GridEye:
     def count(self, picture: Picture) -> int:
         require_pixels(picture.pixels)
         height, width = picture.pixels.shape[:2]
+        if max(height, width) > LONGEST * min(height, width):
+            raise PromptError(
+                f"A picture of {height} x {width} pixels cannot be seen: one side is more than {LONGEST} "
+                "times the other; cut it."
+            )
         try:
             patches = int(self.processor.get_number_of_image_patches(height, width, None))
-        except ValueError as error:  # of a picture that is a line
+        except ValueError as error:  # of a model that takes less
             raise PromptError(
                 f"A picture of {height} x {width} pixels cannot be seen ({one_line(error)}); cut it."
             ) from error
         return patches // self.merge**2
 
-    def tensors(self, pictures: Sequence[Picture]) -> dict[str, Tensor]:
-        made = [_prepared(self.processor, picture) for picture in pictures]
-        return {name: torch.cat([each[name] for each in made]) for name in made[0]}
 
-
-class SquareEye:
+class SquareEye(_Prepared):
     """All pictures become one square of `features` tokens."""
 
     def __init__(self, processor: Any, features: int) -> None:
@@ -71,9 +90,50 @@ class SquareEye:
         require_pixels(picture.pixels)
         return self.features
 
+
+class FrozenEye:
+    """Pictures as the features that the encoder of `model`, a model of transformers, has of them, for
+    families in which it does not learn; `eye` prepares them for it."""
+
+    def __init__(self, eye: Eye, model: Any) -> None:
+        self.eye, self.model = eye, model
+        for part in self.parts():
+            part.requires_grad_(False).eval()
+
+    def parts(self) -> list[nn.Module]:
+        """All of the model but the language model."""
+        return [part for name, part in self.model.named_children() if name != "language_model"]
+
+    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> None:
+        for part in self.parts():
+            moved(part, device, dtype)
+
+    def count(self, picture: Picture) -> int:
+        return self.eye.count(picture)
+
     def tensors(self, pictures: Sequence[Picture]) -> dict[str, Tensor]:
-        made = [_prepared(self.processor, picture) for picture in pictures]
-        return {name: torch.cat([each[name] for each in made]) for name in made[0]}
+        """`features` [features, hidden] of all, and what places follow from."""
+        distinct = {id(picture): picture for picture in pictures}
+        made = {key: self.eye.tensors([picture]) for key, picture in distinct.items()}
+        found = dict(zip(made, self._features(list(made.values())), strict=True))
+        shown = [id(picture) for picture in pictures]
+        names = made[shown[0]].keys() - {"pixel_values"}
+        beside = {name: torch.cat([made[key][name] for key in shown]) for name in names}
+        return {"features": torch.cat([found[key] for key in shown]), **beside}
+
+    def see(self, pictures: Sequence[Picture]) -> list[Tensor]:
+        """The features of each, [features, hidden]. Raises ValueError."""
+        return self._features([self.eye.tensors([picture]) for picture in pictures])
+
+    @torch.no_grad()
+    def _features(self, made: Sequence[dict[str, Tensor]]) -> list[Tensor]:
+        like, found = next(self.parts()[0].parameters()), list[Tensor]()
+        for start in range(0, len(made), AT_ONCE):
+            part = made[start : start + AT_ONCE]
+            given = {n: torch.cat([each[n] for each in part]).to(like.device) for n in part[0]}
+            given["pixel_values"] = given["pixel_values"].to(like.dtype)
+            found += list(self.model.get_image_features(**given, return_dict=True).pooler_output)
+        return found
 
 
 @contextmanager
@@ -97,8 +157,11 @@ def eye_of(folder: Path, config: Any) -> Eye:
     from transformers import AutoImageProcessor
 
     try:
-        with quiet():  # it tells that torchvision is not there, whose way we do not need
-            processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
+        with quiet():
+            # With torchvision, where that is installed, the same picture would have other features.
+            processor = AutoImageProcessor.from_pretrained(
+                folder, backend="pil", local_files_only=True
+            )
             seen = _prepared(processor, FILLER)
             names = sorted(seen)
             if names == ["image_grid_thw", "pixel_values"]:

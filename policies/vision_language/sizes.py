@@ -63,9 +63,7 @@ def footprint_of(
     counts, text = _count(module), sizes.config.get_text_config()
     units = module.units()
     reading = [u for u in units if "decoder" in type(u).__name__.lower()] or units
-    heads = text.num_attention_heads
-    width = getattr(text, "head_dim", None) or text.hidden_size // heads
-    keys = (getattr(text, "num_key_value_heads", None) or heads) * width
+    keys = keys_of(text)
     seen = sizes.eye.count(Picture(np.zeros((side, side, 3), np.uint8)))
     drawing = written + pictures * seen
     return Footprint(
@@ -87,6 +85,13 @@ def footprint_of(
         adapter=per_rank(_shapes(module), ADAPTED),
         seen=seen,
     )
+
+
+def keys_of(text: Any) -> int:
+    """Elements of a token's keys in a layer, by the configuration of a language model."""
+    heads = text.num_attention_heads
+    width = getattr(text, "head_dim", None) or text.hidden_size // heads
+    return int((getattr(text, "num_key_value_heads", None) or heads) * width)
 
 
 def _shapes(module: nn.Module) -> Iterable[tuple[str, Any]]:

@@ -84,8 +84,12 @@ class Written:
     def step(self, ids: Tensor, slot: int) -> Tensor:
         if self.writer.guide:
             self.writer.guide.advance(ids)
+        return self.go_on(ids)
+
+    def go_on(self, ids: Tensor, fed: Tensor | None = None) -> Tensor:
+        """The next token of every row, int64 [rows] -> their states [rows, hidden]."""
         self.mask = torch.cat([self.mask, self.mask.new_ones(len(ids), 1)], 1)
-        batch = Batch(ids[:, None], self.mask)
+        batch = Batch(ids[:, None], self.mask, fed=fed)
         states = self.writer.module.states(batch, self.positions, self.cache)[:, -1]
         self.positions = self.positions + 1
         return states

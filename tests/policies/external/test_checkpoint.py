@@ -79,6 +79,17 @@ def test_nothing_is_saved_twice_or_in_other_formats(tmp_path: Path) -> None:
     assert not (saved / "all-in-one.safetensors").exists()
 
 
+def test_saving_over_a_folder_leaves_a_policy_of_it_as_it_was(tmp_path: Path) -> None:
+    for seed, decoder in ((1, "learned"), (2, "frozen")):
+        small.checkpoint(tmp_path / str(seed), seed, decoder=decoder)
+    policy, other = (ExternalPolicy.from_pretrained(tmp_path / name) for name in ("1", "2"))
+    parts = (policy.module, policy.decoder.pipe.vae, *policy.vision.parts())
+    before = [weight.clone() for part in parts for weight in part.parameters()]
+    other.save_pretrained(tmp_path / "1")
+    after = [weight for part in parts for weight in part.parameters()]
+    assert all(torch.equal(one, two) for one, two in zip(before, after, strict=True))
+
+
 def test_a_bridge_has_one_file_of_tensors_by_name(tmp_path: Path) -> None:
     small.write_embeddings(tmp_path, 2)
     held = load_file(tmp_path / "bridge.safetensors")

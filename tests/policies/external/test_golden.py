@@ -12,12 +12,20 @@ import pytest
 import torch
 import transformers
 
-from policies.external.drawing import conditions
-from policies.external.module import arranged
 from policies.external.policy import ExternalPolicy
 from policies.external.schedule import Schedule
-from policies.interface import Context, Example, Picture, PictureSampling, TextSampling, learned
+from policies.interface import (
+    Condition,
+    Context,
+    Example,
+    Picture,
+    PictureSampling,
+    TextSampling,
+    learned,
+)
 from policies.seeds import generator
+from policies.vision_language.chat import PLACE
+from policies.vision_language.policy import Lesson
 from tests.policies.external import small
 
 LANGUAGES = {
@@ -40,26 +48,24 @@ def both(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[ExternalPolicy
 
 def public_inputs(policy: ExternalPolicy, context: Context) -> dict[str, torch.Tensor]:
     """What transformers' model is given for a context."""
-    looked = policy.layout.looked([context])
-    ids = torch.tensor([policy.layout.question(context, looked)])
-    image, pictures = policy.wording.chat.image, ids < 0
-    given = {"input_ids": ids.where(~pictures, image), "attention_mask": torch.ones_like(ids)}
+    ids = torch.tensor([policy.layout.question(context).ids])
+    given = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    folder = policy._parts.folder / "language"
+    processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
     images = [p.pixels for p in context if isinstance(p, Picture)]
-    given |= dict(policy.vision.processor(images=images, return_tensors="pt"))
-    return given | ({"mm_token_type_ids": pictures.int()} if policy.vision.gridded else {})
+    given |= dict(processor(images=images, return_tensors="pt"))
+    kinds = {"mm_token_type_ids": (ids == policy.chat.image).int()}
+    return given | (kinds if "image_grid_thw" in given else {})
 
 
 def test_logits_are_those_of_transformers_own_model(both: tuple[ExternalPolicy, Any]) -> None:
     policy, net = both
     given = public_inputs(policy, TALK)
-    looked = policy.layout.looked([TALK])
-    ids = policy.layout.question(TALK, looked)
-    every = np.arange(len(ids))
-    features = torch.cat(policy.vision.see(looked.pictures))
-    batch = arranged([ids], [policy.layout.positions(ids, looked)], [every], features)
+    read = policy.layout.question(TALK)
+    batch, every = policy.batch([Lesson(read, np.arange(len(read.ids)))])
     with torch.no_grad():
         wanted = net(**given).logits[0]
-        (logits,) = policy.module(batch, drawing=False)
+        logits = policy.module(batch, every)
     assert (logits - wanted).abs().max() < 1e-6
 
 
@@ -73,7 +79,7 @@ def test_greedy_texts_are_those_of_transformers_generate(both: tuple[ExternalPol
                     weight.mul_(4)
     given = public_inputs(policy, TALK)
     made = net.generate(
-        **given, do_sample=False, max_new_tokens=8, eos_token_id=policy.wording.end,
+        **given, do_sample=False, max_new_tokens=8, eos_token_id=policy.chat.end,
         return_dict_in_generate=True, output_logits=True,
     )  # fmt: skip
     wanted = torch.cat(made.logits).numpy()
@@ -83,7 +89,7 @@ def test_greedy_texts_are_those_of_transformers_generate(both: tuple[ExternalPol
     found = written.logits[0]
     assert found.shape == wanted.shape and np.abs(found - wanted).max() < 1e-5
     ids = made.sequences[0, given["input_ids"].shape[1] :].tolist()
-    assert written.tokens[0].tolist() == [i for i in ids if i != policy.wording.end]
+    assert written.tokens[0].tolist() == [i for i in ids if i != policy.chat.end]
 
 
 def test_questions_are_those_of_the_public_tokenizer_and_template(
@@ -99,26 +105,22 @@ def test_questions_are_those_of_the_public_tokenizer_and_template(
     rendered = tokenizer.apply_chat_template(
         [{"role": "user", "content": said}], add_generation_prompt=True, tokenize=False
     )
-    looked = policy.layout.looked([TALK])
-    for _, (rows, columns) in zip(looked.pictures, looked.grids, strict=True):
-        rendered = rendered.replace("<|image_pad|>", "<hole>" * (rows * columns), 1)
+    for shown in (segment for segment in TALK if isinstance(segment, Picture)):
+        rendered = rendered.replace("<|image_pad|>", "<hole>" * policy.eye.count(shown), 1)
     wanted = tokenizer(
         rendered.replace("<hole>", "<|image_pad|>"), add_special_tokens=False
     ).input_ids
-    found = [
-        policy.wording.chat.image if i < 0 else i for i in policy.layout.question(TALK, looked)
-    ]
-    assert found == wanted
-    assert policy.wording.end == tokenizer.convert_tokens_to_ids("<|im_end|>")
+    assert list(policy.layout.question(TALK).ids) == wanted
+    assert policy.chat.end == tokenizer.convert_tokens_to_ids("<|im_end|>")
 
 
 def test_a_text_opens_no_picture_and_ends_no_turn(both: tuple[ExternalPolicy, Any]) -> None:
     policy, _ = both
-    text = "<|im_end|><|image_pad|>\ue0000\ue001"
-    plain, spelt = (policy.wording.question((t,), {}) for t in ("", text))
+    text = "<|im_end|><|image_pad|>" + PLACE.format(0)
+    plain, spelt = (policy.layout.question((t,)).ids for t in ("", text))
     marks = set(range(256, 262))
     assert sum(i in marks for i in spelt) == sum(i in marks for i in plain)
-    assert policy.text_of(policy.wording.answer(text)) == text
+    assert policy.text_of(policy.chat.answer(text)) == text
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
@@ -131,13 +133,10 @@ def test_drawings_are_those_of_diffusers_own_pipeline(
     policy = ExternalPolicy.from_pretrained(tmp_path)
     asked: list[Context] = [("a red circle",), (small.picture(3), "the same in blue")]
     drawn = policy.draw(asked, [PictureSampling(guidance=guidance, steps=4)] * 2, [5, 6])
-    looked = policy.layout.looked(asked)
+    without: tuple[tuple[Condition, ...], ...] = ((), ("text",))
     told, untold = (
-        torch.stack(conditions(policy.module, policy.layout, questions, looked))
-        for questions in (
-            [policy.layout.question(context, looked, without) for context in asked]
-            for without in ((), {"text"})
-        )
+        torch.stack(policy.artist.conditions([policy.layout.question(c, each) for c in asked]))
+        for each in without
     )
     kind = policy.decoder.described.kind
     pipe = kind.from_pretrained(tmp_path / "pipeline", text_encoder=None, tokenizer=None)
@@ -221,10 +220,8 @@ def test_signals_learn_the_text_encoders_embeddings_and_the_noise(tmp_path: Path
     with torch.no_grad():
         wanted = clip(ids)[0]
     example = Example(("red", small.picture(1), "ox"), learned(small.picture(0)), "reflection")
-    looked = policy.layout.looked([example.context])
-    question = policy.layout.question(example.context, looked)
     with torch.no_grad():
-        (told,) = conditions(policy.module, policy.layout, [question], looked)
+        (told,) = policy.artist.conditions([policy.layout.question(example.context)])
         term = policy.loss([example])["latents"]
         clean = small.picture(0).latents
         assert clean is not None

@@ -26,7 +26,7 @@ def sampled_texts(
 ) -> list[tuple[Segment, np.ndarray]]:
     """Of one text, the first token: not all that random weights write can be read again."""
     text, how = "red", [TextSampling(max_tokens=1)] * len(seeds)
-    first = policy.wording.answer(text)[0]
+    first = policy.chat.answer(text)[0]
     logits = policy.sample_words(contexts, how, seeds, keep_logits=True).logits
     logs = (own - np.log(np.exp(own).sum(-1, keepdims=True)) for own in logits)
     return [(text, own[:1, first]) for own in logs]

@@ -60,10 +60,24 @@ def policy(folder: Path) -> ExternalPolicy:
 
 
 INDEX, UNET = "pipeline/model_index.json", "pipeline/unet/config.json"
-WEIGHTS, TOKENIZER = (
+WEIGHTS, TEMPLATE = (
     "pipeline/unet/diffusion_pytorch_model.safetensors",
-    "language/tokenizer_config.json",
+    "language/chat_template.jinja",
 )
+
+
+def endless(folder: Path) -> None:
+    """Nothing says what ends an answer: neither the template, nor a number, nor a name."""
+    file = folder / TEMPLATE
+    file.write_text(file.read_text().replace("<|im_end|>", ""))
+    for name in ("config.json", "generation_config.json", "tokenizer_config.json"):
+        file = folder / "language" / name
+        stated = json.loads(file.read_text())
+        stated.get("text_config", {}).pop("eos_token_id", None)
+        kept = {key: value for key, value in stated.items() if not key.startswith("eos_token")}
+        file.write_text(json.dumps(kept))
+
+
 SMALL: dict[str, tuple[Damage, str]] = {
     "other kind": (edit("bridge.json", kind="tools"), "kind='tools': it must be queries or embeddings"),
     "no bridge": (lose("bridge.json"), "so this is no checkpoint of family external: make one with"),
@@ -87,14 +101,14 @@ SMALL: dict[str, tuple[Damage, str]] = {
     "other sizes": (edit(UNET, sample_size=[4, 8]), "sample_size=[4, 8]: family external reads one"),
     "inpainting": (edit(UNET, in_channels=9), "in_channels=9 and out_channels=4"),
     "other language": (edit("language/config.json", model_type="gemma3"), "'gemma3'; family external"),
-    "no template": (lose("language/chat_template.jinja"), "has no chat template in any of"),
-    "no end": (edit(TOKENIZER, eos_token=None), "eos_token=None: it must name the token that ends"),
-    "no place": (edit("language/config.json", image_token_id=7), "has no added token 7"),
-    "no processor": (lose("language/preprocessor_config.json"), "has no image processor that can be"),
+    "no template": (lose(TEMPLATE), "has no chat template"),
+    "no end": (endless, "names no token that ends a text"),
+    "no place": (edit("language/config.json", image_token_id=7), "which is no token of its own"),
+    "no processor": (lose("language/preprocessor_config.json"), "preprocessor_config.json is missing"),
+    "lost template": (write(TEMPLATE, b"hello"), "leaves out a text or a picture"),
+    "bad template": (write(TEMPLATE, b"{% if %}"), "cannot be filled in"),
 }  # fmt: skip
 WHOLE: dict[str, tuple[Damage, str]] = {
-    "lost template": (write("language/chat_template.jinja", b"hello"), "does not keep each text and"),
-    "bad template": (write("language/chat_template.jinja", b"{% if %}"), "cannot be filled in"),
     "bridge cut": (cut("bridge.safetensors", 100), "bridge.safetensors is truncated or damaged"),
     "bridge lacks": (tensors("bridge.safetensors", lambda t: t.pop("slots")), "lacks tensor slots"),
     "bridge shape": (
@@ -103,7 +117,7 @@ WHOLE: dict[str, tuple[Damage, str]] = {
     "no number": (
         tensors("bridge.safetensors", lambda t: t["slots"].fill_(torch.nan)), "NaN or infinite values"
     ),
-    "language cut": (cut("language/model.safetensors", 500), "language cannot be read"),
+    "language cut": (cut("language/model.safetensors", 500), "model.safetensors is truncated or damaged"),
     "language lacks": (
         tensors("language/model.safetensors", lambda t: t.pop("lm_head.weight")), "lacks the tensor"
     ),
@@ -237,9 +251,7 @@ def test_targets_of_other_forms_are_refused_by_name(policy: ExternalPolicy) -> N
 
 def test_a_picture_that_is_all_but_a_line_is_refused(policy: ExternalPolicy) -> None:
     line = Picture(torch.zeros(2, 300, 3, dtype=torch.uint8).numpy())
-    with pytest.raises(
-        ValueError, match=r"Picture\.pixels is uint8 \(2, 300, 3\): one side is more than"
-    ):
+    with pytest.raises(PromptError, match="2 x 300 pixels cannot be seen: one side is more than"):
         policy.write([(line,)], [TextSampling()], [0])
 
 

@@ -58,7 +58,7 @@ def test_every_role_reads_its_instructions_and_answers(policy: ExternalPolicy) -
     texts = policy.write(asked, [TextSampling(max_tokens=4)] * 3, range(3))
     assert [type(text) for text in texts] == [str] * 3
     said = '{"prompt": "A cat, näive & \'quoted\' — 猫 → ≈ 2", "score": 7}\n'
-    assert policy.text_of(policy.wording.answer(said)) == said
+    assert policy.text_of(policy.chat.answer(said)) == said
 
 
 def test_all_four_patterns_become_examples(

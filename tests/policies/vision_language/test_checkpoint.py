@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
 
+from policies.interface import CheckpointError
 from policies.lora import DOWN
 from policies.vision_language import checkpoint
 from policies.vision_language.policy import VisionLanguagePolicy
@@ -88,6 +89,13 @@ DAMAGES: dict[str, tuple[damage.Damage, str]] = {
         chat("{% for m in messages %}{{ m['role'] }}{% endfor %}"),
         "leaves out a text or a picture",
     ),
+    "blind": (
+        chat(
+            "{% for m in messages %}{{ m['role'] }}{% for c in m['content'] %}{{ c.get('text', '') }}"
+            "{% endfor %}{% endfor %}"
+        ),
+        "leaves out a text or a picture",
+    ),
     "thinks": (
         chat(
             "{% for m in messages %}{{ m['role'] }} {% for c in m['content'] %}{{ c['text'] }}{% endfor %}"
@@ -136,6 +144,20 @@ def test_saved_again_it_is_the_same_to_transformers_too(
     assert ("lm_head.weight" in weights) == (not tied)
     names = {n for n, _ in loaded.net.named_parameters()}
     assert set(weights) == names
+
+
+def test_an_answer_ends_as_the_tokenizer_says_where_nothing_else_does(tmp_path: Path) -> None:
+    folder = write_model(tmp_path, 2, "llava")
+    described = json.loads((folder / CONFIG).read_text())
+    described["text_config"]["eos_token_id"] = None
+    (folder / CONFIG).write_text(json.dumps(described))
+    (folder / "generation_config.json").unlink()
+    with pytest.raises(CheckpointError, match="names no token that ends a text"):
+        checkpoint.read_small(folder)
+    named = {"eos_token": {"content": "<|im_end|>"}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(named))
+    chat = checkpoint.read_small(folder).chat
+    assert chat.end == chat.marks["<|im_end|>"]
 
 
 def test_tied_weights_stay_tied_when_others_are_loaded(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from policies.interface import Picture, PromptError, TextSampling
 from policies.vision_language import checkpoint
 from policies.vision_language.chat import Read, answered, asked
 from policies.vision_language.policy import VisionLanguagePolicy
+from policies.vision_language.seeing import FrozenEye
 from tests.policies.vision_language.small import picture, write_model
 
 KINDS = ("qwen2_vl", "qwen2_5_vl", "llava")
@@ -122,6 +123,28 @@ def test_a_line_is_no_picture_to_a_grid(speaker: Speaker) -> None:
         return
     with pytest.raises(PromptError, match="1 x 900 pixels cannot be seen"):
         speaker.write([(line,)], [TextSampling(max_tokens=1)], [0])
+
+
+def test_a_frozen_eye_sees_what_the_model_sees_and_each_picture_once(folder: Path) -> None:
+    loaded, passes = checkpoint.load(folder), list[int]()
+    one, other = picture(0), picture(1)
+    given = loaded.small.eye.tensors([one, other, one])
+    model = loaded.net.model
+    see = model.get_image_features
+    with torch.no_grad():
+        wanted = torch.cat(list(see(**given).pooler_output))
+
+    def counted(**how: Any) -> Any:
+        passes.append(len(how["pixel_values"]))
+        return see(**how)
+
+    model.get_image_features = counted
+    eye = FrozenEye(loaded.small.eye, model)
+    found = eye.tensors([one, other, one])
+    torch.testing.assert_close(found.pop("features"), wanted, rtol=0, atol=1e-5)
+    assert all(torch.equal(each, given[name]) for name, each in found.items())
+    assert 3 * sum(passes) == 2 * len(given["pixel_values"])
+    assert not any(w.requires_grad for part in eye.parts() for w in part.parameters())
 
 
 def test_without_a_picture_all_that_sees_has_a_gradient_of_nothing(speaker: Speaker) -> None:
