@@ -29,7 +29,12 @@ TOOLS = ("draw=python:policies.tools.toy:draw",)
 CALL_TOKENS = 32
 """The fewest that a call may have, spelt in bytes; in words the longest prompt needs 17."""
 END, PICTURE = "<|end|>", "<image>"
-MARKS = {"<|user|>": "<|im_start|>", "<|assistant|>": "<|im_start|>", END: "<|im_end|>", PICTURE: ""}
+MARKS = {
+    "<|user|>": "<|im_start|>",
+    "<|assistant|>": "<|im_start|>",
+    END: "<|im_end|>",
+    PICTURE: "",
+}
 """Each with the mark of BAGEL that it begins as."""
 # Texts that follow each other are on lines of their own.
 CHAT = (
@@ -95,23 +100,31 @@ def begin(policy: ToolsPolicy, bagel: BagelPolicy) -> None:
     net, given = policy.module, bagel.module.state_dict()
     _see(net.model.vision_tower.base_model, given)
     for name, weight in net.model.language_model.state_dict().items():
-        # Qwen3 has biases of all four projections or of none, Qwen2 of three.
-        same = given.get(f"language_model.model.{name}", torch.zeros(()))
-        if name != "embed_tokens.weight":
-            weight.copy_(same)
-    known = bagel.layout.tokenizer.get_vocab()
-    ours = policy.chat.tokenizer.get_vocab()
-    rows = [(i, known[MARKS.get(name, name)]) for name, i in ours.items() if MARKS.get(name, name) in known]
-    to, of = map(list, zip(*sorted(rows), strict=True))
-    net.lm_head.weight[to] = given["language_model.lm_head.weight"][of]
+        if name.endswith("o_proj.bias"):
+            weight.zero_()  # Qwen3 has biases of all four projections or of none, Qwen2 of three
+        elif name != "embed_tokens.weight":
+            weight.copy_(given[f"language_model.model.{name}"])
+    rows, same = _same(policy.chat.tokenizer, bagel.layout.tokenizer)
+    net.lm_head.weight[rows] = given["language_model.lm_head.weight"][same]
     embedded = given["language_model.model.embed_tokens.weight"]
-    net.model.language_model.embed_tokens.weight[to] = embedded[of]
+    net.model.language_model.embed_tokens.weight[rows] = embedded[same]
+
+
+def _same(tokenizer: Tokenizer, other: Tokenizer) -> tuple[list[int], list[int]]:
+    """The ids of what both know, in the one and in the other."""
+    known, both = other.get_vocab(), list[tuple[int, int]]()
+    for name, id_ in tokenizer.get_vocab().items():
+        if (theirs := known.get(MARKS.get(name, name))) is not None:
+            both.append((id_, theirs))
+    return [ours for ours, _ in both], [theirs for _, theirs in both]
 
 
 def _see(tower: Any, given: Mapping[str, Tensor]) -> None:
     """BAGEL has the values of a patch in another order, and a linear map where transformers convolves."""
     prefix, patch = "vit_model.vision_model.", "embeddings.patch_embedding.weight"
-    eyes = {name.removeprefix(prefix): each for name, each in given.items() if name.startswith(prefix)}
+    eyes = {
+        name.removeprefix(prefix): each for name, each in given.items() if name.startswith(prefix)
+    }
     eyes[patch] = eyes[patch].unflatten(1, (PATCH, PATCH, 3)).permute(0, 3, 1, 2)
     tower.load_state_dict(eyes)
 

@@ -60,7 +60,9 @@ def parsed(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
     parser.add_argument("--scenes", type=int, default=50_000)
-    parser.add_argument("--bagel", type=Path, default=BAGEL, help="whose eyes and words it begins with")
+    parser.add_argument(
+        "--bagel", type=Path, default=BAGEL, help="whose eyes and words it begins with"
+    )
     parser.add_argument("--start", type=Path, help="a checkpoint that goes on learning")
     parser.add_argument("--projector-steps", type=int, default=300)
     parser.add_argument("--picture-batch", type=int, default=32, help="pictures a step, in all")

@@ -32,9 +32,14 @@ def train(
     model: Any, given: BagelModule, scenes: Sequence[Scene], seed: int, steps: int, batch: int
 ) -> None:
     """`model` is transformers' LlavaModel with the eyes of `given`; `batch` pictures of this worker a step."""
-    projector, states = model.multi_modal_projector.requires_grad_(True), _states(model, scenes[:FIRST])
+    projector, states = (
+        model.multi_modal_projector.requires_grad_(True),
+        _states(model, scenes[:FIRST]),
+    )
     begin(projector, given, states)
-    for weight in projector.parameters():  # all workers must have the same, and begin with other scenes
+    for (
+        weight
+    ) in projector.parameters():  # all workers must have the same, and begin with other scenes
         dist.broadcast(weight.data, 0)
     optimizer, log = Optimizer(list(projector.parameters()), RATE, steps), Log("projector", steps)
     for step in range(1, steps + 1):

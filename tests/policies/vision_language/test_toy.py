@@ -17,7 +17,7 @@ from policies.external.policy import ExternalPolicy
 from policies.interface import Context, Picture, PictureSampling, TextSampling, last_picture
 from policies.pretraining.scenes import KINDS, pixels_of
 from policies.tiny import lessons
-from policies.tiny.world.language import is_held_out, sample_prompt
+from policies.tiny.world.language import is_held_out
 from policies.tiny.world.mixing import mixed_up
 from policies.tools.calls import parse
 from policies.tools.policy import ToolsPolicy
@@ -76,14 +76,18 @@ def test_its_words_are_those_of_the_bagel(toy: ToolsPolicy, bagel: BagelPolicy) 
     """A text alone: pictures are laid out in another way."""
     marks, words = toy.chat.tokenizer, bagel.layout.tokenizer
     text = [Text(words.encode(PROMPT, add_special_tokens=False).ids, learned=True)]
-    batch = padded([text], bagel.layout.form)
+    batch = padded([text], bagel.layout.form).on("cpu")
     begin = marks.token_to_id("<|assistant|>")
     row = torch.tensor([[begin, *toy.chat.answer(PROMPT)]])
     with torch.no_grad():
         theirs = bagel.module(batch).logits
         states = toy.module.model.language_model(input_ids=row).last_hidden_state
         ours = toy.module.head(states)[0, :-1]
-    both = [(marks.token_to_id(name), i) for name, i in words.get_vocab().items() if marks.token_to_id(name)]
+    both = [
+        (marks.token_to_id(name), i)
+        for name, i in words.get_vocab().items()
+        if marks.token_to_id(name)
+    ]
     assert len(both) > 500
     left, right = (torch.tensor(ids) for ids in zip(*both, strict=True))
     assert float((ours[:, left] - theirs[:, right]).abs().max()) < 1e-4
@@ -105,23 +109,23 @@ def test_its_projector_begins_near_what_the_bagel_tells_its_words(
 
 
 def test_a_call_is_read_in_known_words_after_what_is_read_to_draw(toy: ToolsPolicy) -> None:
-    rng = np.random.default_rng(1)
-    letters = {i for name, i in toy.chat.tokenizer.get_vocab().items() if len(name) == 1 and name not in "aĊ"}
-    known = {i for name, i in toy.chat.tokenizer.get_vocab().items() if name in model.MARKS}
-    longest = 0
+    rng, tokenizer, longest = np.random.default_rng(1), toy.chat.tokenizer, 0
+    blank = Picture(np.zeros((48, 48, 3), np.uint8))
     for _ in range(200):
-        scene = lessons.Scene(lessons.seen_prompt(rng), Picture(np.zeros((48, 48, 3), np.uint8)))
-        example = learning.call(scene, rng)
+        example = learning.call(lessons.Scene(lessons.seen_prompt(rng), blank), rng)
         lesson = toy.layout.lesson(example)
         begun = toy.read(toy.layout.begin(example.context), True).ids
         (part,) = example.target
-        written = [*begun, *toy.chat.answer(str(part.segment))]
-        assert lesson.read.ids == tuple(written)
+        written = (*begun, *toy.chat.answer(str(part.segment)))
+        assert lesson.read.ids == written
         assert lesson.places.tolist() == list(range(len(begun), len(written)))
-        spelt = [i for i in written if i in letters - known]
-        assert all(toy.chat.tokenizer.id_to_token(i) in '",' or i for i in spelt)
+        text = f"{toy.layout.instruction} {example.context[0]} {part.segment}"
+        spelt = {name for id_ in written if len(name := tokenizer.id_to_token(id_)) == 1}
+        assert spelt - {"\u010a"} <= {
+            word for each in text.split() for word in (each, each.strip('"'))
+        }
         longest = max(longest, len(lesson.places))
-    assert longest < model.CALL_TOKENS
+    assert longest == 17
 
 
 def test_half_of_the_calls_that_can_be_are_mixed_up() -> None:
@@ -136,10 +140,12 @@ def test_half_of_the_calls_that_can_be_are_mixed_up() -> None:
         assert said in (prompt.text, other.text if other else "") and not is_held_out(said)
         could += other is not None
         mixed += said != prompt.text
-    assert 0.47 < mixed / could < 0.53 and 0.5 < could / 3000 < 0.7
+    assert 0.47 < mixed / could < 0.53 and 0.4 < could / 3000 < 0.5
 
 
-def test_a_step_teaches_everything_but_pictures(toy: ToolsPolicy, scenes: list[lessons.Scene]) -> None:
+def test_a_step_teaches_everything_but_pictures(
+    toy: ToolsPolicy, scenes: list[lessons.Scene]
+) -> None:
     shown = [scene for scene in scenes if not scene.wordless]
     taught = learning.taught(shown, 240, np.random.default_rng(3))
     assert not any(example.draws for example in taught)
@@ -192,7 +198,9 @@ def test_both_families_read_the_same(
         assert external.layout.question(context) == tools.read([asked(*context)], True)
         assert external.chat.answer(PROMPT) == tools.chat.answer(PROMPT)
     with torch.no_grad():
-        (seen,) = tools.module.model.get_image_features(**tools.eye.tensors([picture])).pooler_output
+        (seen,) = tools.module.model.get_image_features(
+            **tools.eye.tensors([picture])
+        ).pooler_output
     torch.testing.assert_close(external.vision.see([picture])[0], seen, rtol=0, atol=1e-6)
 
 
@@ -208,7 +216,9 @@ def test_family_tools_writes_judges_and_draws(folder: Path, scenes: list[lessons
         call, result = output
         assert parse(str(call.segment), ("draw",), ()) and not result.learned
         assert call.learned == (last_picture(output) is not None)
-        assert last_picture(output) or str(result.segment).startswith("There is no picture: The tool draw failed")
+        assert last_picture(output) or str(result.segment).startswith(
+            "There is no picture: The tool draw failed"
+        )
 
 
 def test_family_external_writes_judges_and_draws(
@@ -218,7 +228,10 @@ def test_family_external_writes_judges_and_draws(
     asks = contexts(scenes[0].picture)[:5]
     texts = policy.write(asks, [TextSampling(max_tokens=5)] * len(asks), range(len(asks)))
     greedy = partial(TextSampling, 0.0, 5)
-    same = [each.write(asks, [greedy()] * len(asks), range(len(asks))) for each in (policy, model.loaded(folder))]
+    same = [
+        each.write(asks, [greedy()] * len(asks), range(len(asks)))
+        for each in (policy, model.loaded(folder))
+    ]
     assert len(texts) == len(asks) and same[0] == same[1]
     (drawn,) = policy.draw([(PROMPT,)], [PictureSampling()], [0])
     picture = last_picture(drawn)

@@ -49,7 +49,14 @@ def test_each_phase_moves_its_part_alone(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_pretraining_follows_from_its_seed(tmp_path: Path) -> None:
-    few = {"scenes": 24, "projector-steps": 2, "picture-batch": 4, "steps": 2, "batch": 24, "workers": 1}
+    few = {
+        "scenes": 24,
+        "projector-steps": 2,
+        "picture-batch": 4,
+        "steps": 2,
+        "batch": 24,
+        "workers": 1,
+    }
     given = [f"--{name}={value}" for name, value in few.items()]
 
     def made(seed: int, *more: str) -> dict[str, torch.Tensor]:
