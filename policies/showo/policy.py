@@ -156,7 +156,7 @@ class ShowoPolicy(Adapted[ShowoModule]):
         if not examples:
             return {}
         lessons = self.layout.lessons(examples)
-        each = self._nats(lessons)
+        each = self.nats(lessons)
         terms: dict[LossKind, LossTerm] = {}
         kinds: tuple[LossKind, LossKind] = ("text", "codes")
         for kind in kinds:
@@ -165,7 +165,7 @@ class ShowoPolicy(Adapted[ShowoModule]):
                 terms[kind] = LossTerm(totals(torch.cat(own), [len(n) for n in own]), count)
         return terms
 
-    def _nats(self, lessons: Sequence[Lesson]) -> list[Tensor]:
+    def nats(self, lessons: Sequence[Lesson]) -> list[Tensor]:
         """The cross-entropy of every token that each lesson wants, of all that the model knows."""
         sizes = [len(lesson.ids) for lesson in lessons]
         passed.add(sum(sizes))
@@ -208,7 +208,7 @@ class ShowoPolicy(Adapted[ShowoModule]):
         found: list[np.ndarray] = []
         for part in chunks(len(lessons)):
             if some := lessons[part]:
-                found += [-nats.cpu().numpy() for nats in self._nats(some)]
+                found += [-nats.cpu().numpy() for nats in self.nats(some)]
         return found
 
     def _read_again(self) -> Self:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from policies.bagel.autoencoder import Autoencoder, pass_over_idle
+from policies.bagel.autoencoder import Autoencoder
 from policies.bagel.pictures import bytes_of
 from policies.pretraining import decoders
 from policies.pretraining.scenes import pixels_of

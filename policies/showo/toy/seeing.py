@@ -43,9 +43,7 @@ BETWEEN = 256
 """Width of what gives patches back, which is not kept."""
 
 
-def train_codes(
-    magvit: Magvit, scenes: Sequence[Scene], seed: int, steps: int, batch: int
-) -> None:
+def train_codes(magvit: Magvit, scenes: Sequence[Scene], seed: int, steps: int, batch: int) -> None:
     """Sets the encoder, learned from `batch` patches of this worker a step."""
     kinds, shares = frequent(scenes[:LOOKED_AT])
     with torch.random.fork_rng():
