@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from policies.convolutions import GROUPS
+from policies.convolutions import GROUPS, pass_over_idle
 from policies.showo.magvit import Encoder
 
 PIXELS = 3 * 8 * 8
@@ -117,6 +117,7 @@ def write(learned: PatchEncoder, encoder: Encoder) -> None:
         # Of a group with B beside a sum of 0 the mean is B / 4, and the variance 3 / 16 of its square.
         norm.weight[FEATURES] = BOUND * 3**0.5 / 4
         norm.bias[FEATURES] = BOUND / 4
+    pass_over_idle(encoder)
 
 
 @torch.no_grad()

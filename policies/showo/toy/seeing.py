@@ -16,7 +16,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from policies.convolutions import pass_over_idle
 from policies.interface import Picture
 from policies.pretraining import decoders
 from policies.pretraining.log import Log
@@ -94,7 +93,6 @@ def train(magvit: Magvit, scenes: Sequence[Scene], seed: int, steps: int, batch:
     own = list(learned.parameters())
     decoders.train(magvit, TRAINED, rebuilt, scenes, seed, steps, batch, own)
     write(learned, magvit.encoder)
-    pass_over_idle(magvit)
 
 
 def coded(vision: ImageTokenizer, scenes: Sequence[Scene], at_once: int = 256) -> list[Scene]:

@@ -96,7 +96,7 @@ def test_the_tokenizer_learns_to_give_patches_and_pictures_back(
 def test_the_first_layers_learn_to_see(capsys: pytest.CaptureFixture[str]) -> None:
     rng = np.random.default_rng(0)
     policy = ShowoPolicy(model.new(vocabulary(), seed=0))
-    scenes = [lessons.scene(rng, "clean") for _ in range(60)]
+    scenes = [lessons.scene(rng, "clean") for _ in range(300)]
     scenes = seeing.coded(policy.vision, scenes)
     learning.share_digits(policy.module, 0)
     before = {name: weight.clone() for name, weight in policy.module.named_parameters()}
