@@ -148,7 +148,7 @@ class ShowoPolicy(Writing, Adapted[ShowoModule]):
         if not examples:
             return {}
         lessons = self.layout.lessons(examples)
-        each = self._nats(lessons)
+        each = self.nats(lessons)
         terms: dict[LossKind, LossTerm] = {}
         kinds: tuple[LossKind, LossKind] = ("text", "codes")
         for kind in kinds:
@@ -157,7 +157,7 @@ class ShowoPolicy(Writing, Adapted[ShowoModule]):
                 terms[kind] = LossTerm(totals(torch.cat(own), [len(n) for n in own]), count)
         return terms
 
-    def _nats(self, lessons: Sequence[Lesson]) -> list[Tensor]:
+    def nats(self, lessons: Sequence[Lesson]) -> list[Tensor]:
         """The cross-entropy of every token that each lesson wants, of all that the model knows."""
         sizes = [len(lesson.ids) for lesson in lessons]
         passed.add(sum(sizes))
@@ -200,7 +200,7 @@ class ShowoPolicy(Writing, Adapted[ShowoModule]):
         found: list[np.ndarray] = []
         for part in chunks(len(lessons)):
             if some := lessons[part]:
-                found += [-nats.cpu().numpy() for nats in self._nats(some)]
+                found += [-nats.cpu().numpy() for nats in self.nats(some)]
         return found
 
     # Weights
