@@ -1,7 +1,7 @@
 """The sizes of the toy and its small files, and a toy that begins with what the toy BAGEL knows.
 
-Invariant: a new toy follows from its seed and from the BAGEL. The eyes are BAGEL's exactly; so is the expert of
-words, for all words that both know.
+Invariant: a new toy follows from its seed and from the BAGEL. The eyes are BAGEL's exactly; so is the expert
+of words, for all words that both know.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ def write(folder: Path, seed: int) -> None:
     tokenizer = build_tokenizer(words, MARKS)
     ids = tokenizer.get_vocab()
     config = LlavaConfig(
-        vision_config=VISION, text_config=TEXT | {"vocab_size": max(ids.values()) + 1, "eos_token_id": ids[END]},
+        vision_config=VISION,
+        text_config=TEXT | {"vocab_size": max(ids.values()) + 1, "eos_token_id": ids[END]},
         image_token_index=ids[PICTURE], image_seq_length=(SIDE // PATCH) ** 2,
         vision_feature_layer=-1, vision_feature_select_strategy="full",
         projector_hidden_act="gelu_pytorch_tanh",
