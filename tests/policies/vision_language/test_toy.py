@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from cluster.recipes import recipe
 from policies.bagel.policy import BagelPolicy
 from policies.bagel.samples import Text
 from policies.bagel.sequence import padded
@@ -26,6 +27,7 @@ from policies.vision_language.toy import learning, model, seeing
 from policies.vision_language.toy.pretrain import BAGEL
 from tests.policies.external import small
 
+RECIPE = Path(__file__).resolve().parents[3] / "configs" / "tiny-tools.yaml"
 PROMPT = "a red circle above a blue star"
 
 
@@ -126,6 +128,16 @@ def test_a_call_is_read_in_known_words_after_what_is_read_to_draw(toy: ToolsPoli
         }
         longest = max(longest, len(lesson.places))
     assert longest == 17
+
+
+def test_the_recipe_calls_as_the_toy_was_taught() -> None:
+    options = recipe.load(RECIPE).policy.options()
+    assert (options["tools"], options["call_tokens"], options["turns"]) == (
+        model.TOOLS,
+        model.CALL_TOKENS,
+        1,
+    )
+    assert (options["sides"], options["plan"]) == ((), 0)
 
 
 def test_half_of_the_calls_that_can_be_are_mixed_up() -> None:
