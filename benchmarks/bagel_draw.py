@@ -16,10 +16,11 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.timing import measure
-from policies.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, VisionConfig
-from policies.bagel.drawing import Contexts, Drawings
+from policies.bagel.config import AutoencoderConfig, BagelConfig
 from policies.bagel.module import BagelModule
 from policies.bagel.samples import Format, Latents, Sample, Text
+from policies.flowing.config import LanguageConfig, VisionConfig
+from policies.flowing.drawing import Contexts, Drawings
 
 DRAWINGS, BRANCHES, MARKS = 8, 3, 2
 BATCHED, APART, PRODUCTS = "all in one call", "one by one", "matrix products alone"

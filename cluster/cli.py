@@ -7,6 +7,9 @@ is a defect and keeps its traceback. Nothing heavy is imported to read the argum
 from __future__ import annotations
 
 import argparse
+import os
+import select
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,16 +18,22 @@ from cluster import benchmark_commands, commands
 from cluster.commands import STOPPED
 from cluster.refusals import REFUSED, sentences
 
+UNREAD = 128 + signal.SIGPIPE
+"""What a shell says of a program that wrote to a pipe without a reader."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
     args = _parse(argv)
     try:
         args.command(args)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         print("stopped; the same command, or `unicorn-ray resume FOLDER`, goes on", file=sys.stderr)
         return STOPPED
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            return UNREAD
         refusals = sentences(error)
         if not refusals:
             raise
@@ -33,6 +42,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"unicorn-ray: {' '.join(sentence.split())}", file=sys.stderr)
         return REFUSED
     return 0
+
+
+def _nobody_reads() -> bool:
+    """Whether what read our output has gone, as `head` does when it has enough. What is left of the output
+    then goes nowhere, for Python writes it once more at its end."""
+    out, poll = sys.stdout.fileno(), select.poll()
+    poll.register(out, 0)
+    if not any(event & select.POLLERR for _, event in poll.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), out)
+    return True
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -41,14 +41,37 @@ def of_learning(
     }
 
 
+def _of_round(row: Mapping[str, Any]) -> tuple[dict[str, float], float] | None:
+    """Its teraFLOPs by role, and its winners, the truly right ones where an oracle tells; None where a part
+    is not known."""
+    winners = row.get("audit/right_winners", row.get("audit/winners"))
+    flops = [row.get(f"cost/{who}_flops") for who in (*ROLES, TRAINER)]
+    if winners is None or None in flops:
+        return None
+    return {who: row[f"cost/{who}_flops"] / TERA for who in (*ROLES, TRAINER)}, winners
+
+
 def per_winner(row: Mapping[str, Any]) -> dict[str, float]:
     """How many teraFLOPs each role and the trainer took for every winner that is truly right ("cost/
     all_per_winner" together), or where no oracle tells that, for every one that was accepted; empty
     where there is no winner, or a part of the cost is not known."""
-    winners = row.get("audit/right_winners", row.get("audit/winners"))
-    flops = {who: row.get(f"cost/{who}_flops") for who in (*ROLES, TRAINER)}
-    if not winners or None in flops.values():
+    spent, winners = _of_round(row) or ({}, 0.0)
+    if not winners:
         return {}
-    each = {who: spent / winners / TERA for who, spent in flops.items()}
+    each = {who: flops / winners for who, flops in spent.items()}
     named = {f"cost/{who}_per_winner": value for who, value in each.items()}
     return {**named, "cost/all_per_winner": sum(each.values())}
+
+
+def of_run(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Of the rows of a run's rounds how many teraFLOPs sampling ("proposer", "solver", "judge") and
+    learning ("trainer") took, and how many "winners" are truly right, or else accepted; empty where a
+    part is not known of a round."""
+    total = dict.fromkeys((*ROLES, TRAINER, "winners"), 0.0)
+    for row in rows:
+        if (found := _of_round(row)) is None:
+            return {}
+        for who, spent in found[0].items():
+            total[who] += spent
+        total["winners"] += found[1]
+    return total if total["winners"] else {}

@@ -6,7 +6,8 @@ Invariant: while adapters learn, nothing is sampled, saved or loaded; what is pu
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Generic, TypeVar
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -18,12 +19,13 @@ Module = TypeVar("Module", bound=torch.nn.Module)
 
 
 class Adapted(Generic[Module]):
-    """That part of `policies.interface.Policy`. A family sets `module` and `adapted`, the whole names of
-    the layers that adapters sit on, as a pattern."""
+    """That part of `policies.interface.Policy`. A family sets `module`, `adapted`, the whole names of the
+    layers that adapters sit on, as a pattern, and `_source`, the checkpoint that it was read from."""
 
     family: ClassVar[str]
     module: Module
     adapted: str
+    _source: Path | None
     _adapters = 0.0
     """What adapters are scaled by; 0: none learn."""
 
@@ -40,7 +42,10 @@ class Adapted(Generic[Module]):
 
     def _read_again(self) -> Adapted[Module]:
         """The policy as its checkpoint has it."""
-        raise NotImplementedError
+        assert self._source is not None, "adapters learn beside a checkpoint"
+        own: Any = type(self)
+        read: Adapted[Module] = own.from_pretrained(self._source)
+        return read
 
     def weights(self) -> dict[str, np.ndarray]:
         """What learns, as float32, all of `module` or the adapters: views where it is that on a CPU."""

@@ -16,7 +16,15 @@ from torch import Tensor, nn
 
 from policies.config import ConfigError
 from policies.errors import describe
-from policies.interface import Condition, Context, PictureSampling, PromptError
+from policies.interface import (
+    Condition,
+    Context,
+    Example,
+    PictureSampling,
+    PromptError,
+    Segment,
+    Unsupported,
+)
 from policies.named_tensors import require_tensors
 
 
@@ -95,6 +103,16 @@ def require_latents(latents: Tensor, shape: Sequence[int | Collection[int]]) -> 
         raise ValueError(
             "Picture.latents are not all finite; use latents that this policy sampled, or none."
         )
+
+
+def require_one(family: str, example: Example) -> Segment:
+    """The target's one segment. Raises Unsupported where it has several, or one that is not learned."""
+    if len(example.target) != 1 or not example.target[0].learned:
+        raise Unsupported(
+            f"a target of {len(example.target)} parts: family {family} learns one text or one picture "
+            "at a time, and all of it; give one learned part"
+        )
+    return example.target[0].segment
 
 
 def require_codes(codes: np.ndarray, tokens: int, kinds: int) -> None:

@@ -6,7 +6,13 @@ says nothing of a run: how much memory that makes is worked out where the run's 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from policies.errors import ConfigError, describe
 
 ELEMENT_BYTES = {"float32": 4, "bfloat16": 2}
 TEXT_BYTES = 2**10
@@ -52,6 +58,18 @@ class Footprint:
     token_side: int = 0
     step_elements: int = 0
     plan: int = 0
+
+
+def parameters_of(module: nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())
+
+
+def unsized(folder: Path, known: Iterable[str]) -> ConfigError:
+    """Why nobody can say how large the model is whose folder is not there: its name is not `known`."""
+    return ConfigError(
+        f"policy.path is {describe(str(folder))}: there is nothing to say how large it is, and "
+        f"its name is none of {', '.join(known)}; give the folder of a checkpoint, or name it so"
+    )
 
 
 def stored_drawing(side: int, codes: int) -> int:

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import torch
 from PIL import Image, UnidentifiedImageError
+from torch import Tensor
 
 from policies.errors import UserError, one_line, printable
 from policies.interface import Picture
@@ -42,6 +44,13 @@ def png(picture: Picture) -> bytes:
     file = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(picture.pixels)).save(file, "PNG")
     return file.getvalue()
+
+
+def centred(pixels: np.ndarray) -> Tensor:
+    """uint8 [..., height, width, 3] -> float32 [..., 3, height, width] from -1 to 1, by the steps of
+    the published processors: divided by 255, then less a half, then divided by a half."""
+    scaled = torch.from_numpy(np.array(pixels, order="C")).movedim(-1, -3).float() / 255
+    return (scaled - 0.5) / 0.5
 
 
 def _picture(file: str | Path | BinaryIO, shown: str) -> Picture:

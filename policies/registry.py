@@ -20,7 +20,8 @@ from policies.engines.backbone import Backbone
 from policies.footprint import Footprint
 from policies.interface import Policy
 
-WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+WEIGHTS = ("*.safetensors", "*.bin", "*.pth")
+"""Names of all files that a family reads weights from, those of its autoencoders too."""
 BLOCK = 2**22
 
 

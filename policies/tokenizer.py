@@ -6,6 +6,7 @@ Invariant: no text, whatever it spells, encodes to a token of structure; those a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import groupby
 from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
@@ -43,6 +44,18 @@ def parse_tokenizer(
     _spell_letters(tokenizer)
     _require_text(file, tokenizer, marks)
     return tokenizer, marks
+
+
+def ids_of(tokenizer: Tokenizer, parts: Iterable[str | int]) -> tuple[int, ...]:
+    """Of texts, and of ids among them. Texts that follow each other are one text: a word may go on from
+    one to the next."""
+    ids: list[int] = []
+    for is_text, run in groupby(parts, lambda part: isinstance(part, str)):
+        if is_text:
+            ids += tokenizer.encode("".join(map(str, run)), add_special_tokens=False).ids
+        else:
+            ids += map(int, run)
+    return tuple(ids)
 
 
 def _hide_marks(tokenizer: Tokenizer) -> None:

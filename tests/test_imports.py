@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from policies.registry import FAMILIES
 from tests.house import PAGE, STOREYS, arrows, drawn, figure, imports
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,6 +66,21 @@ def test_the_figure_of_the_house_is_true() -> None:
 
 def test_a_policy_knows_nothing_of_ray() -> None:
     assert found(("policies",), lambda name: name.split(".")[0] == "ray") == []
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_no_family_is_made_of_another(family: str) -> None:
+    """What two need is in a room of its own. A toy is taught in the tiny world, and may begin with the parts
+    of another."""
+    others = tuple(f"policies.{name}." for name in FAMILIES if name not in (family, "tiny"))
+    own = [path for path in (ROOT / "policies" / family).rglob("*.py") if "toy" not in path.parts]
+    wrong = [
+        (path.name, name)
+        for path in own
+        for _, name in imports(path)
+        if f"{name}.".startswith(others)
+    ]
+    assert wrong == []
 
 
 def test_the_oracle_only_measures() -> None:

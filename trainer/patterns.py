@@ -8,7 +8,7 @@ teaches is the whole output that came to it, a plan before it included.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -91,10 +91,23 @@ def _judgement(
 def _reflection(
     prompt: str, loser: Rollout, templates: Templates, variant: dict[str, int]
 ) -> Context:
-    if "repair" in variant:
-        return templates.repair(prompt, _drawn(loser), variant["repair"])
-    judgement = loser.judgement.text()
-    return templates.reflection(prompt, _drawn(loser), judgement, variant["reflection"])
+    """With what the loser said before its drawing, such as the call that it came from, before that."""
+    drawn, judgement = _drawn(loser), loser.judgement.text()
+    context = (
+        templates.repair(prompt, drawn, variant["repair"])
+        if "repair" in variant
+        else templates.reflection(prompt, drawn, judgement, variant["reflection"])
+    )
+    at = context.index(drawn)
+    return (*context[:at], *_said(loser, drawn), *context[at:])
+
+
+def _said(rollout: Rollout, drawn: Picture) -> Iterator[str]:
+    for part in rollout.output:
+        if part.segment is drawn:
+            return
+        if isinstance(part.segment, str) and part.segment:
+            yield part.segment
 
 
 def _judged(

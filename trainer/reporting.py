@@ -64,13 +64,12 @@ class Reporter:
     def sampling(self, round_: int, total: int, stored: Mapping[str, int]) -> None:
         """Of `total` groups of the round so many are `stored`."""
         done = stored["accepted"] + stored["rejected"]
-        images = done * self.config.solver.rollouts
         self.meter.set(catalog.ROUND, round_)
-        self.progress.sampling(round_, done, total, images, stored["accepted"])
+        self.progress.sampling(round_, done, total, stored["drawings"], stored["accepted"])
 
-    async def training(self, stored: Callable[[int], Awaitable[Mapping[str, int]]]) -> None:
+    async def training(self, stored: Callable[[int, float], Awaitable[Mapping[str, int]]]) -> None:
         """The newest line of the training journal, or that the disk takes no writes; `stored` gives
-        the counts of a round's groups."""
+        the counts of a round's groups, and of those that are contested by a margin."""
         self.refused = await asyncio.to_thread(storage.refusal, self.folder, LITTLE_BYTES)
         if self.refused:
             return self.progress.trouble(f"paused: {self.refused}")
@@ -80,8 +79,8 @@ class Reporter:
             return
         round_, losses, settings = row["round"], row["losses"].values(), self.config.trainer
         # While a round is sampled its epoch is still growing.
-        accepted = (await stored(round_))["accepted"]
-        epoch = max(row["index"], -(-accepted // settings.groups_per_step))
+        teaching = (await stored(round_, self.config.reconstruction.contested_by))["contested"]
+        epoch = max(row["index"], -(-teaching // settings.groups_per_step))
         done = (row["epoch"] - 1) * epoch + row["index"]
         loss = sum(losses) / max(1, len(losses))
         self.progress.training(round_, done, settings.epochs * epoch, loss)

@@ -20,6 +20,7 @@ from actors.weights.version_folder import VersionDamaged, VersionFolder
 from trainer.watch import WATCH_S
 
 POLL_S = 0.2
+NOTHING = {"drawings": 0, "accepted": 0, "contested": 0, "rejected": 0}
 
 
 class Stores:
@@ -76,10 +77,13 @@ class Stores:
         answer = self.replay.missing.remote(round_, slices)
         return await self._within(answer, f"the missing slices of round {round_}")
 
-    async def stored(self, round_: int) -> dict[str, int]:
-        """How many groups of the round the log has, "accepted" and "rejected"."""
-        stats = await self._within(self.replay.stats.remote(), f"the groups of round {round_}")
-        return stats["rounds"].get(round_, {"accepted": 0, "rejected": 0})
+    async def stored(self, round_: int, margin: float = 0.0) -> dict[str, int]:
+        """What the log has of the round: "drawings", and groups that are "accepted", "contested" (those of
+        them whose drawings' scores differ by `margin`) and "rejected"."""
+        stats = await self._within(
+            self.replay.stats.remote(margin), f"the groups of round {round_}"
+        )
+        return stats["rounds"].get(round_, NOTHING)
 
     async def store_slice(self, round_: int, index: int, groups: Any) -> None:
         """Returns once the slice is durable."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import ray
 
+from actors.replay.counts import counted
 from actors.replay.index import CLOSED, ReplayIndex, Stored, closing
 from actors.replay.metrics import ReplayMeter
 from actors.replay.records import JudgedGroup
@@ -67,10 +68,8 @@ class ReplayBuffer:
                 + ("starts at slice 0" if index < 0 else f"is closed with {end} slices")
             )
         self._write(path, data, f"slice {index} of round {round_}")
-        accepted = sum(group.accepted for group in groups)
-        self._slices.setdefault(round_, {})[index] = Stored(
-            path, accepted, len(groups) - accepted, len(data)
-        )
+        held = counted((g.reason, [r.judgement.score for r in g.rollouts]) for g in groups)
+        self._slices.setdefault(round_, {})[index] = Stored(path, held, len(data))
         return True
 
     def close_round(self, round_: int, slices: int) -> None:
@@ -118,13 +117,13 @@ class ReplayBuffer:
         state = "is not closed" if end is None else f"is closed with {end} slices"
         return f"the log has slices {there}, and the round {state}"
 
-    def stats(self) -> dict[str, Any]:
-        """Returns, for each round, its slices, its accepted and rejected groups and its end; and
-        the files that are ignored or torn."""
+    def stats(self, margin: float = 0.0) -> dict[str, Any]:
+        """Returns, for each round, its slices, its drawings, its accepted and rejected groups, those
+        accepted whose best drawing is by `margin` above their worst, and its end; and the files that
+        are ignored or torn."""
+        rounds = sorted({*self._slices, *self._closed})
         return {
-            "rounds": {
-                round_: self._count(round_) for round_ in sorted({*self._slices, *self._closed})
-            },
+            "rounds": {round_: self._count(round_, margin) for round_ in rounds},
             "ignored": [str(path) for path in self._ignored],
             "torn": [str(path) for path in sorted(self._torn)],
         }
@@ -137,14 +136,17 @@ class ReplayBuffer:
             for index, one in list(slices.items())
             if (number, index) >= (round_, start)
         ]
-        return sum(one.accepted + one.rejected for one in there), sum(one.size for one in there)
+        return sum(one.counts.groups for one in there), sum(one.size for one in there)
 
-    def _count(self, round_: int) -> dict[str, int | None]:
+    def _count(self, round_: int, margin: float) -> dict[str, int | None]:
         stored = list(self._slices.get(round_, {}).values())  # a copy: appends may run meanwhile
+        margins = [each for one in stored for each in one.counts.margins]
         return {
             "slices": len(stored),
-            "accepted": sum(one.accepted for one in stored),
-            "rejected": sum(one.rejected for one in stored),
+            "drawings": sum(one.counts.drawings for one in stored),
+            "accepted": len(margins),
+            "contested": sum(each >= margin for each in margins),
+            "rejected": sum(one.counts.rejected for one in stored),
             "closed": self.closed(round_),
         }
 
@@ -253,10 +255,10 @@ class ReplayService:
         self._meter.read(round_, start + len(slices))
         return slices, buffer.closed(round_)
 
-    async def stats(self) -> dict[str, Any]:
+    async def stats(self, margin: float = 0.0) -> dict[str, Any]:
         buffer = await self._opened()
         self._meter.holds(buffer)
-        return buffer.stats()
+        return buffer.stats(margin)
 
 
 # Every call may be repeated, so Ray itself repeats it if the actor died.

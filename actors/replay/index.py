@@ -13,6 +13,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from actors.replay.counts import Counts
 from actors.replay.segments import SegmentError, SegmentName, count, find_problem, is_torn
 from actors.storage import storage
 from actors.storage.paths import TORN, StoragePath
@@ -24,11 +25,10 @@ CLOSING = re.compile(rb'\{"round": [0-9]+, "slices": ([0-9]{1,18})')
 
 @dataclass(frozen=True)
 class Stored:
-    """One slice on the disk: its accepted and rejected groups, and its size in bytes."""
+    """One slice on the disk: what it holds, and its size in bytes."""
 
     path: StoragePath
-    accepted: int
-    rejected: int
+    counts: Counts
     size: int
 
 
@@ -81,7 +81,7 @@ class ReplayIndex:
         there = self.slices.setdefault(name.round, {})
         if name.index in there:
             return f"{name.path} and {there[name.index].path} both hold {name}: delete one of them"
-        there[name.index] = Stored(name.path, *count(data), len(data))
+        there[name.index] = Stored(name.path, count(data), len(data))
         return ""
 
     def _take_closing(self, path: StoragePath, round_: int) -> str:

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from actors.replay.counts import margin
 from policies.interface import Output, Picture, PictureSampling, last_picture
 from policies.seeds import generator
 
@@ -212,8 +213,7 @@ class JudgedGroup:
 
     def margin(self) -> float:
         """By how much the best score is above the worst; 0 without a score."""
-        scores = [j.score for r in self.rollouts if (j := r.judgement).score is not None]
-        return max(scores, default=0.0) - min(scores, default=0.0)
+        return margin([rollout.judgement.score for rollout in self.rollouts])
 
     def winner(self, seed: int, ties: Literal["first", "random"]) -> int:
         """The number of the drawing that is learned from, the same in every pattern: of equally good

@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from actors.replay.counts import Counts, counted
 from actors.replay.records import JudgedGroup
 from actors.replay.segment_format import (
     PictureOf,
@@ -135,11 +136,12 @@ def is_torn(data: bytes) -> bool:
     return len(data) < SMALLEST or not data.endswith(MAGIC)
 
 
-def count(data: bytes) -> tuple[int, int]:
-    """How many groups of a segment were accepted and rejected."""
-    reasons = pq.read_table(io.BytesIO(data), columns=["reason"], use_threads=False)["reason"]
-    accepted = reasons.to_pylist().count("")
-    return accepted, len(reasons) - accepted
+def count(data: bytes) -> Counts:
+    """What a segment holds."""
+    columns = ["reason", "rollouts.list.element.score"]
+    with pq.ParquetFile(io.BytesIO(data)) as file:
+        rows = file.read(columns=columns, use_threads=False).to_pylist()
+    return counted((row["reason"], [r["score"] for r in row["rollouts"]]) for row in rows)
 
 
 def find_problem(data: bytes, path: StoragePath) -> str:

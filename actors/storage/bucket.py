@@ -213,14 +213,16 @@ class BucketStorage:
     def filling(self, aside: StoragePath) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="unicorn-") as folder:
             yield Path(folder)
-            for file in sorted(Path(folder).iterdir()):
-                self.write(aside / file.name, file.read_bytes())
+            for file in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
+                self.write(aside / str(file.relative_to(folder)), file.read_bytes())
 
     @contextmanager
     def copied(self, path: StoragePath) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="unicorn-") as folder:
-            for name in self.names(path):
-                (Path(folder) / name).write_bytes(self.read(path / name))
+            for found in self.files(path):
+                file = Path(folder, *found.relative_to(path).parts)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(self.read(found))
             yield Path(folder)
 
 

@@ -184,8 +184,8 @@ class LocalStorage:
     @contextmanager
     def filling(self, aside: Path) -> Iterator[Path]:
         yield aside
-        for file in sorted(aside.iterdir()):
-            sync(file)
+        for path in sorted(aside.rglob("*")):
+            sync(path)
 
     @contextmanager
     def copied(self, path: Path) -> Iterator[Path]:

@@ -83,7 +83,7 @@ class Storage(Protocol):
         """Makes the folder that is to be filled."""
 
     def filling(self, aside: Any) -> AbstractContextManager[Path]:
-        """Gives a local folder; what is in it when it is left is stored in `aside`."""
+        """Gives a local folder; all files in it and below when it is left are stored in `aside`."""
 
     def publish(self, aside: Any, path: Any) -> None:
         """Gives the folder `aside`, which has its seal, its name `path`."""

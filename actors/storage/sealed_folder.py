@@ -23,8 +23,7 @@ def finish(aside: StoragePath, path: StoragePath, seal: str, data: bytes) -> Non
 
 @contextmanager
 def making(path: StoragePath, token: str, seal: str, data: bytes) -> Iterator[Path]:
-    """Gives a local folder to fill, of files alone; when it is left without an error, `path` is
-    whole. Raises OSError."""
+    """Gives a local folder to fill; when it is left without an error, `path` is whole. Raises OSError."""
     aside = storage.staging(path, token)
     storage.begin(aside)
     try:

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.gpu.figures import Card, Figure
-from policies.bagel import masks
-from policies.bagel.drawing import Contexts, Drawings
 from policies.bagel.samples import Text
 from policies.bagel.sequence import packed
+from policies.flowing import masks
+from policies.flowing.drawing import Contexts, Drawings
 from tests.policies.bagel import golden
 
 
@@ -33,7 +33,7 @@ def _training(card: Card, dtype: torch.dtype, kind: str) -> Iterator[Figure]:
     samples, _ = golden.training_samples("train")
     batch, wanted = packed(samples, golden.form()).on(card.device), golden.tensors("train")
     build = masks.blocks if kind == "blocks" else masks.dense
-    logits, velocities = module(replace(batch, mask=build(batch.layout)))
+    logits, velocities = module(replace(batch, mask=build(batch.sight)))
     losses = torch.nn.functional.cross_entropy(logits, batch.labels, reduction="none")
     said = f"{str(dtype)[6:]}, {kind}"
     yield _figure(f"BAGEL's golden cross-entropy, {said}", losses, wanted["out_ce"], dtype)

@@ -27,7 +27,7 @@ class StudyFields(Section):
     """What a study is, beside its arms and what its recipe has."""
 
     recipe: Text
-    """The recipe that all arms begin with, beside the study's file."""
+    """The recipe that arms begin with, beside the study's file."""
     title: Text = ""
     """What it asks, for its table."""
     seeds: Seeds = (0, 1, 2)
@@ -53,6 +53,8 @@ class ArmFields(Section):
     """Its name in table and plot."""
     x: Number | None = None
     """Where it is on the plot's axis."""
+    recipe: Text = ""
+    """A recipe of its own, beside the study's file; empty: the study's."""
     graft: Text = ""
     """Another arm, on whose last versions this one is measured after the base's understanding parts were put back; nothing is trained."""
     external: Annotated[tuple[Literal["proposer", "judge"], ...], Field(strict=False)] = ()

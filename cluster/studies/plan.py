@@ -92,7 +92,8 @@ def described(study: Study) -> Iterator[str]:
 
 
 def _arm(arm: Arm) -> str:
-    changes = [f"{key}={yaml12.scalar(each.value)}" for key, each in arm.changes.items()]
+    changes = [f"recipe {arm.fields.recipe}"] * bool(arm.fields.recipe)
+    changes += [f"{key}={yaml12.scalar(each.value)}" for key, each in arm.changes.items()]
     changes += [f"{role} by a server" for role in arm.fields.external]
     changes += [f"{arm.fields.graft} with the base's understanding parts"] * bool(arm.fields.graft)
     return f"  {arm.label}: {', '.join(changes) or 'as the recipe has it'}"

@@ -14,7 +14,9 @@ from actors.storage.paths import run_folder
 from cluster.report.gains import setting
 from cluster.studies.measured import Ends, done, ends
 from cluster.studies.study import Arm, Study
+from evaluation.cost import of_run
 from evaluation.kept import read_all
+from evaluation.metrics import of_rounds, read_metrics
 from evaluation.paired import gain, over_seeds
 
 Outcomes = dict[int, list[float]]
@@ -87,9 +89,11 @@ class _Arm:
             "x": fields.x,
             "graft": fields.graft,
             "external": list(fields.external),
+            "recipe": fields.recipe,
             "changes": {key: each.value for key, each in self.arm.changes.items()},
             "seeds": list(self.ends),
             "measures": dict(self._measures(reference)),
+            "cost": self._cost(),
             "best_settings": dict(self._best_settings()),
             "versions": {} if self.arm.measured_apart else dict(self._versions()),
         }
@@ -114,6 +118,17 @@ class _Arm:
                 pairs = [{seed: each[seed] for seed in both} for each in (theirs, last)]
                 found["against"] = _change(*pairs)
             yield key, found
+
+    def _cost(self) -> dict[str, float]:
+        """What its runs took: means over the seeds of which it is known."""
+        if self.arm.fields.graft:
+            return {}
+        runs = [run_folder(self.study.run(self.arm, seed)) for seed in self.ends]
+        known = [
+            each for run in runs if (each := of_run(row for _, row in of_rounds(read_metrics(run))))
+        ]
+        return {who: round(sum(each[who] for each in known) / len(known), 3)
+                for who in (known[0] if known else ())}  # fmt: skip
 
     def _best_settings(self) -> Iterator[tuple[int, Any]]:
         for seed, own in self.ends.items():

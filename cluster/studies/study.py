@@ -28,15 +28,19 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,60}")
 OF_STUDIES = {"name": "name=... names the study", "seed": "seeds=... gives all of them",
               "folder": "folder=... is the study's"}  # fmt: skip
 MOST_LINES = 4
+MEASURED = ("suite", "seed", "prompts", "scenes", "selection_prompts", "twins")
+"""Of `evaluation`: what is alike in all arms."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """`changes` are the settings that it changes, by their names."""
+    """`changes` are the settings that it changes, by their names; `recipe` those that it begins with, if
+    not with the study's."""
 
     name: str
     fields: ArmFields
     changes: Settings
+    recipe: Settings | None = None
 
     @property
     def label(self) -> str:
@@ -51,17 +55,19 @@ class Arm:
 
 @dataclass(frozen=True)
 class Study:
-    """`shared` are the settings of all arms, and `overrides` those of the command line, the last word."""
+    """`recipe` are the settings that arms begin with, `shared` what the study changes for all of them, and
+    `overrides` those of the command line, the last word."""
 
     name: str
     fields: StudyFields
     arms: tuple[Arm, ...]
+    recipe: Settings
     shared: Settings
     overrides: Settings = field(default_factory=dict)
 
     @cached_property
     def folder(self) -> StoragePath:
-        return parse_path(self._built({}).folder) / self.name
+        return parse_path(self._built(self.recipe, {}).folder) / self.name
 
     def arm(self, name: str) -> Arm:
         return next(arm for arm in self.arms if arm.name == name)
@@ -89,11 +95,12 @@ class Study:
 
     def _named(self, arm: Arm, seed: int, more: dict[str, object]) -> RunConfig:
         forced = {k: Setting(v, f"arm {arm.name}, external") for k, v in more.items()}
-        config = self._built({**arm.changes, **forced})
+        begin = self.recipe if arm.recipe is None else arm.recipe
+        config = self._built(begin, {**arm.changes, **forced})
         return changed(config, name=run_name(arm, seed), seed=seed, folder=str(self.folder))
 
-    def _built(self, changes: Settings) -> RunConfig:
-        return build(RunConfig, self.shared | changes | self.overrides)
+    def _built(self, recipe: Settings, changes: Settings) -> RunConfig:
+        return build(RunConfig, recipe | self.shared | changes | self.overrides)
 
 
 def run_name(arm: Arm, seed: int) -> str:
@@ -111,8 +118,6 @@ def load(name: str, overrides: Sequence[str] = ()) -> Study:
     for override in overrides:
         asked |= override_settings(override)
     fields, found, path = _read(name, asked)
-    base = read_settings(path.parent / fields.recipe, ())
-    shared = {k: s for k, s in base.items() if k not in OF_STUDIES or k == "folder"}
     for key, setting in found.items():
         if key == "seed":
             raise ConfigError(f"{setting.origin}: seed is one of a study's: {OF_STUDIES['seed']}")
@@ -120,9 +125,9 @@ def load(name: str, overrides: Sequence[str] = ()) -> Study:
     title = str(own.value) if own else path.stem
     _require_name("name", title, own.origin if own else str(path))
     arms = tuple(_arms(path, {k: s for k, s in found.items() if k.startswith(f"{ARMS}.")}))
-    rest = {k: s for k, s in found.items() if not k.startswith(f"{ARMS}.") and k != "name"}
-    given = {k: s for k, s in asked.items() if k in rest}
-    study = Study(title, fields, arms, {**shared, **rest}, given)
+    shared = {k: s for k, s in found.items() if not k.startswith(f"{ARMS}.") and k != "name"}
+    given = {k: s for k, s in asked.items() if k in shared}
+    study = Study(title, fields, arms, _recipe(path, fields.recipe), shared, given)
     _check(study, path)
     return study
 
@@ -139,6 +144,12 @@ def _read(name: str, asked: Settings) -> tuple[StudyFields, Settings, StoragePat
     return build(StudyFields, own), settings, path
 
 
+def _recipe(path: StoragePath, name: str) -> Settings:
+    """What the recipe beside the study's file says, but for what is the study's own."""
+    found = read_settings(path.parent / name, ())
+    return {k: s for k, s in found.items() if k not in OF_STUDIES or k == "folder"}
+
+
 def _arms(path: StoragePath, settings: Settings) -> Iterator[Arm]:
     each: dict[str, Settings] = {}
     for key, setting in settings.items():
@@ -153,8 +164,9 @@ def _arms(path: StoragePath, settings: Settings) -> Iterator[Arm]:
     if not each:
         raise ConfigError(f"{path} has no arms: add such as `{ARMS}: {{as-it-is: {{}}}}`")
     for name, own in each.items():
-        fields = {k: own.pop(k) for k in ArmFields.model_fields if k in own}
-        yield Arm(name, build(ArmFields, fields), own)
+        found = {k: own.pop(k) for k in ArmFields.model_fields if k in own}
+        fields = build(ArmFields, found)
+        yield Arm(name, fields, own, _recipe(path, fields.recipe) if fields.recipe else None)
 
 
 def _require_name(what: str, name: str, origin: str) -> None:
@@ -175,6 +187,7 @@ def _check(study: Study, path: StoragePath) -> None:
             raise ConfigError(f"{path}: the arms {seen[what]} and {arm.name} are the same run: change or "
                               "leave out one of them")  # fmt: skip
         seen[what] = arm.name
+    _require_same_measure(study, path)
     if study.fields.axis == "x":
         for arm in study.arms:
             if arm.fields.x is None:
@@ -201,8 +214,8 @@ def _check_arm(study: Study, arm: Arm, path: StoragePath) -> None:
         if graft not in others:
             raise ConfigError(f"{path}: graft of arm {arm.name} is {describe(graft)}: it must be one of "
                               f"{', '.join(others)}")  # fmt: skip
-        if arm.changes or arm.fields.external:
-            first = next(iter(arm.changes), "external")
+        if arm.changes or arm.fields.external or arm.fields.recipe:
+            first = next(iter(arm.changes), "external" if arm.fields.external else "recipe")
             raise ConfigError(f"{path}: arm {arm.name} sets {first}, but it is measured on the runs of {graft} "
                               "and has none of its own")  # fmt: skip
         study.measuring(arm, 0)
@@ -214,3 +227,16 @@ def _check_arm(study: Study, arm: Arm, path: StoragePath) -> None:
     if arm.measured_apart:
         study.measuring(arm, 0)
     study.run(arm, 0)
+
+
+def _require_same_measure(study: Study, path: StoragePath) -> None:
+    """Recipes may each have settings of their own that are tried, such as guidances, but what is measured is
+    the same."""
+    runs = [(arm, study.run(arm, 0).evaluation) for arm in study.arms if not arm.fields.graft]
+    (first, wanted), *others = runs
+    for arm, found in others:
+        for name in MEASURED:
+            if getattr(found, name) != getattr(wanted, name) and not arm.measured_apart:
+                raise ConfigError(f"{path}: evaluation.{name} is {getattr(found, name)} in arm {arm.name} and "
+                                  f"{getattr(wanted, name)} in {first.name}, so they cannot be compared: set it "
+                                  "for all arms")  # fmt: skip

@@ -25,12 +25,18 @@ AGAINST = (
     "Last version less last version of {}, with the same seeds and prompts: the interval, and least to most, "
     "as above."
 )
+PAID = {"proposer": "proposing", "solver": "drawing", "judge": "judging", "trainer": "learning"}
+COSTS = (
+    "TeraFLOPs of a whole run, measuring apart, and the winners of its rounds that are truly right (accepted "
+    "ones, where no oracle tells): means over seeds."
+)
 KEYS = {measure.key: measure for measure in MEASURES}
 
 
 def table(found: dict[str, Any]) -> str:
     """The whole table.md."""
-    return "\n".join([*_head(found), *_tables(found), *_against(found), *_settings(found)]) + "\n"
+    parts = (_head, _tables, _against, _cost, _settings)
+    return "\n".join(line for part in parts for line in part(found)) + "\n"
 
 
 def _head(found: dict[str, Any]) -> Iterator[str]:
@@ -47,6 +53,8 @@ def _head(found: dict[str, Any]) -> Iterator[str]:
     for arm in arms.values():
         if left := [seed for seed in found["seeds"] if seed not in arm["seeds"]]:
             yield f"**{arm['label']}: not done yet with seed {', '.join(map(str, left))}.**"
+        if arm["recipe"]:
+            yield f"{arm['label']}: recipe `{arm['recipe']}`."
         if arm["external"]:
             yield f"{arm['label']}: a model from outside was its {' and '.join(arm['external'])}."
         if arm["graft"]:
@@ -71,6 +79,17 @@ def _against(found: dict[str, Any]) -> Iterator[str]:
     for keys in (("right", "right_best", "hard_best", "soft_best"), TABLES["Understanding"]):
         if shown := _measured(found, keys):
             yield from (*_rows(found, shown, _difference, compared), "")
+
+
+def _cost(found: dict[str, Any]) -> Iterator[str]:
+    rows = [
+        [arm["label"], *(f"{cost[who]:.2f}" for who in PAID), f"{cost['winners']:.0f}",
+         f"{1000 * sum(cost[who] for who in PAID) / cost['winners']:.1f}"]
+        for arm in found["arms"].values() if (cost := arm["cost"])
+    ]  # fmt: skip
+    if rows:
+        head = ["arm", *PAID.values(), "winners", "GFLOP a winner"]
+        yield from ("## Cost", "", COSTS, "", *_lines(head, rows), "")
 
 
 def _settings(found: dict[str, Any]) -> Iterator[str]:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from policies.bagel.config import AutoencoderConfig
-from policies.convolutions import Block, Glance, Level, Middle, conv, norm, through
+from policies.convolutions import Level, Middle, conv, norm, through
 
 
 class Encoder(nn.Module):
@@ -73,11 +73,3 @@ class Autoencoder(nn.Module):
         """Pixels, which may lie a little outside of -1..1."""
         pixels: Tensor = self.decoder(latents / self.scale + self.shift)
         return pixels
-
-
-def pass_over_idle(autoencoder: Autoencoder) -> None:
-    """Passes over what adds zeros from now on: a toy leaves most blocks at full resolution so, where
-    they would take most of the time. Nothing that is computed changes."""
-    for part in autoencoder.modules():
-        if isinstance(part, Block | Glance):
-            part.idle = not any(bool(weight.any()) for weight in part.last().parameters())

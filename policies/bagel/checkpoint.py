@@ -18,12 +18,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from policies.bagel.autoencoder import Autoencoder, pass_over_idle
+from policies.bagel.autoencoder import Autoencoder
 from policies.bagel.config import BagelConfig
 from policies.bagel.module import TABLES, BagelModule, with_tables
 from policies.bagel.pictures import Limits
 from policies.bagel.released import LANGUAGE, VISION, WHOLE, read_config
 from policies.bagel.samples import Format
+from policies.convolutions import pass_over_idle
 from policies.errors import describe
 from policies.interface import CheckpointError
 from policies.small_files import read_files

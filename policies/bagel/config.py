@@ -7,45 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-EXPERTS = ("", "_moe_gen")
-"""What the names of each expert's weights end in: of words, and of latents."""
-
-
-@dataclass(frozen=True)
-class LanguageConfig:
-    """Of BAGEL, or with one expert of words and latents alike, without norms of queries and keys or
-    without biases, of other models of Qwen2's kind."""
-
-    vocab_size: int
-    hidden_size: int
-    intermediate_size: int
-    layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    norm_eps: float
-    rope_theta: float
-    max_positions: int
-    experts: tuple[str, ...] = EXPERTS
-    qk_norm: bool = True
-    bias: bool = True
-
-
-@dataclass(frozen=True)
-class VisionConfig:
-    """`side` is how many patches high and wide a picture can be, at most."""
-
-    hidden_size: int
-    intermediate_size: int
-    layers: int
-    heads: int
-    patch: int
-    side: int
-    norm_eps: float
-
-    @property
-    def patch_values(self) -> int:
-        return 3 * self.patch**2
+from policies.flowing.config import LanguageConfig, VisionConfig
 
 
 @dataclass(frozen=True)

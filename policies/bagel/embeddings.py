@@ -1,7 +1,6 @@
-"""What turns patches, latents, places of a picture and times into embeddings.
+"""What tells where in a picture a token is, and what leads from the encoder to the language model.
 
-Invariant: a picture's tokens are its patches row by row, a patch's values are in the order (row in
-the patch, column in it, channel), and a place of a grid has the number row * side + column.
+Invariant: a place of a grid has the number row * side + column.
 """
 
 from __future__ import annotations
@@ -9,20 +8,6 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-FREQUENCIES = 256
-
-
-def patches_of(values: Tensor, patch: int) -> Tensor:
-    """[..., channels, height, width] -> [..., tokens, patch * patch * channels]."""
-    grid = values.unflatten(-1, (-1, patch)).unflatten(-3, (-1, patch))  # c, h, p, w, q
-    return grid.movedim((-4, -2, -3, -1, -5), (-5, -4, -3, -2, -1)).flatten(-3).flatten(-3, -2)
-
-
-def picture_of(tokens: Tensor, grid: tuple[int, int], patch: int) -> Tensor:
-    """The inverse of `patches_of` for a grid of rows and columns."""
-    parts = tokens.unflatten(-2, grid).unflatten(-1, (patch, patch, -1))  # h, w, p, q, c
-    return parts.movedim((-5, -4, -3, -2, -1), (-4, -2, -3, -1, -5)).flatten(-4, -3).flatten(-2)
 
 
 def spots_of(grid: tuple[int, int], side: int) -> Tensor:
@@ -53,21 +38,6 @@ class Places(nn.Module):
 
     def forward(self, spots: Tensor) -> Tensor:
         return self.pos_embed[spots]
-
-
-class Times(nn.Module):
-    """Times in 0..1, float32 [n] -> [n, width]."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.mlp = nn.Sequential(nn.Linear(FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
-
-    def forward(self, t: Tensor, dtype: torch.dtype) -> Tensor:
-        half = FREQUENCIES // 2
-        steps = torch.arange(half, dtype=torch.float32, device=t.device) / half
-        angles = t.float()[:, None] * 10000.0**-steps
-        embedded: Tensor = self.mlp(torch.cat([angles.cos(), angles.sin()], -1).to(dtype))
-        return embedded
 
 
 class Connector(nn.Module):

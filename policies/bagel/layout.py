@@ -7,53 +7,36 @@ draw, it is also there as clean latents, before the features.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from policies import flow
 from policies.bagel.autoencoder import Autoencoder
 from policies.bagel.config import BagelConfig
-from policies.bagel.embeddings import patches_of
 from policies.bagel.pictures import Limits, pixels_of, size_within
 from policies.bagel.planning import instructed, planned
-from policies.bagel.samples import (
-    Absent,
-    Features,
-    Format,
-    Grid,
-    Latents,
-    Noise,
-    Sample,
-    Split,
-    Text,
-    length,
-)
-from policies.checks import require_latents, require_length, require_pixels, require_text
+from policies.bagel.samples import Absent, Features, Format, Latents, Noise, Split, Text
+from policies.checks import require_pixels, require_text
+from policies.flowing.latents import patches_of
+from policies.flowing.layout import NOTHING, FlowingLayout, Lesson, grid_of, noised
+from policies.flowing.samples import Grid
 from policies.interface import Condition, Context, Example, Output, Picture
 
-Lesson = tuple[list[Split], list[Tensor]]
-"""A context and every part of a target after it; and of every picture that is learned its velocity,
-float32 [tokens, latent values]."""
-NOTHING = torch.empty(0)
 
-
-class Layout:
+class Layout(FlowingLayout):
     """`training_shift` moves the times that are learned towards the noise; `limits` are those of
     pictures to understand, to redraw by their features, and to draw."""
 
-    family = "bagel"
+    family: ClassVar[str] = "bagel"
 
     def __init__(
         self, config: BagelConfig, form: Format, tokenizer: Any, autoencoder: Autoencoder,
         limits: tuple[Limits, Limits, Limits], training_shift: float,
     ) -> None:  # fmt: skip
-        self.config, self.form, self.tokenizer = config, form, tokenizer
-        self.autoencoder, self.training_shift = autoencoder, training_shift
+        super().__init__(config, form, tokenizer, autoencoder)
+        self.training_shift = training_shift
         self.understanding, self.redrawing, self.drawing = limits
 
     # Contexts
@@ -95,41 +78,10 @@ class Layout:
         limits = self.redrawing if drawing else self.understanding
         pixels = pixels_of(picture, limits)
         patch = self.config.vision.patch
-        return Features(patches_of(pixels, patch), _grid(pixels, patch))
+        return Features(patches_of(pixels, patch), grid_of(pixels, patch))
 
-    def latents(self, picture: Picture) -> tuple[Tensor, tuple[int, int]]:
-        """Tokens float32 [n, latent values] and their grid: of the latents that were sampled, or of
-        the mean that the autoencoder gives for the pixels."""
-        require_pixels(picture.pixels)
-        if picture.latents is None:
-            pixels = pixels_of(picture, self.drawing)[None]
-            weight = self.autoencoder.decoder.conv_in.weight
-            with torch.inference_mode():
-                latents = self.autoencoder.encode(pixels.to(weight)).float().cpu()[0]
-            latents = latents.clone()  # an inference tensor could not be learned from
-        else:
-            latents = picture.latents
-            self._require_latents(picture)
-        patch = self.config.latent_patch
-        return patches_of(latents.float(), patch), _grid(latents, patch)
-
-    def _require_latents(self, picture: Picture) -> None:
-        assert picture.latents is not None
-        autoencoder, patch = self.config.autoencoder, self.config.latent_patch
-        most = self.config.latent_side * patch
-        sides = range(patch, most + 1, patch)
-        require_latents(picture.latents, (autoencoder.latents, sides, sides))
-        shown = tuple(side * autoencoder.downsample for side in picture.latents.shape[1:])
-        if shown != picture.pixels.shape[:2]:
-            raise ValueError(
-                f"Picture.latents of shape {tuple(picture.latents.shape)} are not those of pixels "
-                f"{picture.pixels.shape}: they show {shown[0]} x {shown[1]}; use latents and pixels "
-                "of one drawing, or no latents."
-            )
-
-    def require_room(self, sample: Sample, context: Context, answer: int = 0) -> None:
-        """Raises PromptError where a sample and an answer of so many tokens are too long."""
-        require_length(length(sample) + answer, self.config.language.max_positions, context)
+    def pixels(self, picture: Picture) -> Tensor:
+        return pixels_of(picture, self.drawing)
 
     # Examples
 
@@ -156,22 +108,13 @@ class Layout:
                 continue
             tokens, grid = self.latents(part.segment)
             if part.learned:
-                noise, velocity = self.noisy(tokens, grid, random)
-                splits.append(noise)
+                mixed, time, velocity = noised(tokens, self.training_shift, random)
+                splits.append(Noise(mixed, grid, time))
                 velocities.append(velocity)
             if not (part.learned and place == last):  # what follows sees what it became
                 splits += [Latents(tokens, grid), self.features(part.segment, True)]
         self.require_room(splits, example.context)
         return splits, velocities
-
-    def noisy(
-        self, tokens: Tensor, grid: Grid, random: np.random.Generator
-    ) -> tuple[Noise, Tensor]:
-        """A picture at a time and with noise by chance, and the velocity to learn."""
-        time = flow.learning_times(_normal(random, ()), self.training_shift)
-        noise = _normal(random, tokens.shape)
-        seen = Noise(flow.noisy(tokens, noise, time), grid, float(time))
-        return seen, flow.target(tokens, noise)
 
     def counts(self, example: Example) -> tuple[int, int]:
         """How many tokens of text and how many latent values are learned. Raises PromptError."""
@@ -205,17 +148,8 @@ class Shapes(Layout):
 
     def latents(self, picture: Picture) -> tuple[Tensor, Grid]:
         if picture.latents is not None:
-            return NOTHING, _grid(picture.latents, self.config.latent_patch)
+            return NOTHING, grid_of(picture.latents, self.config.latent_patch)
         return NOTHING, self._tokens(picture, self.drawing, self.config.token_pixels)
-
-    def noisy(
-        self, tokens: Tensor, grid: Grid, random: np.random.Generator
-    ) -> tuple[Noise, Tensor]:
-        return Noise(tokens, grid, 0.0), NOTHING
-
-    def places(self, example: Example) -> int:
-        """How many an example takes. Raises PromptError."""
-        return sum(length(splits) for splits, _ in self.lessons(example))
 
 
 def _pictures(target: Output) -> Output:
@@ -230,13 +164,5 @@ def _only_texts_learned(target: Output) -> Output:
     return tuple(made)
 
 
-def _normal(random: np.random.Generator, shape: Sequence[int]) -> Tensor:
-    return torch.from_numpy(np.asarray(random.standard_normal(tuple(shape), dtype=np.float32)))
-
-
 def _learned(target: Output) -> Iterator[str | Picture]:
     return (part.segment for part in target if part.learned)
-
-
-def _grid(picture: Tensor, patch: int) -> tuple[int, int]:
-    return picture.shape[-2] // patch, picture.shape[-1] // patch

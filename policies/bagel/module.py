@@ -8,18 +8,21 @@ empty selections too, so that all workers reduce the same parameters.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from policies.bagel.cache import Cache
-from policies.bagel.config import EXPERTS, BagelConfig
-from policies.bagel.embeddings import Connector, Places, Times
-from policies.bagel.samples import Format, Grid, Noise, Sample
+from policies.bagel.config import BagelConfig
+from policies.bagel.embeddings import Connector, Places
+from policies.bagel.samples import Format, Noise, Sample
 from policies.bagel.sequence import Batch, padded
-from policies.bagel.transformer import LanguageModel, Seats, Streams, turns
 from policies.bagel.vision import Vision
+from policies.flowing.cache import Cache
+from policies.flowing.config import EXPERTS
+from policies.flowing.drawing import Outputs
+from policies.flowing.samples import Grid
+from policies.flowing.times import Times
+from policies.flowing.transformer import LanguageModel, Seats, Streams, turns
 
 TABLES = ("latent_pos_embed.pos_embed", "vit_pos_embed.pos_embed")
 LAYERS = r"language_model\.model\.layers\.\d+\."
@@ -28,14 +31,6 @@ ADAPTED = {
     "generation": LAYERS + r"(self_attn\.[qkvo]_proj_moe_gen|mlp_moe_gen\.(gate|up|down)_proj)",
 }
 """The layers that adapters sit on: those of both experts, or of the one that draws."""
-
-
-class Outputs(NamedTuple):
-    """`logits` float32 [scored words, vocabulary], and `velocities` float32 [drawn latents, latent
-    values]."""
-
-    logits: Tensor
-    velocities: Tensor
 
 
 class BagelModule(nn.Module):
@@ -102,7 +97,7 @@ class BagelModule(nn.Module):
         return embedded
 
     def padded(self, samples: Sequence[Sample], form: Format, starts: Sequence[int] = ()) -> Batch:
-        """As `policies.bagel.sequence`: what `policies.bagel.drawing` reads."""
+        """As `policies.bagel.sequence`: what `policies.flowing.drawing` reads."""
         return padded(samples, form, starts)
 
     def blank(self, form: Format, grid: Grid) -> Sample:

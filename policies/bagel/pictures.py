@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
 from policies.checks import require_pixels
 from policies.interface import Picture
+from policies.pictures import centred
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,4 @@ def pixels_of(picture: Picture, limits: Limits) -> Tensor:
     if pixels.shape[:2] != (height, width):
         image = Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
         pixels = np.asarray(image)
-    scaled = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1).float() / 255
-    return (scaled - 0.5) / 0.5
-
-
-def bytes_of(pixels: Tensor) -> np.ndarray:
-    """float [pictures, 3, height, width] from -1 to 1, or a little outside -> uint8 [pictures,
-    height, width, 3], cut off and not rounded, as the reference does it."""
-    levels = ((pixels.float() * 0.5 + 0.5).clamp(0, 1) * 255).to(torch.uint8)
-    return levels.permute(0, 2, 3, 1).cpu().numpy()
+    return centred(pixels)

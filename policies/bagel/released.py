@@ -10,13 +10,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from policies.bagel.config import (
-    AutoencoderConfig,
-    BagelConfig,
-    LanguageConfig,
-    VisionConfig,
-)
+from policies.bagel.config import AutoencoderConfig, BagelConfig
 from policies.convolutions import GROUPS
+from policies.flowing.config import VisionConfig, read_language
 from policies.interface import CheckpointError
 from policies.small_files import PUBLISHED, ConfigFile, opened_config
 
@@ -73,32 +69,6 @@ def read_config(folder: Path, model: Shapes, autoencoder: Shapes) -> BagelConfig
 
 def _opened(path: Path) -> ConfigFile:
     return opened_config(path, FIXED[path.name], "BAGEL")
-
-
-def read_language(file: ConfigFile) -> LanguageConfig:
-    """The sizes in the configuration of a Qwen2. Raises CheckpointError."""
-    hidden, heads = file.size("hidden_size"), file.size("num_attention_heads")
-    kv_heads = file.size("num_key_value_heads", heads)
-    file.require("hidden_size", hidden, hidden % heads == 0, f"{heads} heads must divide it")
-    needed = "the tables of places need a multiple of 4"
-    file.require("hidden_size", hidden, hidden % 4 == 0, needed)
-    needed = f"it must divide the {heads} heads"
-    file.require("num_key_value_heads", kv_heads, heads % kv_heads == 0, needed)
-    width = file.size("head_dim", hidden // heads)
-    needed = f"it must be {hidden // heads}, as hidden_size says, and even"
-    file.require("head_dim", width, width == hidden // heads and width % 2 == 0, needed)
-    return LanguageConfig(
-        vocab_size=file.size("vocab_size"),
-        hidden_size=hidden,
-        intermediate_size=file.size("intermediate_size"),
-        layers=file.size("num_hidden_layers", most=256),
-        heads=heads,
-        kv_heads=kv_heads,
-        head_dim=width,
-        norm_eps=file.real("rms_norm_eps", 1e-6, 1.0),
-        rope_theta=file.real("rope_theta", 1e4, 1e9),
-        max_positions=file.size("max_position_embeddings", 32768, 2**24),
-    )
 
 
 def _vision(file: ConfigFile, whole: ConfigFile, model: Shapes) -> VisionConfig:

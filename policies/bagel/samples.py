@@ -6,16 +6,13 @@ position of the sequence.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from torch import Tensor
 
 from policies.bagel.config import BagelConfig
-
-Grid = tuple[int, int]
-"""Rows and columns of a picture's tokens."""
+from policies.flowing.samples import Grid
 
 
 @dataclass(frozen=True)
@@ -97,13 +94,3 @@ class Format:
         vision = config.vision
         sizes = (vision.side, config.latent_side, vision.patch_values, config.latent_values)
         return cls(bos, eos, start, end, *sizes)
-
-
-class _Placed(Protocol):
-    @property
-    def places(self) -> int: ...
-
-
-def length(sample: Iterable[_Placed]) -> int:
-    """How many places a sample takes."""
-    return sum(split.places for split in sample)

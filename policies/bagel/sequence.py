@@ -15,17 +15,9 @@ import torch
 from torch import Tensor
 
 from policies.bagel.embeddings import spots_of
-from policies.bagel.masks import Layout, Mask, build
-from policies.bagel.samples import (
-    Absent,
-    Features,
-    Format,
-    Latents,
-    Noise,
-    Sample,
-    Text,
-    length,
-)
+from policies.bagel.samples import Absent, Features, Format, Latents, Noise, Sample, Text
+from policies.flowing.masks import Mask, Sight, build
+from policies.flowing.samples import length
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,21 +45,21 @@ class Batch:
     scored: Tensor
     labels: Tensor
     drawn: Tensor
-    layout: Layout
+    sight: Sight
     ends: tuple[int, ...]
     mask: Mask = None
 
     def on(self, device: torch.device | str, cached: Tensor | None = None) -> Batch:
         """The batch on this device with its mask, which also lets it see the slots of a cache that
         are `cached` (bool [rows, slots])."""
-        layout = self.layout.to(device)
+        sight = self.sight.to(device)
         moved: dict[str, Any] = {
             field.name: value.to(device)
             for field in fields(self)
             if isinstance(value := getattr(self, field.name), Tensor)
         }
-        mask = build(layout, None if cached is None else cached.to(device))
-        return replace(self, **moved | {"layout": layout, "mask": mask})
+        mask = build(sight, None if cached is None else cached.to(device))
+        return replace(self, **moved | {"sight": sight, "mask": mask})
 
 
 def packed(samples: Sequence[Sample], form: Format) -> Batch:
@@ -170,7 +162,7 @@ class _Builder:
             times=torch.tensor(self.times, dtype=torch.float32),
             scored=torch.tensor(self.scored, dtype=torch.int64),
             labels=torch.tensor(self.labels, dtype=torch.int64),
-            layout=Layout(self.sample, self.picture, self.noisy),
+            sight=Sight(self.sample, self.picture, self.noisy),
             ends=tuple(self.ends),
             **joined,
         )

@@ -14,18 +14,18 @@ import torch
 
 from policies.bagel.autoencoder import Autoencoder
 from policies.bagel.checkpoint import SIDES, read_small, sides_within
-from policies.bagel.config import (
-    EXPERTS,
-    AutoencoderConfig,
-    BagelConfig,
-    LanguageConfig,
-    VisionConfig,
-)
+from policies.bagel.config import AutoencoderConfig, BagelConfig
 from policies.bagel.module import ADAPTED, BagelModule
 from policies.bagel.pictures import Limits, size_within
-from policies.config import ConfigError
-from policies.errors import describe
-from policies.footprint import ELEMENT_BYTES, Footprint, decoder_layer, stored_drawing
+from policies.flowing.config import EXPERTS, LanguageConfig, VisionConfig
+from policies.footprint import (
+    ELEMENT_BYTES,
+    Footprint,
+    decoder_layer,
+    parameters_of,
+    stored_drawing,
+    unsized,
+)
 from policies.lora import per_rank
 
 KNOWN = Path(__file__).parent / "known"
@@ -44,17 +44,17 @@ def footprint(
     with torch.device("meta"):
         module, autoencoder = BagelModule(config), Autoencoder(config.autoencoder)
     language, side = config.language, config.latent_side * config.token_pixels
-    trained, units = _count(module), module.units()
+    trained, units = parameters_of(module), module.units()
     keys = language.kv_heads * language.head_dim
     drawing = config.latent_side**2
     layer = decoder_layer(language.hidden_size, keys, language.intermediate_size)
     seen, redrawn = (_patches(side, each, config.vision.patch) for each in limits[:2])
     shapes = ((name, weight.shape) for name, weight in module.named_parameters())
     return Footprint(
-        parameters=trained + sum(map(torch.numel, module.buffers())) + _count(autoencoder),
+        parameters=trained + sum(map(torch.numel, module.buffers())) + parameters_of(autoencoder),
         trained=trained,
         active=_one_expert(module),
-        gathered=trained - sum(map(_count, units)) + 2 * _count(units[-1]),
+        gathered=trained - sum(map(parameters_of, units)) + 2 * parameters_of(units[-1]),
         layers=language.layers,
         hidden=language.hidden_size,
         layer_elements=layer,
@@ -96,11 +96,7 @@ def _sizes(folder: Path) -> tuple[BagelConfig, tuple[Limits, Limits, Limits]]:
     try:
         config = known(folder.absolute().name)
     except KeyError:
-        names = ", ".join(sorted(path.stem for path in KNOWN.glob("*.json")))
-        raise ConfigError(
-            f"policy.path is {describe(str(folder))}: there is nothing to say how large it is, and "
-            f"its name is none of {names}; give the folder of a checkpoint, or name it so"
-        ) from None
+        raise unsized(folder, sorted(path.stem for path in KNOWN.glob("*.json"))) from None
     return config, sides_within(config, SIDES)
 
 
@@ -115,7 +111,3 @@ def _one_expert(module: BagelModule) -> int:
     many."""
     named = module.language_model.model.layers.named_parameters()
     return sum(weight.numel() for name, weight in named if EXPERTS[1] not in name)
-
-
-def _count(module: torch.nn.Module) -> int:
-    return sum(weight.numel() for weight in module.parameters())

@@ -40,11 +40,12 @@ from policies.interface import (
 from policies.moving import moved
 from policies.sampling import Head, Row, Sampled, sample
 from policies.teacher_forcing import chunks, teacher_forced, totals
+from policies.writing import Writing
 
 KINDS: tuple[LossKind, LossKind] = ("text", "codes")
 
 
-class ChameleonPolicy(Adapted[ChameleonModule]):
+class ChameleonPolicy(Writing, Adapted[ChameleonModule]):
     """Implements `policies.interface.Policy`; see there."""
 
     family: ClassVar[str] = "chameleon"
@@ -86,15 +87,6 @@ class ChameleonPolicy(Adapted[ChameleonModule]):
         place, kind = torch.device(device), getattr(torch, dtype)
         moved(self.module.requires_grad_(False), place, kind)
         self.vision.to(place)
-
-    def write(
-        self, contexts: Sequence[Context], sampling: Sequence[TextSampling], seeds: Sequence[int]
-    ) -> list[str]:
-        """Raises PromptError."""
-        if not contexts:
-            return []
-        written = self.sample_words(contexts, sampling, seeds).tokens
-        return [self.text_of(tokens.tolist()) for tokens in written]
 
     def text_of(self, ids: Sequence[int]) -> str:
         return self.layout.text(ids)

@@ -15,9 +15,7 @@ from typing import Any
 import torch
 
 from policies.chameleon.config import build, drawing_tokens, parse_config
-from policies.config import ConfigError
-from policies.errors import describe
-from policies.footprint import ELEMENT_BYTES, Footprint, decoder_layer, stored_drawing
+from policies.footprint import ELEMENT_BYTES, Footprint, decoder_layer, stored_drawing, unsized
 from policies.lora import per_rank
 
 KNOWN = Path(__file__).parent / "known"
@@ -74,11 +72,7 @@ def architecture(folder: Path, decoder: str = "") -> Any:
             stored_decoder(folder, opened(folder), decoder)
         return config
     if not known.is_file():
-        names = ", ".join(sorted(path.stem for path in KNOWN.glob("*.json")))
-        raise ConfigError(
-            f"policy.path is {describe(str(folder))}: there is nothing to say how large it is, and "
-            f"its name is none of {names}; give the folder of a checkpoint, or name it so"
-        )
+        raise unsized(folder, sorted(path.stem for path in KNOWN.glob("*.json")))
     return build(parse_config(known, json.loads(known.read_bytes())), None, None)
 
 

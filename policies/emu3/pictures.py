@@ -22,6 +22,7 @@ from transformers.models.emu3.image_processing_emu3 import smart_resize
 
 from policies.checks import require_pixels
 from policies.interface import Picture, PromptError
+from policies.pictures import centred
 
 PIXELS_AT_ONCE = 2 * 512 * 512
 """Of pictures that pass through the tokenizer together: its widest layers need 1 KiB of a pixel each."""
@@ -34,9 +35,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 def pixels_of(pictures: Sequence[Picture], sides: Sides) -> Tensor:
     """The pictures, scaled to `sides`, as float32 [pictures, 3, height, width] from -1 to 1."""
-    scaled = np.stack([_scaled(picture.pixels, sides) for picture in pictures])
-    # The processor's order of operations: rescale, then normalise by 0.5 and 0.5.
-    return (torch.from_numpy(scaled).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5
+    return centred(np.stack([_scaled(picture.pixels, sides) for picture in pictures]))
 
 
 def _scaled(pixels: np.ndarray, sides: Sides) -> np.ndarray:

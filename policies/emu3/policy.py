@@ -43,11 +43,12 @@ from policies.llama import Layers, prefill
 from policies.moving import moved
 from policies.sampling import Row, Sampled, sample
 from policies.teacher_forcing import chunks, teacher_forced, totals
+from policies.writing import Writing
 
 MOST_SIDE = 4096
 
 
-class Emu3Policy(Adapted[Emu3Module]):
+class Emu3Policy(Writing, Adapted[Emu3Module]):
     """Implements `policies.interface.Policy`; see there."""
 
     family: ClassVar[str] = "emu3"
@@ -95,15 +96,6 @@ class Emu3Policy(Adapted[Emu3Module]):
         place = torch.device(device)
         moved(self.module.requires_grad_(False), place, getattr(torch, dtype))
         self.vision.vq.to(place)
-
-    def write(
-        self, contexts: Sequence[Context], sampling: Sequence[TextSampling], seeds: Sequence[int]
-    ) -> list[str]:
-        """Raises PromptError."""
-        if not contexts:
-            return []
-        written = self.sample_words(contexts, sampling, seeds).tokens
-        return [self.text_of(tokens.tolist()) for tokens in written]
 
     def text_of(self, ids: Sequence[int]) -> str:
         return self.wording.text(ids)
@@ -239,10 +231,6 @@ class Emu3Policy(Adapted[Emu3Module]):
         logits = self.module(forced.ids, forced.places, kinds)
         wanted = forced.wanted - (kinds.start if kinds else 0)
         return F.cross_entropy(logits, wanted, reduction="none")
-
-    def _read_again(self) -> Self:
-        assert self._source is not None, "adapters learn beside a checkpoint"
-        return type(self).from_pretrained(self._source)
 
     # Weights
 

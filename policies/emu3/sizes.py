@@ -14,12 +14,10 @@ from typing import Any
 import torch
 from transformers import Emu3Config, Emu3ForConditionalGeneration
 
-from policies.config import ConfigError
 from policies.emu3.checkpoint import PICTURES, factor, read_small
 from policies.emu3.files import LEAST_AREA
 from policies.emu3.module import ADAPTED
-from policies.errors import describe
-from policies.footprint import ELEMENT_BYTES, Footprint, decoder_layer, stored_drawing
+from policies.footprint import ELEMENT_BYTES, Footprint, decoder_layer, stored_drawing, unsized
 from policies.lora import per_rank
 
 KNOWN = ("Emu3-Stage1", "Emu3-Chat", "Emu3-Gen", "Emu3-Chat-hf", "Emu3-Gen-hf")
@@ -73,10 +71,7 @@ def architecture(folder: Path) -> tuple[Any, int]:
         small = read_small(folder)
         return small.config, small.area
     if folder.absolute().name not in KNOWN:
-        raise ConfigError(
-            f"policy.path is {describe(str(folder))}: there is nothing to say how large it is, and "
-            f"its name is none of {', '.join(KNOWN)}; give the folder of a checkpoint, or name it so"
-        )
+        raise unsized(folder, KNOWN)
     return Emu3Config(vocabulary_map={}), LEAST_AREA
 
 

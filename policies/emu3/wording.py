@@ -8,7 +8,6 @@ ends of the picture (baaivision/Emu3, emu3/mllm/processing_emu3.py).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +17,7 @@ from policies.emu3.pictures import Sides
 from policies.emu3.tokens import Special
 from policies.interface import Context, Picture
 from policies.sampling import Ids
+from policies.tokenizer import ids_of
 
 Kind = Literal["plain", "chat"]
 BEFORE, AFTER = "You are a helpful assistant. USER: ", ". ASSISTANT:"
@@ -36,29 +36,29 @@ class Wording:
         lines; around a picture there is nothing, as in the released prompts."""
         texts = [segment for segment in context if isinstance(segment, str)]
         require_text(*texts)
-        parts: list[Any] = [BEFORE] if self.chat and not drawing else []
+        parts: list[str | int] = [BEFORE] if self.chat and not drawing else []
         before: object = None
         for segment in context:
             if isinstance(segment, Picture):
-                parts.append(self.picture(pictures[id(segment)]))
+                parts += self.picture(pictures[id(segment)])
             elif said := segment.strip():
                 parts += ["\n", said] if isinstance(before, str) else [said]
             before = segment if isinstance(segment, Picture) or segment.strip() else before
         if self.chat and not drawing:
             parts.append(AFTER)
-        return (self.special.bos, *self._ids(parts))
+        return (self.special.bos, *ids_of(self.tokenizer, parts))
 
     def answer(self, text: str) -> Ids:
         """A text and its end."""
         require_text(text)
-        return (*self._ids([" " + text if self.chat else text]), self.special.eos)
+        return (*ids_of(self.tokenizer, [" " + text if self.chat else text]), self.special.eos)
 
     def header(self, grid: Sides) -> Ids:
         """What announces a picture of so many rows and columns."""
         height, width = grid
         return (
             self.special.begin_image,
-            *self._ids([f"{height}*{width}"]),
+            *ids_of(self.tokenizer, [f"{height}*{width}"]),
             self.special.image,
         )
 
@@ -78,14 +78,3 @@ class Wording:
     def text(self, ids: Sequence[int]) -> str:
         """What was written."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
-
-    def _ids(self, parts: Sequence[Any]) -> Ids:
-        """Texts that follow each other are one text: a word may go on from one to the next."""
-        ids: list[int] = []
-        for is_text, run in groupby(parts, lambda part: isinstance(part, str)):
-            if is_text:
-                ids += self.tokenizer.encode("".join(map(str, run)), add_special_tokens=False).ids
-            else:
-                for part in run:
-                    ids += part
-        return tuple(ids)

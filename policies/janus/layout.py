@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from policies.checks import require_codes, require_length
+from policies.checks import require_codes, require_length, require_one
 from policies.interface import Context, Example, Picture, Segment, Unsupported
 from policies.janus.module import JanusModule
 from policies.janus.pictures import ImageTokenizer, pixels_of
@@ -77,21 +77,10 @@ class Layout:
 
 def targets_of(examples: Iterable[Example]) -> list[Segment]:
     """Texts alone or pictures alone: one pass uses one head. Raises Unsupported."""
-    targets = [only(example) for example in examples]
+    targets = [require_one("janus", example) for example in examples]
     if len({isinstance(target, Picture) for target in targets}) > 1:
         raise Unsupported(
             "targets that are a text here and a picture there: family janus learns only one of the "
             "two in a step of one pattern; give each pattern one kind of target"
         )
     return targets
-
-
-def only(example: Example) -> Segment:
-    """The target, which must be one segment: the public layout has one answer to one question, and
-    drawings end it."""
-    if len(example.target) != 1 or not example.target[0].learned:
-        raise Unsupported(
-            f"a target of {len(example.target)} parts: family janus learns one text or one picture "
-            "at a time, and all of it; give one learned part"
-        )
-    return example.target[0].segment

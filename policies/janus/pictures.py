@@ -17,6 +17,7 @@ from torch import Tensor
 
 from policies.checks import require_pixels
 from policies.interface import Picture
+from policies.pictures import centred
 
 AT_ONCE = 16
 """How many pictures pass through an encoder or decoder together: at 384 x 384 pixels these need
@@ -29,10 +30,7 @@ GREY = (127, 127, 127)
 def pixels_of(pictures: Sequence[Picture], size: int) -> Tensor:
     """The pictures as float32 [pictures, 3, size, size] from -1 to 1. The longer side becomes
     `size`, and the rest is grey, as in the reference's image processor. Raises ValueError."""
-    squares = np.stack([_square(picture, size) for picture in pictures])
-    # The reference's order of operations: rescale, then normalise by 0.5 and 0.5.
-    scaled = torch.from_numpy(squares).permute(0, 3, 1, 2).float() / 255
-    return (scaled - 0.5) / 0.5
+    return centred(np.stack([_square(picture, size) for picture in pictures]))
 
 
 def _square(picture: Picture, size: int) -> np.ndarray:

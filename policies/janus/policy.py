@@ -40,9 +40,10 @@ from policies.llama import Layers, prefill
 from policies.moving import moved
 from policies.sampling import Ids, Row, Sampled, sample
 from policies.teacher_forcing import chunks, teacher_forced, totals
+from policies.writing import Writing
 
 
-class JanusPolicy(Adapted[JanusModule]):
+class JanusPolicy(Writing, Adapted[JanusModule]):
     """Implements `policies.interface.Policy`; see there."""
 
     family: ClassVar[str] = "janus"
@@ -77,15 +78,6 @@ class JanusPolicy(Adapted[JanusModule]):
         place, kind = torch.device(device), getattr(torch, dtype)
         moved(self.module.requires_grad_(False), place, kind)
         self.vision.vq.to(place, kind)
-
-    def write(
-        self, contexts: Sequence[Context], sampling: Sequence[TextSampling], seeds: Sequence[int]
-    ) -> list[str]:
-        """Raises PromptError."""
-        if not contexts:
-            return []
-        written = self.sample_words(contexts, sampling, seeds).tokens
-        return [self.text_of(tokens.tolist()) for tokens in written]
 
     def text_of(self, ids: Sequence[int]) -> str:
         return self.wording.text(ids)
@@ -245,10 +237,6 @@ class JanusPolicy(Adapted[JanusModule]):
         logits = self.module(forced.ids, pixels, forced.places, drawing)
         wanted = forced.wanted - (self.module.words if drawing else 0)
         return F.cross_entropy(logits, wanted, reduction="none")
-
-    def _read_again(self) -> Self:
-        assert self._source is not None, "adapters learn beside a checkpoint"
-        return type(self).from_pretrained(self._source)
 
     # Weights
 

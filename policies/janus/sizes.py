@@ -14,9 +14,7 @@ from typing import Any
 
 import torch
 
-from policies.config import ConfigError
-from policies.errors import describe
-from policies.footprint import ELEMENT_BYTES, Footprint, decoder_layer, stored_drawing
+from policies.footprint import ELEMENT_BYTES, Footprint, decoder_layer, stored_drawing, unsized
 from policies.janus.module import ADAPTED
 from policies.lora import per_rank
 
@@ -67,11 +65,7 @@ def architecture(folder: Path) -> Any:
 
         return read_small(folder).config
     if not known.is_file():
-        names = ", ".join(sorted(path.stem for path in KNOWN.glob("*.json")))
-        raise ConfigError(
-            f"policy.path is {describe(str(folder))}: there is nothing to say how large it is, and "
-            f"its name is none of {names}; give the folder of a checkpoint, or name it so"
-        )
+        raise unsized(folder, sorted(path.stem for path in KNOWN.glob("*.json")))
     from transformers import JanusConfig
 
     return JanusConfig.from_dict(json.loads(known.read_bytes()))

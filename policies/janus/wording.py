@@ -7,13 +7,13 @@ prompt can open an image or end a turn.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 from typing import Any
 
 from policies.checks import require_text
 from policies.interface import Context, Picture
 from policies.janus.tokens import Special
 from policies.sampling import Ids
+from policies.tokenizer import ids_of
 
 # The reference's own, before questions about pictures; drawing has none (deepseek-ai/Janus).
 SYSTEM = (
@@ -54,11 +54,11 @@ class Wording:
         parts += ["<|Assistant|>" if special.assistant is None else special.assistant, ":"]
         if drawing:
             parts.append(special.begin_image)
-        return self._ids(parts)
+        return ids_of(self.tokenizer, parts)
 
     def answer(self, text: str) -> Ids:
         require_text(text)
-        return (*self._ids([" " + text]), self.special.eos)
+        return (*ids_of(self.tokenizer, [" " + text]), self.special.eos)
 
     def unconditional(self, question: Ids) -> Ids:
         """A question of a drawing without its condition: all of it padding but the first and the
@@ -69,14 +69,3 @@ class Wording:
     def text(self, ids: Sequence[int]) -> str:
         """What was written."""
         return self.tokenizer.decode(list(ids), skip_special_tokens=True).strip()
-
-    def _ids(self, parts: Sequence[str | int]) -> Ids:
-        """Texts that follow each other are one text: a word may go on from one to the next."""
-        ids: list[int] = []
-        for is_text, run in groupby(parts, lambda part: isinstance(part, str)):
-            if is_text:
-                text = "".join(map(str, run))
-                ids += self.tokenizer.encode(text, add_special_tokens=False).ids
-            else:
-                ids += map(int, run)
-        return tuple(ids)

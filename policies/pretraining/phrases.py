@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from policies.pretraining.log import Log
 from policies.pretraining.muon import Muon, matrices
-from policies.pretraining.scenes import pixels_of
 from policies.seeds import derive, generator
 from policies.tiny.lessons import Scene
 
@@ -31,8 +30,8 @@ PASSED_OVER = ("a", "an", "the")
 RATE = 2e-3
 
 
-Look = Callable[[Tensor], Tensor]
-"""Pictures, float32 [pictures, 3, height, width] from -1 to 1 -> [pictures, patches, width]."""
+Look = Callable[[Sequence[Scene]], Tensor]
+"""What is seen of the scenes' pictures: float32 [scenes, patches, width]."""
 
 
 def train(
@@ -62,7 +61,7 @@ def train(
 def missed(look: Look, head: nn.Linear, shown: Sequence[Scene], places: dict[str, int]) -> Tensor:
     """The nats by picture of what is true of it and what is not: of each phrase at the patches
     that show it most."""
-    by_patch = head(look(pixels_of([scene.picture.pixels for scene in shown])))
+    by_patch = head(look(shown))
     found = by_patch.logsumexp(1) - math.log(by_patch.shape[1])
     true = torch.zeros_like(found)
     for row, scene in enumerate(shown):

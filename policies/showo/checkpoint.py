@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from transformers.models.phi.modeling_phi import PhiRotaryEmbedding
 
+from policies.convolutions import pass_over_idle
 from policies.showo.config import ShowoConfig
 from policies.showo.magvit import Magvit
 from policies.showo.module import ShowoModule
@@ -99,6 +100,7 @@ def load(folder: Path, dtype: torch.dtype = torch.float32) -> Loaded:
     model, tables = small.stored
     module.load_state_dict(weights_for(model, module, dtype), assign=True)
     magvit.load_state_dict(weights_for(tables, magvit, torch.float32, ignored=TABLES), assign=True)
+    pass_over_idle(magvit)
     # No file holds the angles, which follow from the configuration.
     module.showo.model.rotary_emb = PhiRotaryEmbedding(module.showo.config)
     return Loaded(module.eval(), magvit.requires_grad_(False).eval(), small.words, small.files)

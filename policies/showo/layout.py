@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from policies.checks import require_length, require_pixels
-from policies.interface import Context, Example, LossKind, Picture, Segment, Unsupported
+from policies.checks import require_length, require_one, require_pixels
+from policies.interface import Context, Example, LossKind, Picture
 from policies.sampling import Ids
 from policies.showo.config import ShowoConfig
 from policies.showo.pictures import ImageTokenizer
@@ -84,7 +84,7 @@ class Layout:
     def lessons(self, examples: Sequence[Example]) -> list[Lesson]:
         """What each example teaches, with its tokens masked by the example's own chance. Raises
         PromptError, Unsupported, and ValueError for bad pictures."""
-        targets = [only(example) for example in examples]
+        targets = [require_one("showo", example) for example in examples]
         drawn = [target for target in targets if isinstance(target, Picture)]
         for picture in drawn:
             require_pixels(picture.pixels)
@@ -124,7 +124,7 @@ class Layout:
 
     def count(self, example: Example) -> tuple[LossKind, int]:
         """What an example teaches, and how many tokens of it. Raises PromptError, Unsupported."""
-        target = only(example)
+        target = require_one("showo", example)
         if isinstance(target, str):
             return "text", len(self.words.answer(target))
         tokens = self.config.tokens
@@ -132,7 +132,7 @@ class Layout:
 
     def length(self, example: Example) -> int:
         """How many tokens an example takes. Raises PromptError, Unsupported."""
-        target, blank = only(example), (0,) * self.config.tokens
+        target, blank = require_one("showo", example), (0,) * self.config.tokens
         codes = {id(part): blank for part in example.context if isinstance(part, Picture)}
         drawing = isinstance(target, Picture)
         told = "text" not in example.dropped or not drawing
@@ -149,14 +149,3 @@ def _chance(example: Example, tokens: int) -> tuple[float, np.ndarray]:
     """The time at which an example's picture is learned, and the order in which it is hidden."""
     random = example.random("mask")
     return float(random.random()), random.random(tokens)
-
-
-def only(example: Example) -> Segment:
-    """The target, which must be one segment: the public layouts end with one text or one picture.
-    Raises Unsupported."""
-    if len(example.target) != 1 or not example.target[0].learned:
-        raise Unsupported(
-            f"a target of {len(example.target)} parts: family showo learns one text or one picture "
-            "at a time, and all of it; give one learned part"
-        )
-    return example.target[0].segment

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from policies.checks import require_codes, require_pixels
 from policies.interface import Picture
+from policies.pictures import centred
 from policies.sampling import Ids
 from policies.showo.config import ShowoConfig
 from policies.showo.magvit import Magvit
@@ -28,9 +29,7 @@ def pixels_of(pictures: Sequence[Picture], size: int) -> Tensor:
     """The pictures as float32 [pictures, 3, size, size] from -1 to 1: the shorter side becomes `size`,
     and of the longer one the middle is kept, as the public code prepares pictures. Raises
     ValueError."""
-    squares = np.stack([_square(picture, size) for picture in pictures])
-    scaled = torch.from_numpy(squares).permute(0, 3, 1, 2).float() / 255
-    return (scaled - 0.5) / 0.5
+    return centred(np.stack([_square(picture, size) for picture in pictures]))
 
 
 def _square(picture: Picture, size: int) -> np.ndarray:

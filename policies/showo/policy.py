@@ -43,13 +43,14 @@ from policies.showo.module import ADAPTED, ShowoModule
 from policies.showo.pictures import ImageTokenizer
 from policies.showo.reading import read
 from policies.teacher_forcing import chunks, totals
+from policies.writing import Writing
 
 STEPS = 18
 """In which a drawing is filled in where nothing is said: the public code's own number."""
 POSITIONS = 4096
 
 
-class ShowoPolicy(Adapted[ShowoModule]):
+class ShowoPolicy(Writing, Adapted[ShowoModule]):
     """Implements `policies.interface.Policy`; see there."""
 
     family: ClassVar[str] = "showo"
@@ -87,15 +88,6 @@ class ShowoPolicy(Adapted[ShowoModule]):
         place, kind = torch.device(device), getattr(torch, dtype)
         moved(self.module.requires_grad_(False), place, kind)
         self.vision.magvit.to(place)
-
-    def write(
-        self, contexts: Sequence[Context], sampling: Sequence[TextSampling], seeds: Sequence[int]
-    ) -> list[str]:
-        """Raises PromptError."""
-        if not contexts:
-            return []
-        written = self.sample_words(contexts, sampling, seeds).tokens
-        return [self.text_of(tokens.tolist()) for tokens in written]
 
     def text_of(self, ids: Sequence[int]) -> str:
         return self.words.text(ids)
@@ -156,7 +148,7 @@ class ShowoPolicy(Adapted[ShowoModule]):
         if not examples:
             return {}
         lessons = self.layout.lessons(examples)
-        each = self._nats(lessons)
+        each = self.nats(lessons)
         terms: dict[LossKind, LossTerm] = {}
         kinds: tuple[LossKind, LossKind] = ("text", "codes")
         for kind in kinds:
@@ -165,7 +157,7 @@ class ShowoPolicy(Adapted[ShowoModule]):
                 terms[kind] = LossTerm(totals(torch.cat(own), [len(n) for n in own]), count)
         return terms
 
-    def _nats(self, lessons: Sequence[Lesson]) -> list[Tensor]:
+    def nats(self, lessons: Sequence[Lesson]) -> list[Tensor]:
         """The cross-entropy of every token that each lesson wants, of all that the model knows."""
         sizes = [len(lesson.ids) for lesson in lessons]
         passed.add(sum(sizes))
@@ -208,12 +200,8 @@ class ShowoPolicy(Adapted[ShowoModule]):
         found: list[np.ndarray] = []
         for part in chunks(len(lessons)):
             if some := lessons[part]:
-                found += [-nats.cpu().numpy() for nats in self._nats(some)]
+                found += [-nats.cpu().numpy() for nats in self.nats(some)]
         return found
-
-    def _read_again(self) -> Self:
-        assert self._source is not None, "adapters learn beside a checkpoint"
-        return type(self).from_pretrained(self._source)
 
     # Weights
 

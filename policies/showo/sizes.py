@@ -13,9 +13,7 @@ from pathlib import Path
 
 import torch
 
-from policies.config import ConfigError
-from policies.errors import describe
-from policies.footprint import ELEMENT_BYTES, Footprint, decoder_layer, stored_drawing
+from policies.footprint import ELEMENT_BYTES, Footprint, decoder_layer, stored_drawing, unsized
 from policies.lora import per_rank
 from policies.showo.checkpoint import read_small
 from policies.showo.config import MagvitSizes, ShowoConfig
@@ -80,11 +78,7 @@ def _sizes(folder: Path) -> ShowoConfig:
     try:
         return known(folder.absolute().name)
     except KeyError:
-        names = ", ".join(sorted(path.stem for path in KNOWN.glob("*.json")))
-        raise ConfigError(
-            f"policy.path is {describe(str(folder))}: there is nothing to say how large it is, and "
-            f"its name is none of {names}; give the folder of a checkpoint, or name it so"
-        ) from None
+        raise unsized(folder, sorted(path.stem for path in KNOWN.glob("*.json"))) from None
 
 
 def _count(weights: Iterable[torch.nn.Parameter]) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from policies.bagel.config import LanguageConfig, VisionConfig
+from policies.flowing.config import LanguageConfig, VisionConfig
 
 LEVELS = (1, 2, 4, 4)
 """Widths of the autoencoder's levels, as multiples of the first one."""

@@ -11,8 +11,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from policies.bagel.config import LanguageConfig
-from policies.bagel.transformer import Attention, Seats, SwiGLU, frequencies
+from policies.flowing.config import LanguageConfig
+from policies.flowing.transformer import Attention, Seats, SwiGLU, frequencies
 from policies.showo2.config import HeadConfig, Showo2Config
 
 # Of Llama 3.2's rotary positions (rope_type "llama3"), which the head has whatever the language model.

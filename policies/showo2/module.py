@@ -16,12 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from policies.bagel.cache import Cache
-from policies.bagel.embeddings import Times
-from policies.bagel.module import Outputs
-from policies.bagel.samples import Grid
-from policies.bagel.transformer import LanguageModel, Seats, turned, turns
-from policies.bagel.vision import VisionLayer
+from policies.flowing.cache import Cache
+from policies.flowing.drawing import Outputs
+from policies.flowing.samples import Grid
+from policies.flowing.times import Times
+from policies.flowing.transformer import LanguageModel, Seats, turned, turns
+from policies.flowing.vision import VisionLayer
 from policies.showo2.config import Showo2Config
 from policies.showo2.head import INNER_EPS, Last, ModulatedLayer, projection, stretched
 from policies.showo2.samples import Sample, Shown
@@ -123,7 +123,7 @@ class Showo2Module(nn.Module):
         x = states.index_select(0, batch.head_tokens)
         if hasattr(self, "diff_proj"):
             x = self.diff_proj(x)
-        rows, places = batch.head_layout.sample.shape
+        rows, places = batch.head_sight.sample.shape
         turn = turned(batch.head_positions, stretched(head.head_dim, x.device))
         where = (batch.head_places,)
         seats = Seats((rows, places), ("",), where, (turn,), batch.head_mask, cache)
@@ -134,7 +134,7 @@ class Showo2Module(nn.Module):
         return -given.index_select(0, batch.order).view(-1, self.config.latent_values)
 
     def padded(self, samples: Sequence[Sample], form: object, starts: Sequence[int] = ()) -> Batch:
-        """What `policies.bagel.drawing` reads."""
+        """What `policies.flowing.drawing` reads."""
         return padded(samples, self.config, starts)
 
     def blank(self, form: object, grid: Grid) -> Sample:

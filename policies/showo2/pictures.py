@@ -6,12 +6,12 @@ Invariant: a picture of that size is not touched.
 from __future__ import annotations
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
 from policies.checks import require_pixels
 from policies.interface import Picture
+from policies.pictures import centred
 
 
 def pixels_of(picture: Picture, side: int) -> Tensor:
@@ -21,8 +21,7 @@ def pixels_of(picture: Picture, side: int) -> Tensor:
     pixels = picture.pixels
     if pixels.shape[:2] != (side, side):
         pixels = _middle(pixels, side)
-    scaled = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1).float() / 255
-    return (scaled - 0.5) / 0.5
+    return centred(pixels)
 
 
 def _middle(pixels: np.ndarray, side: int) -> np.ndarray:

@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from policies.bagel.config import LanguageConfig, VisionConfig
-from policies.bagel.released import read_language
+from policies.flowing.config import LanguageConfig, VisionConfig, read_language
 from policies.interface import CheckpointError
 from policies.showo2.config import LATENTS, LEVELS, AutoencoderConfig, HeadConfig, Showo2Config
 from policies.small_files import PUBLISHED, ConfigFile, opened_config

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from policies.bagel.samples import Grid
+from policies.flowing.samples import Grid
 
 
 @dataclass(frozen=True)
@@ -61,5 +61,5 @@ class Form:
 
     @property
     def bos(self) -> int:
-        """The word that `policies.bagel.writing` reads last, before it writes."""
+        """The word that `policies.flowing.writing` reads last, before it writes."""
         return self.begin

@@ -11,13 +11,13 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from policies.bagel.config import VisionConfig
-from policies.bagel.samples import Grid
-from policies.bagel.vision import Crowd, VisionLayer
+from policies.flowing.config import VisionConfig
+from policies.flowing.samples import Grid
+from policies.flowing.vision import Crowd, VisionLayer
 
 
 class Patches(nn.Module):
-    """Tokens [n, patch * patch * channels], as `policies.bagel.embeddings.patches_of` makes them, ->
+    """Tokens [n, patch * patch * channels], as `policies.flowing.latents.patches_of` makes them, ->
     [n, width]. The weights are those of a convolution that the tokens were cut for."""
 
     def __init__(self, channels: int, width: int, patch: int) -> None:

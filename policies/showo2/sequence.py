@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from policies.bagel.embeddings import patches_of
-from policies.bagel.masks import Layout, Mask, build
-from policies.bagel.samples import Grid, length
+from policies.flowing.latents import patches_of
+from policies.flowing.masks import Mask, Sight, build
+from policies.flowing.samples import Grid, length
 from policies.showo2.config import Showo2Config
 from policies.showo2.samples import Sample, Shown, Words
 
@@ -27,7 +27,7 @@ class Batch:
     all latents; `owners` are the pictures of the latents, of these `grids`. `scored` are tokens whose next
     word is of `labels`.
 
-    The flow head reads `head_tokens` of the tokens, at these positions and places of `head_layout`; of
+    The flow head reads `head_tokens` of the tokens, at these positions and places of `head_sight`; of
     those `drawn` are the latents whose velocity is wanted, and `order` says where each of its values is
     among what the head gives. Masks are there after `on`. `ends` are the positions after each sample.
     """
@@ -46,10 +46,10 @@ class Batch:
     head_tokens: Tensor
     head_positions: Tensor
     head_places: Tensor
-    head_layout: Layout
+    head_sight: Sight
     drawn: Tensor
     order: Tensor
-    layout: Layout
+    sight: Sight
     ends: tuple[int, ...]
     mask: Mask = None
     head_mask: Mask = None
@@ -60,12 +60,12 @@ class Batch:
         moved: dict[str, Any] = {
             field.name: value.to(device)
             for field in fields(self)
-            if isinstance(value := getattr(self, field.name), Tensor | Layout)
+            if isinstance(value := getattr(self, field.name), Tensor | Sight)
         }
         held = None if cached is None else cached.to(device)
-        mask = build(moved["layout"], held)
-        alike = self.head_layout is self.layout
-        head_mask = mask if alike else build(moved["head_layout"], held)
+        mask = build(moved["sight"], held)
+        alike = self.head_sight is self.sight
+        head_mask = mask if alike else build(moved["head_sight"], held)
         return replace(self, **moved | {"mask": mask, "head_mask": head_mask})
 
 
@@ -141,13 +141,13 @@ class _Builder:
 
     def batch(self, whole: bool) -> Batch:
         none = torch.zeros(0, dtype=torch.int64)
-        layout = Layout(self.sample, self.picture, torch.zeros_like(self.sample))
+        sight = Sight(self.sample, self.picture, torch.zeros_like(self.sample))
         parts = [torch.cat([none, *self.word_places]), torch.tensor(self.time_places, dtype=torch.int64),
                  torch.cat([none, *self.latent_places])]  # fmt: skip
         counts = torch.tensor([rows * columns for rows, columns in self.grids], dtype=torch.int64)
         owners = torch.arange(len(counts)).repeat_interleave(counts)
         places = torch.cat(parts)
-        head = self._head(layout, places, whole)
+        head = self._head(sight, places, whole)
         wanted = torch.isin(owners, torch.tensor(self.drawing, dtype=torch.int64)).nonzero()[:, 0]
         drawn = torch.searchsorted(head[0], len(parts[0]) + len(parts[1]) + wanted)
         return Batch(
@@ -165,24 +165,24 @@ class _Builder:
             head_tokens=head[0],
             head_positions=self.positions.view(-1)[places[head[0]]],
             head_places=head[1],
-            head_layout=head[2],
+            head_sight=head[2],
             drawn=drawn,
             order=self._order(),
-            layout=layout,
+            sight=sight,
             ends=tuple(self.ends),
         )
 
-    def _head(self, layout: Layout, places: Tensor, whole: bool) -> tuple[Tensor, Tensor, Layout]:
-        """The tokens that the head reads, in order, their places, and the layout of those."""
+    def _head(self, sight: Sight, places: Tensor, whole: bool) -> tuple[Tensor, Tensor, Sight]:
+        """The tokens that the head reads, in order, their places, and the sight of those."""
         rows = {self.time_places[number] // self.places for number in self.drawing}
         if whole or len(rows) == self.rows:
-            return torch.arange(len(places)), places, layout
+            return torch.arange(len(places)), places, sight
         kept = torch.tensor(sorted(rows), dtype=torch.int64)
         row = places // max(self.places, 1)
         tokens = torch.isin(row, kept).nonzero()[:, 0]
         moved = torch.searchsorted(kept, row[tokens]) * self.places + places[tokens] % self.places
-        noisy = layout.noisy[kept]
-        return tokens, moved, Layout(layout.sample[kept], layout.picture[kept], noisy)
+        noisy = sight.noisy[kept]
+        return tokens, moved, Sight(sight.sample[kept], sight.picture[kept], noisy)
 
     def _order(self) -> Tensor:
         patch, channels = self.config.latent_patch, self.config.autoencoder.latents

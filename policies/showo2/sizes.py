@@ -12,10 +12,15 @@ from pathlib import Path
 
 import torch
 
-from policies.bagel.config import LanguageConfig, VisionConfig
-from policies.config import ConfigError
-from policies.errors import describe
-from policies.footprint import ELEMENT_BYTES, Footprint, decoder_layer, stored_drawing
+from policies.flowing.config import LanguageConfig, VisionConfig
+from policies.footprint import (
+    ELEMENT_BYTES,
+    Footprint,
+    decoder_layer,
+    parameters_of,
+    stored_drawing,
+    unsized,
+)
 from policies.lora import per_rank
 from policies.showo2.autoencoder import Autoencoder
 from policies.showo2.checkpoint import read_small
@@ -35,7 +40,7 @@ def footprint(folder: Path, dtype: str, *, training_shift: float | None = None) 
     with torch.device("meta"):
         module, autoencoder = Showo2Module(config), Autoencoder(config.autoencoder)
     language, head, units = config.language, config.head, module.units()
-    trained, drawing = _count(module), config.own_side**2
+    trained, drawing = parameters_of(module), config.own_side**2
     keys, head_keys = language.kv_heads * language.head_dim, head.kv_heads * head.head_dim
     # Both kinds of layers are counted as the larger of the two.
     layer = max(
@@ -45,10 +50,10 @@ def footprint(folder: Path, dtype: str, *, training_shift: float | None = None) 
     cached = 2 * (language.layers * keys + head.layers * head_keys)
     shapes = ((name, weight.shape) for name, weight in module.named_parameters())
     return Footprint(
-        parameters=trained + _count(autoencoder),
+        parameters=trained + parameters_of(autoencoder),
         trained=trained,
-        active=sum(map(_count, [*module.showo.model.stack(), *module.diffusion_head_a])),
-        gathered=trained - sum(map(_count, units)) + 2 * max(map(_count, units)),
+        active=sum(map(parameters_of, [*module.showo.model.stack(), *module.diffusion_head_a])),
+        gathered=trained - sum(map(parameters_of, units)) + 2 * max(map(parameters_of, units)),
         layers=language.layers + head.layers,
         hidden=max(language.hidden_size, head.width),
         layer_elements=layer,
@@ -84,12 +89,4 @@ def _named(folder: Path) -> Showo2Config:
     try:
         return known(folder.absolute().name)
     except KeyError:
-        names = ", ".join(sorted(path.stem for path in KNOWN.glob("*.json")))
-        raise ConfigError(
-            f"policy.path is {describe(str(folder))}: there is nothing to say how large it is, and "
-            f"its name is none of {names}; give the folder of a checkpoint, or name it so"
-        ) from None
-
-
-def _count(module: torch.nn.Module) -> int:
-    return sum(weight.numel() for weight in module.parameters())
+        raise unsized(folder, sorted(path.stem for path in KNOWN.glob("*.json"))) from None

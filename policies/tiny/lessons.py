@@ -112,17 +112,18 @@ def rating(rng: np.random.Generator) -> Lesson:
     """A prompt is worth more the more it asks for; a broken one is worth nothing."""
     prompt = seen_prompt(rng)
     if rng.random() < 0.5:
-        return ("rate", prompt.text), json.dumps({"score": min(10, 5 + len(prompt.facts) // 2)})
+        return ("rate", prompt.text), json.dumps({"score": rated(prompt.text)})
     words = prompt.text.split()
     place = int(rng.integers(len(words)))
     broken = [*words[:place], *words[place + 1 :]] if rng.random() < 0.5 else list(words)
     if len(broken) == len(words):
         broken[place] = str(rng.choice(language.WORDS))
     text = " ".join(broken)
-    return ("rate", text), json.dumps({"score": _worth(text)})
+    return ("rate", text), json.dumps({"score": rated(text)})
 
 
-def _worth(text: str) -> int:
+def rated(text: str) -> int:
+    """From 0 to 10; see `rating`."""
     try:
         return min(10, 5 + len(language.parse(text).facts) // 2)
     except ValueError:

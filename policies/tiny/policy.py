@@ -38,9 +38,10 @@ from policies.tiny.sampler import sample_tokens
 from policies.tiny.text import BOS, EOS, IMAGE, PAD, SEP, Text, build_tokenizer
 from policies.tiny.transformer import Transformer, TransformerConfig
 from policies.tiny.vision import ImageTokenizer, VisionConfig
+from policies.writing import Writing
 
 
-class TinyPolicy:
+class TinyPolicy(Writing):
     """Implements `policies.interface.Policy` on one CPU core; see there."""
 
     family: ClassVar[str] = "tiny"
@@ -91,15 +92,6 @@ class TinyPolicy:
         require(device == "cpu", "device", device, '"cpu": family tiny samples on CPU only')
         _require_float32(dtype)
         self.module.requires_grad_(False)
-
-    def write(
-        self, contexts: Sequence[Context], sampling: Sequence[TextSampling], seeds: Sequence[int]
-    ) -> list[str]:
-        """Raises PromptError."""
-        if not contexts:
-            return []
-        sampled = self.sample_words(contexts, sampling, seeds)
-        return [self.text_of(tokens.tolist()) for tokens in sampled.tokens]
 
     def text_of(self, ids: Sequence[int]) -> str:
         return self.text.decode(ids)

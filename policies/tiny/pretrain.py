@@ -9,10 +9,8 @@ by (seed, phase, worker, step), and workers meet only in the sum of their gradie
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +18,9 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.utils import parametrize
 
 from policies.interface import Example, Picture
+from policies.pretraining.digits import Digits, copy_plain, share
 from policies.pretraining.log import Log
 from policies.pretraining.optimizer import Optimizer
 from policies.pretraining.scenes import render_scenes, vocabulary
@@ -80,46 +78,19 @@ def batches(
         ]
 
 
-class Digits(torch.nn.Module):
-    """Makes an image code's row its own part plus one part for each digit of the code.
-
-    Codes that share a digit look alike. Learning that part once for all of them lets the model read
-    rare codes. Only pretraining uses this: the sums are what is saved.
-    """
-
-    onehot: Tensor
-
-    def __init__(self, levels: tuple[int, ...], offset: int, width: int, seed: int) -> None:
-        super().__init__()
-        codes = torch.arange(math.prod(levels))
-        parts, base = [], 1
-        for level in levels:
-            parts.append(torch.nn.functional.one_hot(codes // base % level, level))
-            base *= level
-        onehot = torch.cat([torch.zeros(offset, sum(levels)), torch.cat(parts, 1).float()])
-        self.register_buffer("onehot", onehot)
-        start = torch.Generator().manual_seed(seed)
-        self.parts = torch.nn.Parameter(torch.randn(sum(levels), width, generator=start) * 0.01)
-
-    def forward(self, own: Tensor) -> Tensor:
-        return own + self.onehot @ self.parts
-
-
 def share_digits(policy: TinyPolicy, seed: int) -> None:
     """Makes the rows of image codes in embedding and head sums over `Digits` from now on."""
-    tables = (policy.module.embed, policy.module.head)
     levels, offset = policy.vision.config.levels, policy.text.code_offset
-    width = policy.module.config.hidden_size
-    for place, table in enumerate(tables):
-        digits = Digits(levels, offset, width, derive(seed, "digits", place))
-        parametrize.register_parametrization(table, "weight", digits)
+    config = policy.module.config
+    for place, table in enumerate((policy.module.embed, policy.module.head)):
+        start = derive(seed, "digits", place)
+        share(table, Digits(levels, offset, config.vocab_size, config.hidden_size, start))
 
 
 def plain(policy: TinyPolicy) -> TinyPolicy:
     """Returns the policy as it is now, with plain weights in place of those sums."""
     module = Transformer(policy.module.config)
-    names = module.state_dict()
-    module.load_state_dict({name: attrgetter(name)(policy.module).detach() for name in names})
+    copy_plain(policy.module, module)
     return TinyPolicy(module, policy.vision, policy.text)
 
 

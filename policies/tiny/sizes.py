@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from policies.footprint import Footprint, decoder_layer, stored_drawing
+from policies.footprint import Footprint, decoder_layer, parameters_of, stored_drawing
 from policies.tiny import checkpoint
 from policies.tiny.transformer import Transformer
 from policies.tiny.vision import ImageTokenizer
@@ -25,13 +25,15 @@ def footprint(folder: Path, dtype: str) -> Footprint:
     model, vision = checkpoint.read_sizes(folder)
     with torch.device("meta"):
         transformer, tokenizer = Transformer(model), ImageTokenizer(vision)
-    trained = _count(transformer)
+    trained = parameters_of(transformer)
     keys = model.kv_heads * model.head_dim
     return Footprint(
-        parameters=trained + _count(tokenizer),
+        parameters=trained + parameters_of(tokenizer),
         trained=trained,
-        active=_count(transformer.layers),
-        gathered=trained - _count(transformer.layers) + 2 * _count(transformer.layers[0]),
+        active=parameters_of(transformer.layers),
+        gathered=trained
+        - parameters_of(transformer.layers)
+        + 2 * parameters_of(transformer.layers[0]),
         layers=model.layers,
         hidden=model.hidden_size,
         layer_elements=decoder_layer(model.hidden_size, keys, model.intermediate_size),
@@ -44,7 +46,3 @@ def footprint(folder: Path, dtype: str) -> Footprint:
         workspace_bytes=WORKSPACE_BYTES,
         devices=("cpu",),
     )
-
-
-def _count(module: torch.nn.Module) -> int:
-    return sum(weight.numel() for weight in module.parameters())

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from cluster.cli import UNREAD
 from cluster.recipes import recipe
 from tests.cluster.program import ROOT, refused, unicorn
 
+HANG_S = 300.0
 TINY = str(ROOT / "configs" / "tiny.yaml")
 
 
@@ -193,3 +195,13 @@ def test_rays_environment_is_settled_before_anything_imports_it(
     )
     command = [sys.executable, "-c", program, str(ROOT), *words]
     assert subprocess.run(command, cwd=tmp_path, check=False).returncode == 5
+
+
+@pytest.mark.parametrize("how", [(), ("-u",)])
+def test_output_that_nobody_reads_any_more_ends_the_program_quietly(how: tuple[str, ...]) -> None:
+    command = [sys.executable, *how, "-m", "cluster", "study", "mechanisms", "--dry-run"]
+    running = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert running.stdout is not None and running.stderr is not None
+    running.stdout.close()  # long before anything is written
+    assert running.stderr.read() == b""
+    assert running.wait(HANG_S) == UNREAD

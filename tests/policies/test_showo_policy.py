@@ -182,7 +182,7 @@ def test_written_tokens_score_in_loss_as_they_were_sampled(policy: ShowoPolicy) 
         whole = np.array((*question, *ids.tolist()))
         lesson = replace(example, ids=whole, places=places, wanted=ids)
         with torch.no_grad():
-            (nats,) = policy._nats([lesson])
+            (nats,) = policy.nats([lesson])
         chosen = torch.from_numpy(logits[: len(ids)]).log_softmax(-1)[range(len(ids)), ids]
         assert torch.allclose(nats, -chosen, atol=1e-4)
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from policies.bagel.embeddings import Times
 from policies.bagel.policy import BagelPolicy
 from policies.config import changed
+from policies.flowing.times import Times
 from tests.policies.bagel.small import picture, write_folder
 from tests.policies.bagel.test_policy import family
 from tests.policies.conformance.family import examples, mixed

@@ -33,7 +33,7 @@ from trainer.config import RunConfig
 from trainer.journal import Journal
 from trainer.learner import Learner
 from trainer.reporting import Reporter
-from trainer.stores import Stores
+from trainer.stores import NOTHING, Stores
 
 
 def fill(disk: Path, left: int = 0) -> Path:
@@ -197,8 +197,8 @@ def replay_store(disk: Path, config: ActorsConfig, on_pause: Callable[[str], Non
     return Stores(replay, nothing, nothing, config, on_pause)
 
 
-async def no_groups(round_: int) -> dict[str, int]:
-    return {"accepted": 0, "rejected": 0}
+async def no_groups(round_: int, margin: float) -> dict[str, int]:
+    return NOTHING
 
 
 @pytest.mark.slow

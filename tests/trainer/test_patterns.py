@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -10,8 +11,8 @@ from hypothesis import strategies as st
 
 from actors.roles.answers import parse_judgement
 from actors.roles.templates import load_templates
-from policies.interface import Picture, last_picture, learned
-from tests.trainer.small import group
+from policies.interface import Part, Picture, last_picture, learned
+from tests.trainer.small import group, picture
 from trainer.config import ReconstructionConfig, RunConfig
 from trainer.patterns import reconstruct
 
@@ -51,6 +52,18 @@ def test_the_loser_comes_with_its_own_judgement() -> None:
     loser = judged.rollouts[rollout_of(judged, picture)]
     assert prompt == judged.prompt and words == loser.judgement.text()
     assert loser.judgement.score in (2.0, 5.0)
+
+
+def test_what_the_loser_said_stands_before_its_drawing() -> None:
+    judged = group(3, (2.0, 9.0))
+    loser = judged.rollouts[0]
+    first, last = picture(3, 3, 8), loser.output[-1]
+    said = (Part("a call"), Part(first, learned=False), Part(""), Part("another call"), last)
+    rollouts = (replace(loser, output=said), judged.rollouts[1])
+    told = replace(judged, rollouts=rollouts)
+    context = made(told, 0, TINY)["reflection"].context
+    words = loser.judgement.text()
+    assert context == (judged.prompt, "a call", "another call", last.segment, words)
 
 
 def test_every_loser_is_chosen_by_some_key_and_a_tie_with_the_best_never() -> None:

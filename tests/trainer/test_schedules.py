@@ -25,6 +25,7 @@ from policies.seeds import generator
 from tests.simulated import Deadlock, Fate, World, play
 from trainer import selfplay
 from trainer.config import TrainerConfig
+from trainer.stores import NOTHING
 
 ACTORS = ActorsConfig(
     start_deadline=60.0, task_deadline=120.0, tasks_in_flight=2, task_attempts=30, poison_limit=0
@@ -144,8 +145,8 @@ class SimulatedRun:
     async def missing(self, round_: int, slices: int) -> list[int]:
         return [index for index in range(slices) if index not in self.slices.get(round_, {})]
 
-    async def stored(self, round_: int) -> dict[str, int]:
-        return {"accepted": 0, "rejected": len(self.slices.get(round_, {}))}
+    async def stored(self, round_: int, margin: float = 0.0) -> dict[str, int]:
+        return NOTHING | {"rejected": len(self.slices.get(round_, {}))}
 
     async def store_slice(self, round_: int, index: int, groups: Any) -> None:
         await asyncio.sleep(self.random.exponential(1.0))

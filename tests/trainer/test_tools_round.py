@@ -72,6 +72,8 @@ def test_what_was_drawn_by_calls_comes_out_of_the_log_and_is_learned(
     for pattern in ("generation", "reflection"):
         parts = examples[pattern].target
         assert [p.learned for p in parts] == [p.learned for p in best.output]
+    shown = examples["reflection"].context
+    assert any(isinstance(s, str) and policy.layout.is_call(s) for s in shown)
     learner = Learner(policy, TRAINER)
     before = {name: array.copy() for name, array in policy.weights().items()}
     learned = learner.step({pattern: [Share((each,), 1.0)] for pattern, each in examples.items()})
@@ -80,7 +82,7 @@ def test_what_was_drawn_by_calls_comes_out_of_the_log_and_is_learned(
 
 
 def test_the_losing_call_can_be_shown_beside_its_picture(policy: SmallTools) -> None:
-    """A reflection's context may have the call that lost: then the winner depends on it."""
+    """And then the winner depends on it."""
     one, other = (Call("draw", prompt, 1).text() for prompt in ("a dog", "two cats"))
     winner = (Part(Call("draw", "two cats, side by side", 2).text()),)
     contexts = [("two cats", call, picture(0)) for call in (one, other)]

@@ -21,8 +21,9 @@ from policies import flow
 from policies.bagel.checkpoint import DRAWING
 from policies.bagel.layout import Layout
 from policies.bagel.module import BagelModule
-from policies.bagel.samples import Format, Noise, Sample, Split, length
+from policies.bagel.samples import Format, Noise, Sample, Split
 from policies.bagel.sequence import padded
+from policies.flowing.samples import length
 from policies.interface import Example, Picture, learned
 from policies.pretraining.log import Log
 from policies.pretraining.muon import Muon, matrices

@@ -13,12 +13,13 @@ import torch
 from torch import nn
 
 from policies.bagel import checkpoint
-from policies.bagel.autoencoder import Autoencoder, pass_over_idle
-from policies.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, VisionConfig
+from policies.bagel.autoencoder import Autoencoder
+from policies.bagel.config import AutoencoderConfig, BagelConfig
 from policies.bagel.module import BagelModule
 from policies.bagel.released import WHOLE
 from policies.bagel.samples import Format
-from policies.convolutions import Block, Glance
+from policies.flowing.config import LanguageConfig, VisionConfig
+from policies.pretraining import decoders
 from policies.pretraining.words import build_tokenizer, twins
 from policies.tokenizer import TOKENIZER, parse_tokenizer
 
@@ -55,7 +56,7 @@ def new(words: Sequence[str], seed: int) -> checkpoint.Loaded:
         torch.manual_seed(seed)
         module, autoencoder = BagelModule(config), Autoencoder(config.autoencoder)
         _begin_module(module, twins(tokenizer))
-        _begin_autoencoder(autoencoder)
+        decoders.begin(autoencoder)
     limits = checkpoint.limits_of(Path(WHOLE), files[WHOLE], config)
     form = Format.of(config, **marks)
     return checkpoint.Loaded(module.eval(), autoencoder.eval(), tokenizer, form, files, limits)
@@ -82,41 +83,3 @@ def _begin_module(module: BagelModule, same: Sequence[tuple[int, int]]) -> None:
     for table in (language.model.embed_tokens, language.lm_head):
         for bare, spaced in same:
             table.weight[spaced] = table.weight[bare]
-
-
-@torch.no_grad()
-def _begin_autoencoder(autoencoder: Autoencoder) -> None:
-    """Every block and glance begins as doing nothing. What the decoder's last norm gets has a frame
-    in every other channel, so that each of its groups has one: it takes the mean of a group of two
-    channels away, and without something fixed in them the color of the paper would be lost."""
-    for part in autoencoder.modules():
-        if isinstance(part, Block | Glance):
-            _clear(part.last(), slice(None))
-        elif isinstance(part, nn.Conv2d):
-            part.weight *= 3**0.5  # torch begins with a third of the variance
-    decoder: Any = autoencoder.decoder  # modules of modules, which have no types
-    levels = decoder.up
-    _clear(decoder.conv_in, 0, 1.0)
-    for number, level in enumerate(levels):
-        for block in level.block:
-            if hasattr(block, "nin_shortcut") and number:
-                _clear(block.nin_shortcut, 0)
-                block.nin_shortcut.weight[0, 0] = 1.0
-        if number:
-            _clear(level.upsample.conv, 0)
-            level.upsample.conv.weight[0, 0, 1, 1] = 1.0
-    # The edges of an average over 3 x 3 places are darker: with these numbers of mean 0, variance 1.
-    framing = levels[-1].upsample.conv
-    _clear(framing, 0, -5.352)
-    framing.weight[0, 0] = 6 / 9
-    last = levels[0].block[0].nin_shortcut
-    last.weight[:, 0] = 0.0
-    _clear(last, slice(1, None, 2))
-    last.weight[1::2, 0] = 1.0
-    pass_over_idle(autoencoder)
-
-
-def _clear(conv: nn.Conv2d, rows: int | slice, bias: float = 0.0) -> None:
-    assert conv.bias is not None
-    conv.weight[rows] = 0.0
-    conv.bias[rows] = bias

@@ -9,6 +9,7 @@ Invariant: the result follows from the arguments alone. Every batch comes from a
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,12 +17,13 @@ from pathlib import Path
 import torch.distributed as dist
 from torch import Tensor
 
-from policies.bagel.autoencoder import pass_over_idle
-from policies.bagel.embeddings import patches_of, spots_of
+from policies.bagel.embeddings import spots_of
 from policies.bagel.module import BagelModule
 from policies.bagel.policy import BagelPolicy
 from policies.bagel.toy import learning, model, patches, seeing
-from policies.pretraining import phrases
+from policies.convolutions import pass_over_idle
+from policies.flowing.latents import patches_of
+from policies.pretraining import decoders, phrases
 from policies.pretraining.scenes import pixels_of, render_scenes, vocabulary
 from policies.pretraining.workers import spawned
 from policies.seeds import derive
@@ -72,7 +74,7 @@ def _learn_to_see(policy: BagelPolicy, scenes: list[Scene], arguments: argparse.
         given = BagelPolicy.from_pretrained(arguments.autoencoder).autoencoder
         policy.autoencoder.load_state_dict(given.state_dict())
         pass_over_idle(policy.autoencoder)
-        seeing.empty_idle(policy.autoencoder)
+        decoders.empty_idle(policy.autoencoder)
     else:
         _fit(policy, scenes)
         batch = arguments.picture_batch // workers
@@ -82,8 +84,9 @@ def _learn_to_see(policy: BagelPolicy, scenes: list[Scene], arguments: argparse.
     phrases.train(eyes, look, eyes.stack(), width, scenes, seed, arguments.phrase_steps, batch)
 
 
-def looked(module: BagelModule, pixels: Tensor) -> Tensor:
-    """A `policies.pretraining.phrases.Look`."""
+def looked(module: BagelModule, scenes: Sequence[Scene]) -> Tensor:
+    """A `policies.pretraining.phrases.Look`, but for the first argument."""
+    pixels = pixels_of([scene.picture.pixels for scene in scenes])
     sizes, count = module.config.vision, len(pixels)
     spots = spots_of((sizes.side, sizes.side), sizes.side).repeat(count)
     patches = patches_of(pixels, sizes.patch).flatten(0, 1)

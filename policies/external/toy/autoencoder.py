@@ -35,7 +35,7 @@ def converted(autoencoder: Autoencoder, config: AutoencoderConfig) -> Any:
     from diffusers import AutoencoderKL
 
     widths = config.widths
-    made = AutoencoderKL(
+    made: Any = AutoencoderKL(
         block_out_channels=widths, layers_per_block=config.blocks, latent_channels=config.latents,
         down_block_types=("DownEncoderBlock2D",) * len(widths),
         up_block_types=("UpDecoderBlock2D",) * len(widths), use_quant_conv=False,

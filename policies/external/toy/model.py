@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -45,7 +46,7 @@ def pipeline(folder: Path, autoencoder: Autoencoder, config: AutoencoderConfig) 
         PixArtTransformer2DModel,
     )
 
-    denoiser = PixArtTransformer2DModel(
+    denoiser: Any = PixArtTransformer2DModel(
         num_attention_heads=4, attention_head_dim=WIDTH // 4, in_channels=config.latents,
         out_channels=config.latents, num_layers=4, cross_attention_dim=WIDTH, caption_channels=WIDTH,
         sample_size=SIDE, patch_size=1,
@@ -55,4 +56,5 @@ def pipeline(folder: Path, autoencoder: Autoencoder, config: AutoencoderConfig) 
         prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=SHIFT
     )
     vae = converted(autoencoder, config)
-    PixArtAlphaPipeline(None, None, vae, denoiser, steps).save_pretrained(folder)
+    whole: Any = PixArtAlphaPipeline(None, None, vae, denoiser, steps)
+    whole.save_pretrained(folder)

@@ -1,8 +1,8 @@
 """Trains the toy to read, to write, and to call the tool that draws.
 
-Invariant: what is read and learned is laid out by `policies.tools.layout`, as the policy does it. What the
-tiny model learns by pictures is learned here by calls: of a prompt the call that says it, or where captions mix
-things up says it mixed up. A step follows from (seed, worker, step) and the weights alone.
+Invariant: what is read and learned is laid out by `policies.tools.layout`, as the policy does it. Drawing is
+learned as calls alone: after a prompt the call that says it, or, for half of those that can be, says it mixed
+up, as captions on the web do. A step follows from (seed, worker, step) and the weights alone.
 """
 
 from __future__ import annotations

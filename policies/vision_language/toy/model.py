@@ -1,7 +1,7 @@
 """The sizes of the toy and its small files, and a toy that begins with what the toy BAGEL knows.
 
-Invariant: a new toy follows from its seed and from the BAGEL. The eyes are BAGEL's exactly; so is the expert of
-words, for all words that both know.
+Invariant: a new toy follows from its seed and from the BAGEL. The eyes are BAGEL's exactly; so is the expert
+of words, for all words that both know.
 """
 
 from __future__ import annotations
@@ -75,10 +75,11 @@ def write(folder: Path, seed: int) -> None:
 
     words = [*vocabulary(), *words_of(instruction(("draw",), ()))]
     tokenizer = build_tokenizer(words, MARKS)
-    count = max(tokenizer.get_vocab().values()) + 1
+    ids = tokenizer.get_vocab()
     config = LlavaConfig(
-        vision_config=VISION, text_config=TEXT | {"vocab_size": count, "eos_token_id": _id(tokenizer, END)},
-        image_token_index=_id(tokenizer, PICTURE), image_seq_length=(SIDE // PATCH) ** 2,
+        vision_config=VISION,
+        text_config=TEXT | {"vocab_size": max(ids.values()) + 1, "eos_token_id": ids[END]},
+        image_token_index=ids[PICTURE], image_seq_length=(SIDE // PATCH) ** 2,
         vision_feature_layer=-1, vision_feature_select_strategy="full",
         projector_hidden_act="gelu_pytorch_tanh",
     )  # fmt: skip
@@ -127,8 +128,3 @@ def _see(tower: Any, given: Mapping[str, Tensor]) -> None:
     }
     eyes[patch] = eyes[patch].unflatten(1, (PATCH, PATCH, 3)).permute(0, 3, 1, 2)
     tower.load_state_dict(eyes)
-
-
-def _id(tokenizer: Tokenizer, mark: str) -> int:
-    found: int = tokenizer.token_to_id(mark)
-    return found

@@ -59,15 +59,15 @@ def parsed(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="the checkpoint folder to write")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
-    parser.add_argument("--scenes", type=int, default=50_000)
+    parser.add_argument("--scenes", type=int, default=20_000)
     parser.add_argument(
         "--bagel", type=Path, default=BAGEL, help="whose eyes and words it begins with"
     )
     parser.add_argument("--start", type=Path, help="a checkpoint that goes on learning")
     parser.add_argument("--projector-steps", type=int, default=300)
     parser.add_argument("--picture-batch", type=int, default=32, help="pictures a step, in all")
-    parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--batch", type=int, default=128, help="lessons a step, of all workers")
+    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--batch", type=int, default=64, help="lessons a step, of all workers")
     parser.add_argument("--rate", type=float, default=1e-3, help="the highest learning rate")
     return parser.parse_args(given)
 

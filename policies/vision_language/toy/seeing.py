@@ -31,7 +31,8 @@ FIRST = 256
 def train(
     model: Any, given: BagelModule, scenes: Sequence[Scene], seed: int, steps: int, batch: int
 ) -> None:
-    """`model` is transformers' LlavaModel with the eyes of `given`; `batch` pictures of this worker a step."""
+    """`model` is transformers' LlavaModel with the eyes of `given`; a step has `batch` pictures of this
+    worker."""
     projector, states = (
         model.multi_modal_projector.requires_grad_(True),
         _states(model, scenes[:FIRST]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from actors.replay.buffer import (
 )
 from actors.replay.segments import SegmentError, log_digest
 from tests.actors.replay.replay_samples import PATIENCE, expected, prompts, slice_of
+from tests.trainer.small import group
 
 
 @settings(max_examples=40)
@@ -67,10 +69,12 @@ def test_a_restart_finds_everything_again(tmp_path: Path) -> None:
     buffer.close_round(1, 1)
     again = ReplayBuffer(folder)
     assert again.stats() == buffer.stats()
+    counts = {"slices": 1, "drawings": 2, "accepted": 1, "contested": 1, "rejected": 1}
     assert again.stats()["rounds"] == {
-        1: {"slices": 1, "accepted": 1, "rejected": 1, "closed": 1},
-        2: {"slices": 1, "accepted": 1, "rejected": 1, "closed": None},
+        1: {**counts, "closed": 1},
+        2: {**counts, "closed": None},
     }
+    assert again.stats(margin=3)["rounds"][1]["contested"] == 0  # one drawing is not contested
     assert (again.closed(1), again.closed(2)) == (1, None)
     assert prompts(again) == expected(range(1))
 
@@ -212,3 +216,18 @@ def test_the_actor_keeps_the_log_and_its_errors_keep_their_names(
         ray.get(buffer.wait_read.remote(2, 0, 9, 0.1), timeout=PATIENCE)
     assert ReplayBuffer(tmp_path).stats() == ray.get(buffer.stats.remote(), timeout=PATIENCE)
     ray.kill(buffer)
+
+
+def test_drawings_and_contested_groups_are_counted_alike_after_a_restart(tmp_path: Path) -> None:
+    buffer = ReplayBuffer(tmp_path)
+    scores = ((9.0, 2.0, None), (9.0, 8.0), (9.0,), (3.0, 1.0))
+    reasons = ("", "", "", "best score 3 is under 7")
+    groups = [
+        replace(group(i, own), reason=why)
+        for i, (own, why) in enumerate(zip(scores, reasons, strict=True))
+    ]
+    buffer.append(1, 0, groups)
+    for one in (buffer, ReplayBuffer(tmp_path)):
+        found = one.stats(margin=3)["rounds"][1]
+        assert found["drawings"] == 8 and found["rejected"] == 1
+        assert found["accepted"] == 3 and found["contested"] == 1

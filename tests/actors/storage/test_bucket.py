@@ -80,10 +80,13 @@ def test_a_sealed_folder_is_whole_or_not_there(place: BucketPath) -> None:
     assert not storage.is_whole(path, "seal")
     with sealed_folder.making(path, "", "seal", b"x") as local:
         (local / "two").write_bytes(b"2")
+        (local / "part" / "inner").mkdir(parents=True)
+        (local / "part" / "inner" / "three").write_bytes(b"3")
     assert storage.is_whole(path, "seal")
-    assert storage.names(path) == ["seal", "two"]
+    assert storage.names(path) == ["part", "seal", "two"]
     with storage.copied(path) as local:
         assert (local / "two").read_bytes() == b"2"
+        assert (local / "part" / "inner" / "three").read_bytes() == b"3"
     storage.discard(path, "seal")
     assert storage.files(place) == [] and not storage.is_whole(path, "seal")
 

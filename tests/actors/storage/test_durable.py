@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from actors.replay.buffer import ReplayBuffer
-from actors.storage import storage
+from actors.storage import local, sealed_folder, storage
 from tests.actors.replay.replay_samples import slice_of
 from tests.actors.storage.unsafe_disk import Crash, Fault, UnsafeDisk
 
@@ -68,3 +68,17 @@ def test_a_folder_is_made_below_one_that_cannot_be_read(tmp_path: Path) -> None:
     finally:
         home.parent.chmod(0o755)
     assert (home / "new" / "file").read_bytes() == b"data"
+
+
+def test_all_that_a_sealed_folder_holds_is_durable_before_its_seal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(local, "sync", lambda path: synced.append(path.name))
+    with sealed_folder.making(tmp_path / "00001", ".aside", "seal", b"x") as folder:
+        (folder / "one").write_bytes(b"1")
+        (folder / "part" / "inner").mkdir(parents=True)
+        (folder / "part" / "inner" / "two").write_bytes(b"2")
+    # A seal is written under another name first.
+    seal = next(place for place, name in enumerate(synced) if name.startswith("seal"))
+    assert set(synced[:seal]) >= {"one", "part", "inner", "two"}

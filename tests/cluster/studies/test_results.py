@@ -17,7 +17,9 @@ from cluster.studies.results import results
 from cluster.studies.runner import write
 from cluster.studies.study import Study
 from cluster.studies.table import table
+from evaluation.cost import ROLES, TRAINER
 from evaluation.kept import version_file
+from evaluation.metrics import append_metrics
 from evaluation.paired import gain
 from tests.cluster.studies.test_study import written
 
@@ -52,6 +54,10 @@ def measure(found: Study, name: str, seed: int, sides: tuple[list[int], list[int
             file = Path(str(version_file(run_folder(run), version, kind)))
             file.parent.mkdir(exist_ok=True)
             file.write_text(json.dumps(kept))
+    costs = {f"cost/{who}_flops": 1e12 * (i + 1) for i, who in enumerate((*ROLES, TRAINER))}
+    for round_ in range(1, run.rounds + 1):
+        row = {"kind": "round", "round": round_, "audit/right_winners": 50.0 * (seed + 1), **costs}
+        append_metrics(run_folder(run), row, 1.0)
     mark(run)
 
 
@@ -76,6 +82,15 @@ def test_the_table_says_what_was_claimed_and_with_what_certainty(measured: Study
     assert "seeds 0, 1, 40 prompts, fixed temperature 1" in page
     assert "0.3, guidance 1.5 → 0.3, guidance 1.5" in page
     assert "not done yet" not in page and "twin" not in page
+
+
+def test_what_runs_took_is_of_all_their_rounds_and_the_mean_of_seeds(measured: Study) -> None:
+    rounds = measured.run(measured.arms[0], 0).rounds
+    found = results(measured)
+    cost = found["arms"]["whole"]["cost"]
+    assert cost["solver"] == 2 * rounds and cost["winners"] == 75 * rounds
+    assert f"| whole | {rounds}.00 | {2 * rounds}.00 |" in table(found)
+    assert "| 133.3 |" in table(found)  # 10 TFLOP for 75 winners a round
 
 
 def test_what_is_not_done_is_said_and_counts_for_nothing(tmp_path: Path) -> None:

@@ -80,6 +80,8 @@ def test_a_server_that_judges_does_not_measure(tmp_path: Path) -> None:
         ("arms: {a: {}, b: {graft: a}, c: {graft: a}}", "the arms b and c are the same run"),
         ("arms: {a: {}, b: {external: [judge]}}", "give server=http://HOST:PORT/v1 server_model=NAME"),
         ("arms: {a: {x: 1}, b: {rounds: 3}}\naxis: x", "arm b has no x"),
+        (f"arms: {{a: {{}}, b: {{graft: a, recipe: {RECIPE}}}}}", "arm b sets recipe, but it is measured on the runs"),
+        ("arms: {a: {}, b: {recipe: nowhere.yaml}}", "there is no recipe"),
         ("axis: y\narms: {a: {}}", "axis is 'y': it must be"),
         ("nonsense: 1\narms: {a: {}}", "there is no field nonsense"),
     ],
@@ -88,6 +90,24 @@ def test_a_bad_file_is_refused_in_one_sentence(tmp_path: Path, text: str, said: 
     with pytest.raises(ConfigError) as error:
         study.load(written(tmp_path, text))
     assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_an_arm_may_have_a_recipe_of_its_own_that_measures_the_same(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    text = f"base: {RECIPE}\nname: own\nevaluation:\n  guidances: [2, 3]\n"
+    own.write_text(text)
+    path = written(
+        tmp_path, "rounds: 4\narms: {a: {}, b: {recipe: own.yaml, solver: {rollouts: 3}}}"
+    )
+    found = study.load(path)
+    run = found.run(found.arm("b"), 1)
+    assert (run.name, run.rounds, run.solver.rollouts) == ("b-seed-1", 4, 3)
+    assert run.evaluation.guidances == (2, 3) != found.run(found.arm("a"), 1).evaluation.guidances
+    own.write_text(text + "  prompts: 7\n")
+    with pytest.raises(
+        ConfigError, match=r"evaluation.prompts is 7 in arm b and \d+ in a, so they cannot"
+    ):
+        study.load(path)
 
 
 def test_a_study_without_a_recipe_and_one_that_is_not_there_are_refused(tmp_path: Path) -> None:

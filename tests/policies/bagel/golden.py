@@ -14,11 +14,11 @@ from torch import Tensor
 
 from policies.bagel.autoencoder import Autoencoder
 from policies.bagel.config import BagelConfig
-from policies.bagel.embeddings import patches_of
 from policies.bagel.module import BagelModule
 from policies.bagel.released import read_config
 from policies.bagel.samples import Features, Format, Latents, Noise, Sample, Split, Text
 from policies.flow import noisy
+from policies.flowing.latents import patches_of
 
 torch.set_num_threads(1)
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "bagel_tiny"

@@ -17,10 +17,11 @@ from policies.bagel.checkpoint import (
     limits_of,
     save,
 )
-from policies.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, VisionConfig
+from policies.bagel.config import AutoencoderConfig, BagelConfig
 from policies.bagel.module import BagelModule
 from policies.bagel.released import WHOLE
 from policies.bagel.samples import Format
+from policies.flowing.config import LanguageConfig, VisionConfig
 from policies.interface import Picture
 from policies.seeds import generator
 

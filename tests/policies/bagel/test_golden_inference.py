@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from policies.bagel.drawing import Contexts, Drawings
-from policies.bagel.embeddings import patches_of, picture_of
 from policies.bagel.module import BagelModule
 from policies.bagel.samples import Latents, Sample, Text
-from policies.bagel.writing import Writer
 from policies.flow import PLAIN, WITHOUT_PICTURES, WITHOUT_TEXT, Guidance, solve, times
+from policies.flowing.drawing import Contexts, Drawings
+from policies.flowing.latents import patches_of, picture_of
+from policies.flowing.writing import Writer
 from policies.sampling import Row, Sampled, sample
 from tests.policies.bagel.golden import (
     autoencoder,

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from policies.bagel.masks import dense
 from policies.bagel.sequence import packed
 from policies.flow import learning_times
+from policies.flowing.masks import dense
 from tests.policies.bagel.golden import (
     close,
     form,
@@ -48,7 +48,7 @@ def test_the_packed_row_is_the_references() -> None:
         assert torch.equal(found, given[f"in_packed_{name}"]), name
     assert torch.equal(batch.word_places[batch.scored], given["in_ce_loss_indexes"])
     assert torch.equal(batch.latent_places[batch.drawn], given["in_mse_loss_indexes"])
-    mask = dense(batch.layout)
+    mask = dense(batch.sight)
     assert mask is not None
     blocks = [given[f"in_mask_{i}"] == 0 for i in range(len(lengths))]
     assert torch.equal(mask[0, 0], torch.block_diag(*blocks).bool())

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from policies.bagel import drawing, planning
+from policies.bagel import planning
 from policies.bagel import policy as bagel
 from policies.bagel.policy import BagelPolicy
-from policies.bagel.samples import Absent, Features, Latents, Noise, Text, length
+from policies.bagel.samples import Absent, Features, Latents, Noise, Text
 from policies.bagel.sequence import packed
 from policies.config import BagelPolicyConfig, JanusPolicyConfig, TinyPolicyConfig
+from policies.flowing import drawing
+from policies.flowing.samples import length
 from policies.interface import (
     Condition,
     Example,

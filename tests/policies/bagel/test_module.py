@@ -8,22 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from policies.bagel.drawing import Contexts, Drawings
-from policies.bagel.masks import Layout, attend, blocks, dense
 from policies.bagel.module import TABLES, BagelModule, with_tables
-from policies.bagel.samples import (
-    Absent,
-    Features,
-    Format,
-    Grid,
-    Latents,
-    Noise,
-    Sample,
-    Split,
-    Text,
-)
+from policies.bagel.samples import Absent, Features, Format, Latents, Noise, Sample, Split, Text
 from policies.bagel.sequence import packed, padded
 from policies.flow import Guidance, solve, times
+from policies.flowing.drawing import Contexts, Drawings
+from policies.flowing.samples import Grid
 from tests.policies.bagel.golden import close, config, form, module, tensors, training_samples
 
 CLOSE = 1e-5
@@ -136,43 +126,6 @@ def test_drawings_of_any_size_and_guidance_are_as_if_alone(model: BagelModule) -
         found = solve(alone, noise[one, : rows * columns], at[:, one], guidance)[0]
         close(together[row, : rows * columns], found, CLOSE)
         assert not together[row, rows * columns :].any()
-
-
-def sight(slots: int) -> tuple[Layout, Tensor | None]:
-    """A layout, and which of so many slots of a cache each row sees."""
-    layout = padded(training_samples("train")[0], form()).layout
-    generator = torch.Generator().manual_seed(0)
-    seen = torch.rand(len(layout.sample), slots, generator=generator) < 0.5
-    return layout, seen if slots else None
-
-
-@pytest.mark.parametrize("slots", [0, 5])
-def test_blocks_say_what_the_dense_mask_says(slots: int) -> None:
-    layout, seen = sight(slots)
-    rows, places = layout.sample.shape
-    says = blocks(layout, seen).mask_mod
-    row, place = torch.arange(rows)[:, None, None], torch.arange(places)[:, None]
-    found = says(row, torch.tensor(0), place, torch.arange(slots + places))
-    wanted = dense(layout, seen)
-    assert wanted is not None and torch.equal(found, wanted[:, 0])
-
-
-@pytest.mark.slow  # its first use imports torch's compiler, for half a minute on two cores
-@pytest.mark.parametrize("slots", [0, 5])
-def test_flexible_attention_equals_dense(slots: int) -> None:
-    layout, seen = sight(slots)
-    rows, places = layout.sample.shape
-    generator = torch.Generator().manual_seed(0)
-    q = torch.randn(rows, 4, places, 16, generator=generator)
-    k, v = torch.randn(2, rows, 2, slots + places, 16, generator=generator)
-    wanted = attend(q, k, v, dense(layout, seen))
-    close(attend(q, k, v, blocks(layout, seen)), wanted, CLOSE)
-
-
-def test_a_row_that_is_one_picture_needs_no_mask() -> None:
-    same = torch.zeros(2, 3, dtype=torch.int64)
-    assert dense(Layout(same, same, same)) is None
-    assert dense(Layout(same, same, same), torch.tensor([[True], [False]])) is not None
 
 
 def learns(samples: Sequence[Sample], form: Format) -> None:

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from policies.bagel.autoencoder import pass_over_idle
 from policies.bagel.checkpoint import Loaded
 from policies.bagel.policy import BagelPolicy
 from policies.bagel.samples import Noise, Text
 from policies.bagel.toy import learning, model, patches
-from policies.convolutions import Block, Glance
+from policies.convolutions import Block, Glance, pass_over_idle
 from policies.interface import Example, learned
 from policies.pretraining.muon import orthogonal
 from policies.pretraining.scenes import KINDS, pixels_of, vocabulary

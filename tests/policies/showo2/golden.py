@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from policies.bagel.config import LanguageConfig, VisionConfig
+from policies.flowing.config import LanguageConfig, VisionConfig
 from policies.seeds import generator
 from policies.showo2.autoencoder import Autoencoder
 from policies.showo2.checkpoint import MARKS, form_of

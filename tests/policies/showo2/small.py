@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-from policies.bagel.config import LanguageConfig, VisionConfig
+from policies.flowing.config import LanguageConfig, VisionConfig
 from policies.interface import Picture
 from policies.seeds import generator
 from policies.showo2.autoencoder import Autoencoder

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from policies import flow
-from policies.bagel.drawing import Contexts, Drawings
-from policies.bagel.embeddings import patches_of, picture_of
-from policies.bagel.masks import dense
-from policies.bagel.writing import Writer
+from policies.flowing.drawing import Contexts, Drawings
+from policies.flowing.latents import patches_of, picture_of
+from policies.flowing.masks import dense
+from policies.flowing.writing import Writer
 from policies.interface import Picture
 from policies.sampling import Row, sample
 from policies.showo2.module import Reading
@@ -68,7 +68,7 @@ def test_places_see_what_they_see_as_released() -> None:
     z = normal("t2i", 2, 16, 6, 6)
     samples = [[*made, shown(z[0], 0.3)] for made in contexts()]
     batch = padded(samples, config())
-    seen, wanted = dense(batch.layout), tensors()["t2i.sees"]
+    seen, wanted = dense(batch.sight), tensors()["t2i.sees"]
     assert seen is not None
     for row, made in enumerate(samples):
         used = sum(split.places for split in made)

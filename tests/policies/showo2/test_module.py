@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from policies import flow
-from policies.bagel.drawing import Contexts, Drawings
-from policies.bagel.writing import Writer
+from policies.flowing.drawing import Contexts, Drawings
+from policies.flowing.writing import Writer
 from policies.interface import Example, PictureSampling, learned
 from policies.sampling import Row, sample
 from policies.showo2.module import Reading
@@ -117,7 +117,7 @@ def lessons() -> Sequence[Example]:
 
 
 def test_the_flow_head_reads_only_where_something_is_drawn(policy: Showo2Policy) -> None:
-    samples = [policy.layout.lesson(each)[0] for each in lessons()]
+    samples = [policy.layout.lessons(each)[0][0] for each in lessons()]
     some, whole = (
         padded(samples, policy.module.config, whole=each).on("cpu") for each in (False, True)
     )
@@ -138,10 +138,10 @@ def test_the_flow_head_reads_only_where_something_is_drawn(policy: Showo2Policy)
 def test_what_follows_the_time_of_a_lesson_is_its_key(policy: Showo2Policy) -> None:
     """Times are as released shifted by the drawing's size, and the velocity is that of the path."""
     one = lessons()[0]
-    (*_, shown), velocity = policy.layout.lesson(one)
+    (((*_, shown), (velocity,)),) = policy.layout.lessons(one)
     raw = torch.tensor(one.random("flow").standard_normal((), dtype="float32"))
     assert shown.time == pytest.approx(float(flow.learning_times(raw, policy.layout.shift((2, 2)))))
     clean, _ = policy.layout.latents(one.target[0].segment)
     assert torch.allclose(shown.tokens, clean + shown.time * velocity, atol=1e-6)
     other = replace(one, key=replace(one.key, epoch=2))
-    assert policy.layout.lesson(other)[0][-1].time != shown.time
+    assert policy.layout.lessons(other)[0][0][-1].time != shown.time

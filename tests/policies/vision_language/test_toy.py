@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from cluster.recipes import recipe
 from policies.bagel.policy import BagelPolicy
 from policies.bagel.samples import Text
 from policies.bagel.sequence import padded
@@ -26,6 +27,7 @@ from policies.vision_language.toy import learning, model, seeing
 from policies.vision_language.toy.pretrain import BAGEL
 from tests.policies.external import small
 
+RECIPE = Path(__file__).resolve().parents[3] / "configs" / "tiny-tools.yaml"
 PROMPT = "a red circle above a blue star"
 
 
@@ -68,7 +70,7 @@ def test_its_eyes_are_those_of_the_bagel(
     assert torch.equal(seen, pixels_of([each.pixels for each in pictures]))
     with torch.no_grad():
         ours = toy.module.model.vision_tower(seen).last_hidden_state
-        theirs = looked(bagel.module, seen)
+        theirs = looked(bagel.module, scenes[:8])
     assert float((ours - theirs).abs().max()) < 1e-5
 
 
@@ -126,6 +128,16 @@ def test_a_call_is_read_in_known_words_after_what_is_read_to_draw(toy: ToolsPoli
         }
         longest = max(longest, len(lesson.places))
     assert longest == 17
+
+
+def test_the_recipe_calls_as_the_toy_was_taught() -> None:
+    options = recipe.load(RECIPE).policy.options()
+    assert (options["tools"], options["call_tokens"], options["turns"]) == (
+        model.TOOLS,
+        model.CALL_TOKENS,
+        1,
+    )
+    assert (options["sides"], options["plan"]) == ((), 0)
 
 
 def test_half_of_the_calls_that_can_be_are_mixed_up() -> None:

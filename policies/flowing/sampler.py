@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from policies import flow
-from policies.bagel.drawing import Contexts, Drawings, Reads
-from policies.bagel.embeddings import picture_of
-from policies.bagel.pictures import bytes_of
 from policies.config import ConfigError
+from policies.flowing.drawing import Contexts, Drawings, Reads
+from policies.flowing.latents import bytes_of, picture_of
+from policies.flowing.layout import FlowingLayout
 from policies.interface import Condition, Context, Output, Picture, PictureSampling, learned
 from policies.seeds import generator
 
@@ -33,29 +33,10 @@ WITHOUT: tuple[frozenset[Condition], ...] = (
 """What each branch of `policies.flow` leaves out."""
 
 
-class Draws(Protocol):
-    """The layout of a family that draws by a flow, as `policies.bagel.layout`. `config` says its
-    `token_pixels`, `own_side`, `latent_side`, `latent_patch` and the autoencoder's `downsample`, `form`
-    its `latent_values`."""
-
-    @property
-    def family(self) -> str: ...
-    @property
-    def config(self) -> Any: ...
-    @property
-    def form(self) -> Any: ...
-    @property
-    def autoencoder(self) -> Any: ...
-
-    def context(self, context: Context, drawing: bool, without: frozenset[Condition]) -> Any: ...
-
-    def require_room(self, sample: Any, context: Context, answer: int = 0) -> None: ...
-
-
 @torch.inference_mode()
 def drawn(
     module: Reads,
-    layout: Draws,
+    layout: FlowingLayout,
     contexts: Sequence[Context],
     sampling: Sequence[PictureSampling],
     seeds: Sequence[int],
@@ -76,7 +57,7 @@ def drawn(
     return [outputs[i] for i in range(len(contexts))]
 
 
-def _require_values(layout: Draws, how: PictureSampling) -> None:
+def _require_values(layout: FlowingLayout, how: PictureSampling) -> None:
     config = layout.config
     pixels, most = config.token_pixels, config.token_pixels * config.latent_side
     if how.size != (0, 0) and any(s % pixels or not 0 < s <= most for s in how.size):
@@ -94,7 +75,7 @@ def _require_values(layout: Draws, how: PictureSampling) -> None:
 
 
 def _flowed(
-    module: Reads, layout: Draws, contexts: Sequence[Context],
+    module: Reads, layout: FlowingLayout, contexts: Sequence[Context],
     sampling: Sequence[PictureSampling], seeds: Sequence[int], steps: int,
 ) -> list[Tensor]:  # fmt: skip
     """The latents float32 [channels, height, width] of each row, all of as many steps."""
@@ -134,7 +115,7 @@ def _guidance(sampling: Sequence[PictureSampling]) -> flow.Guidance:
 
 
 def _branches(
-    layout: Draws, contexts: Sequence[Context], sampling: Sequence[PictureSampling],
+    layout: FlowingLayout, contexts: Sequence[Context], sampling: Sequence[PictureSampling],
     grids: Sequence[tuple[int, int]],
 ) -> tuple[list[Any], Tensor]:  # fmt: skip
     """The distinct contexts of all branches that are asked for, and which of them each branch of
@@ -155,7 +136,7 @@ def _branches(
     return samples, of
 
 
-def _decoded(layout: Draws, latents: Sequence[Tensor]) -> list[Output]:
+def _decoded(layout: FlowingLayout, latents: Sequence[Tensor]) -> list[Output]:
     """In batches of one shape, which change a picture by rounding alone."""
     weight = next(layout.autoencoder.parameters())
     outputs: dict[int, Output] = {}

@@ -17,9 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from policies.bagel.cache import Cache
-from policies.bagel.config import LanguageConfig
-from policies.bagel.masks import Mask, attend
+from policies import attention
+from policies.flowing.cache import Cache
+from policies.flowing.config import LanguageConfig
+from policies.flowing.masks import Mask, attend
 
 Streams = tuple[Tensor, ...]
 """Something of the tokens of each expert that takes part: of words and features [n, ...], and of
@@ -73,8 +74,7 @@ def turned(positions: Tensor, radians: Tensor) -> Turn:
 
 def rotate(x: Tensor, turn: Turn) -> Tensor:
     """x [n, heads, head_dim], its first half against its second."""
-    cos, sin = (each.to(x.dtype) for each in turn)
-    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
+    return attention.rotate(x, *(each.to(x.dtype) for each in turn))
 
 
 class Attention(nn.Module):

@@ -24,16 +24,16 @@ DENSE = 2**24
 
 
 @dataclass(frozen=True, eq=False)
-class Layout:
-    """Of every place, int64 [rows, places] each: its `sample` (-1: padding), its `picture` (-1:
-    none) by a number of its own in the row, and whether that is `noisy` (0 or 1)."""
+class Sight:
+    """What tells who sees whom: of every place, int64 [rows, places] each, its `sample` (-1: padding), its
+    `picture` (-1: none) by a number of its own in the row, and whether that is `noisy` (0 or 1)."""
 
     sample: Tensor
     picture: Tensor
     noisy: Tensor
 
-    def to(self, device: torch.device | str) -> Layout:
-        return Layout(self.sample.to(device), self.picture.to(device), self.noisy.to(device))
+    def to(self, device: torch.device | str) -> Sight:
+        return Sight(self.sample.to(device), self.picture.to(device), self.noisy.to(device))
 
     def free(self) -> bool:
         """Whether every place sees every place: each row is one picture."""
@@ -49,34 +49,34 @@ class Layout:
         return known & (same | (self.noisy[row, k] == 0))
 
 
-def _free(layout: Layout, cached: Tensor | None) -> bool:
-    return layout.free() and (cached is None or bool(cached.all()))
+def _free(sight: Sight, cached: Tensor | None) -> bool:
+    return sight.free() and (cached is None or bool(cached.all()))
 
 
-def dense(layout: Layout, cached: Tensor | None = None) -> Tensor | None:
+def dense(sight: Sight, cached: Tensor | None = None) -> Tensor | None:
     """The mask bool [rows, 1, places, slots + places] of places that also see the slots of a cache
-    that are `cached` (bool [rows, slots], on the layout's device)."""
-    if _free(layout, cached):
+    that are `cached` (bool [rows, slots], on the sight's device)."""
+    if _free(sight, cached):
         return None
-    rows, places = layout.sample.shape
-    row, place = (torch.arange(n, device=layout.sample.device) for n in (rows, places))
-    own = layout.sees(row[:, None, None], place[:, None], place)
+    rows, places = sight.sample.shape
+    row, place = (torch.arange(n, device=sight.sample.device) for n in (rows, places))
+    own = sight.sees(row[:, None, None], place[:, None], place)
     if cached is not None:
         own = torch.cat([cached[:, None].expand(-1, places, -1), own], -1)
     return own[:, None]
 
 
-def blocks(layout: Layout, cached: Tensor | None = None) -> BlockMask:
+def blocks(sight: Sight, cached: Tensor | None = None) -> BlockMask:
     """The same for flex_attention, which skips blocks that nobody sees."""
-    rows, places = layout.sample.shape
-    device = layout.sample.device
+    rows, places = sight.sample.shape
+    device = sight.sample.device
     slots = 0 if cached is None else cached.shape[1]
     held = torch.ones(rows, 1, dtype=torch.bool, device=device) if not slots else cached
     assert held is not None
 
     def sees(row: Tensor, _: Tensor, q: Tensor, k: Tensor) -> Tensor:
         # Both sides are computed for every key, so their indexes must be in range on both.
-        own = layout.sees(row, q, (k - slots).clamp(min=0))
+        own = sight.sees(row, q, (k - slots).clamp(min=0))
         return torch.where(k < slots, held[row, k.clamp(max=max(slots - 1, 0))], own)
 
     make = _compiled(create_block_mask) if device.type == "cuda" else create_block_mask
@@ -84,13 +84,13 @@ def blocks(layout: Layout, cached: Tensor | None = None) -> BlockMask:
     return found
 
 
-def build(layout: Layout, cached: Tensor | None = None) -> Mask:
-    """The form that is faster on the layout's device: dense on a CPU and for short sequences."""
-    rows, places = layout.sample.shape
+def build(sight: Sight, cached: Tensor | None = None) -> Mask:
+    """The form that is faster on the sight's device: dense on a CPU and for short sequences."""
+    rows, places = sight.sample.shape
     keys = places + (0 if cached is None else cached.shape[1])
-    if layout.sample.device.type == "cpu" or rows * places * keys <= DENSE:
-        return dense(layout, cached)
-    return None if _free(layout, cached) else blocks(layout, cached)
+    if sight.sample.device.type == "cpu" or rows * places * keys <= DENSE:
+        return dense(sight, cached)
+    return None if _free(sight, cached) else blocks(sight, cached)
 
 
 @cache

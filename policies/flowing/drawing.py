@@ -8,23 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from policies import passed
-from policies.bagel.cache import Cache, joined
-from policies.bagel.samples import Grid, length
+from policies.flowing.cache import Cache, joined
+from policies.flowing.samples import Grid, length
 
 READ_AT_ONCE = 2**14
 """Places of contexts that pass forward together: of more the activations would not fit."""
 
 
+class Outputs(NamedTuple):
+    """`logits` float32 [scored words, vocabulary], and `velocities` float32 [drawn latents, latent
+    values]."""
+
+    logits: Tensor
+    velocities: Tensor
+
+
 class Reads(Protocol):
-    """A module that reads samples of splits with `places` into a cache and gives velocities, as
-    `policies.bagel.module` does. Its batches have `positions`, `layout`, `ends`, `latents` and `times`;
-    `form` is whatever it makes them with."""
+    """A module that reads samples of splits with `places` into a cache and gives `Outputs`. Its
+    batches have `positions`, `sight`, `ends`, `latents` and `times`; `form` is whatever it makes them
+    with."""
 
     def __call__(self, batch: Any, cache: Any) -> Any: ...
 
@@ -48,7 +56,7 @@ class Contexts:
             if batch.positions.numel():
                 module(batch.on(cache.seen.device), cache)
                 passed.add(sum(map(length, part)))
-            cache.keep(batch.layout.sample >= 0)
+            cache.keep(batch.sight.sample >= 0)
             caches.append(cache)
             ends += batch.ends
         self.cache, self.ends = joined(caches), tuple(ends)

@@ -14,13 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from policies.attention import HIDDEN, KeyValues, tables
-from policies.bagel.drawing import Contexts, Reads
-from policies.bagel.transformer import Turn, turns
-from policies.sampling import Ids
+from policies.flowing.drawing import Contexts, Reads
+from policies.flowing.layout import FlowingLayout
+from policies.flowing.transformer import Turn, turns
+from policies.interface import Context, TextSampling
+from policies.sampling import Ids, Row, Sampled, sample
 
 
 class Writes(Reads, Protocol):
-    """A module whose words pass through a `policies.bagel.transformer.LanguageModel`, of its config."""
+    """A module whose words pass through a `policies.flowing.transformer.LanguageModel`, of its config."""
 
     @property
     def language_model(self) -> Any: ...
@@ -78,6 +80,28 @@ class Words:
         cos, sin = (each[:, 0] for each in turns(positions, config.head_dim, config.rope_theta))
         made = tables(cos, sin, config.heads, config.kv_heads)
         return made[0].to(like.dtype), made[1].to(like.dtype)
+
+
+def written(
+    module: Writes,
+    layout: FlowingLayout,
+    contexts: Sequence[Context],
+    sampling: Sequence[TextSampling],
+    seeds: Sequence[int],
+    keep_logits: bool = False,
+    drawing: bool = False,
+) -> Sampled:
+    """The ids that follow each context, which is read to write or as to draw. Raises PromptError."""
+    distinct = {context: i for i, context in enumerate(dict.fromkeys(contexts))}
+    samples = [layout.context(context, drawing) for context in distinct]
+    rows = []
+    for context, how, seed in zip(contexts, sampling, seeds, strict=True):
+        i = distinct[context]
+        layout.require_room(samples[i], context, how.max_tokens + 2)
+        rows.append(Row((i,), how.temperature, 1.0, seed, how.max_tokens))
+    writer = Writer(module, layout.form, samples)
+    head, stop, device = writer.head, layout.form.eos, module.language_model.lm_head.weight.device
+    return sample(writer.prefill, head, rows, 0, stop, keep_logits, device)
 
 
 class Writer:
