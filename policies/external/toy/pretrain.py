@@ -27,7 +27,7 @@ from policies.pretraining.workers import spawned
 from policies.seeds import derive
 from policies.tiny.lessons import Scene
 
-SAVE_EVERY = 100
+SAVE_EVERY = 50
 BAGEL = Path(__file__).parents[2] / "bagel" / "base"
 
 
