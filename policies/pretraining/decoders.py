@@ -24,6 +24,7 @@ RATE = 2e-3
 
 Rebuilt = Callable[[Tensor, torch.Generator], Tensor]
 """Pictures float32 [pictures, 3, height, width] from -1 to 1 as they come back, by some chance."""
+Save = Callable[[int], None]
 
 
 @torch.no_grad()
@@ -64,21 +65,26 @@ def _clear(conv: nn.Conv2d, rows: int | slice, bias: float = 0.0) -> None:
     conv.bias[rows] = bias
 
 
+def _nothing(step: int) -> None:
+    pass
+
+
 def train(
     whole: nn.Module, trained: Collection[str], rebuilt: Rebuilt, scenes: Sequence[Scene], seed: int,
-    steps: int, batch: int, others: Iterable[Tensor] = (),
+    steps: int, batch: int, others: Iterable[Tensor] = (), done: int = 0, save: Save = _nothing,
 ) -> None:  # fmt: skip
     """Trains the decoder of `whole`, of its blocks those that are `trained`, and `others`, by `batch`
-    pictures of this worker a step."""
-    log = Log("decoder", steps)
+    pictures of this worker a step, after the steps that are `done`. After every step `save` is called
+    with its number."""
+    log = Log("decoder", steps, done)
     for name, part in whole.named_modules():
         if isinstance(part, Block | Glance):
             part.idle = name not in trained
     decoder: Any = whole.decoder
     decoder.requires_grad_(True).train()
     optimizer = Optimizer([*decoder.parameters(), *others], RATE, steps)
-    rank = dist.get_rank()
-    for step in range(1, steps + 1):
+    optimizer.done, rank = done, dist.get_rank()
+    for step in range(done + 1, steps + 1):
         rng = generator(seed, "decoder", rank, step)
         chance = torch.Generator().manual_seed(derive(seed, "noise", rank, step))
         chosen = rng.integers(len(scenes), size=batch)
@@ -88,6 +94,7 @@ def train(
         loss.backward()
         optimizer.step()
         log(step, loss=loss.item(), error=float(wrong.detach().abs().mean()))
+        save(step)
     pass_over_idle(whole)
     empty_idle(whole)
     whole.requires_grad_(False).eval()

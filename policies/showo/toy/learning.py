@@ -42,7 +42,7 @@ SEEING = 3
 class Phase(NamedTuple):
     steps: int
     batch: int
-    """Lessons a step, of all workers."""
+    """Lessons a step of this worker."""
     rate: float
     """The highest of AdamW; Muon's is ten times that."""
     drawing: float
@@ -83,15 +83,16 @@ def seen(policy: ShowoPolicy, scenes: Sequence[lessons.Scene]) -> Tensor:
 
 
 def train(
-    policy: ShowoPolicy, scenes: Sequence[lessons.Scene], seed: int, phase: Phase,
+    policy: ShowoPolicy, scenes: Sequence[lessons.Scene], seed: int, phase: Phase, done: int,
     save: Callable[[int], None],
 ) -> None:  # fmt: skip
-    """After every step `save` is called with its number."""
+    """Takes the steps after those that are `done`. After every one `save` is called with its number."""
     module, rank = policy.module.requires_grad_(True).train(), dist.get_rank()
     turned, others = matrices(policy.fsdp_units(), list(module.parameters()))
     optimizer = Muon(turned, others, phase.rate, 10 * phase.rate, phase.steps)
-    log, batch = Log("lessons", phase.steps), phase.batch // dist.get_world_size()
-    for step in range(1, phase.steps + 1):
+    optimizer.done, batch = done, phase.batch
+    log = Log("lessons", phase.steps, done)
+    for step in range(done + 1, phase.steps + 1):
         rng = generator(seed, "lessons", rank, step)
         examples = [
             replace(each, key=ExampleKey(seed, step, rank * batch + i))

@@ -9,6 +9,7 @@ Invariant: the result follows from the arguments alone. Every batch comes from a
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -26,73 +27,61 @@ from policies.showo.checkpoint import Loaded
 from policies.showo.module import ShowoModule
 from policies.showo.policy import ShowoPolicy
 from policies.showo.toy import learning, model, seeing
-from policies.tiny.lessons import Scene
 
 SAVE_EVERY = 200
+PROGRESS = "progress.json"
+"""How many steps of each phase are done in a folder."""
+Save = Callable[[int], None]
 
 
 def pretrain(arguments: argparse.Namespace) -> None:
     """What each of the workers does."""
     seed, workers = arguments.seed, arguments.workers
     scenes = render_scenes(seed, arguments.scenes // workers)
-    if arguments.start:
-        loaded = checkpoint.load(arguments.start)
-    else:
-        loaded = model.new(vocabulary(), derive(seed, "toy"))
-    if arguments.code_steps:
-        batch = arguments.code_batch // workers
-        seeing.train_codes(loaded.magvit, scenes, seed, arguments.code_steps, batch)
-    if arguments.picture_steps:
-        batch = arguments.picture_batch // workers
-        seeing.train(loaded.magvit, scenes, seed, arguments.picture_steps, batch)
-    save = _saver(loaded, arguments.out)
-    save()
-    _teach(loaded, scenes, arguments, save)
+    loaded, done = begun(arguments.start, derive(seed, "toy"))
 
+    def phase(name: str, batch: int, steps: int) -> tuple[int, int, Save]:
+        return steps, batch // workers, partial(_save, loaded, arguments.out, done, name, steps)
 
-def _teach(
-    loaded: Loaded, scenes: list[Scene], arguments: argparse.Namespace, save: Callable[[], None]
-) -> None:
-    """The transformer: first to see, and then all lessons."""
-    policy, seed = ShowoPolicy(loaded), arguments.seed
+    steps, batch, save = phase("codes", arguments.code_batch, arguments.code_steps)
+    if done.get("codes", 0) < steps:
+        seeing.train_codes(loaded.magvit, scenes, seed, steps, batch)
+        save(steps)
+    steps, batch, save = phase("pictures", arguments.picture_batch, arguments.picture_steps)
+    seeing.train(loaded.magvit, scenes, seed, steps, batch, done.get("pictures", 0), save)
+    policy = ShowoPolicy(loaded)
     scenes = seeing.coded(policy.vision, scenes)
     learning.share_digits(policy.module, seed)
-    units = policy.fsdp_units()
-    if arguments.phrase_steps:
-        look, layers = partial(learning.seen, policy), units[: learning.SEEING]
-        width, batch = policy.module.config.phi.hidden_size, arguments.phrase_batch
-        phrases.train(
-            policy.module, look, layers, width, scenes, seed, arguments.phrase_steps,
-            batch // arguments.workers,
-        )  # fmt: skip
-    steps = arguments.steps
-
-    def saved(step: int) -> None:  # also on the way, so that a cut run leaves something
-        if step % SAVE_EVERY == 0 or step == steps:
-            save()
-
-    phase = learning.Phase(
-        steps, arguments.batch, arguments.rate, arguments.drawing, arguments.bfloat16
-    )
-    learning.train(policy, scenes, seed, phase, saved)
+    steps, batch, save = phase("phrases", arguments.phrase_batch, arguments.phrase_steps)
+    if done.get("phrases", 0) < steps:
+        look, layers = partial(learning.seen, policy), policy.fsdp_units()[: learning.SEEING]
+        width = policy.module.config.phi.hidden_size
+        phrases.train(policy.module, look, layers, width, scenes, seed, steps, batch)
+        save(steps)
+    steps, batch, save = phase("lessons", arguments.batch, arguments.steps)
+    taught = learning.Phase(steps, batch, arguments.rate, arguments.drawing, arguments.bfloat16)
+    learning.train(policy, scenes, seed, taught, done.get("lessons", 0), save)
 
 
-def _saver(loaded: Loaded, out: Path) -> Callable[[], None]:
-    """Writes the checkpoint as it is when it is called, from worker 0 alone."""
+def begun(start: Path | None, seed: int) -> tuple[Loaded, dict[str, int]]:
+    """A new toy, or the one of a folder, and how many steps of each phase are done."""
+    if start is None:
+        return model.new(vocabulary(), seed), {}
+    return checkpoint.load(start), json.loads((start / PROGRESS).read_bytes())
 
-    def save() -> None:
-        if dist.get_rank() == 0:
-            module = ShowoModule(loaded.module.config)
-            copy_plain(loaded.module, module)
-            checkpoint.save(out, replace(loaded, module=module))
 
-    return save
+def _save(loaded: Loaded, out: Path, done: dict[str, int], name: str, last: int, step: int) -> None:
+    """Also on the way, so that a cut run leaves something to start from."""
+    done[name] = step
+    if dist.get_rank() == 0 and (step % SAVE_EVERY == 0 or step == last):
+        module = ShowoModule(loaded.module.config)
+        copy_plain(loaded.module, module)
+        checkpoint.save(out, replace(loaded, module=module))
+        (out / PROGRESS).write_text(json.dumps(done))
 
 
 def parsed(given: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], epilog="A phase of 0 steps is left out."
-    )
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="the checkpoint folder to write")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
@@ -100,7 +89,7 @@ def parsed(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--start",
         type=Path,
-        help="a checkpoint that goes on learning; give 0 steps to the phases that it is done with",
+        help="a folder that was written before: goes on where that was cut, without its momenta",
     )
     parser.add_argument("--code-steps", type=int, default=6000)
     parser.add_argument("--code-batch", type=int, default=1024, help="patches a step, in all")

@@ -8,7 +8,7 @@ Invariant: what is trained is what MAGVIT-v2's layers compute.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -82,16 +82,24 @@ def _back(bits: int) -> nn.Module:
     )
 
 
-def train(magvit: Magvit, scenes: Sequence[Scene], seed: int, steps: int, batch: int) -> None:
-    """Trains encoder and decoder by `batch` pictures of this worker a step."""
+def train(
+    magvit: Magvit, scenes: Sequence[Scene], seed: int, steps: int, batch: int, done: int,
+    save: Callable[[int], None],
+) -> None:  # fmt: skip
+    """Trains encoder and decoder by `batch` pictures of this worker a step, after the steps that are
+    `done`. After every step `save` is called with its number."""
     learned = read(magvit.encoder)
 
     def rebuilt(seen: Tensor, chance: torch.Generator) -> Tensor:
         signs = quantised(learned(patches_of(seen).movedim(1, -1)))
         return magvit.decoder(signs.movedim(-1, 1).contiguous())
 
+    def written(step: int) -> None:
+        write(learned, magvit.encoder)
+        save(step)
+
     own = list(learned.parameters())
-    decoders.train(magvit, TRAINED, rebuilt, scenes, seed, steps, batch, own)
+    decoders.train(magvit, TRAINED, rebuilt, scenes, seed, steps, batch, own, done, written)
     write(learned, magvit.encoder)
 
 

@@ -39,7 +39,7 @@ def encoder() -> patches.PatchEncoder:
         made = patches.PatchEncoder(model.BITS)
     with torch.no_grad():
         for weight in made.parameters():
-            weight *= 2  # nearer to one that learned
+            weight.mul_(2)  # nearer to one that learned
     return made
 
 
@@ -101,6 +101,7 @@ def test_signs_pass_gradients() -> None:
     signs = patches.quantised(latents)
     assert signs.tolist() == [-1.0, -1.0, -1.0, 1.0]
     signs.sum().backward()
+    assert latents.grad is not None
     assert torch.allclose(latents.grad, 1 - latents.detach().tanh() ** 2)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -56,10 +57,11 @@ def test_what_is_saved_is_an_ordinary_checkpoint_that_goes_on(tmp_path: Path) ->
     drawn = output[0].segment
     assert not isinstance(drawn, str) and drawn.pixels.shape == (48, 48, 3)
     assert len(policy.write([(drawn, "describe")], [TextSampling(max_tokens=4)], [0])) == 1
-    none = {f"{phase}-steps": 0 for phase in ("code", "picture", "phrase")}
-    later = made(tmp_path / "second", 2, start=tmp_path / "first", **none)
+    later = made(tmp_path / "second", 1, start=tmp_path / "first", steps=3)
     moved = {name for name, weight in later.items() if not weight.equal(first[name])}
     assert moved and all(name.startswith("showo.") for name in moved)
+    progress = json.loads((tmp_path / "second" / pretrain.PROGRESS).read_bytes())
+    assert progress == {"codes": 2, "pictures": 1, "phrases": 1, "lessons": 3}
 
 
 def test_all_that_the_tokenizer_passes_over_is_nothing(tmp_path: Path) -> None:
@@ -67,7 +69,7 @@ def test_all_that_the_tokenizer_passes_over_is_nothing(tmp_path: Path) -> None:
     scenes = [lessons.scene(rng, "clean") for _ in range(12)]
     magvit = model.new(vocabulary(), seed=0).magvit
     seeing.train_codes(magvit, scenes, 0, 1, 16)
-    seeing.train(magvit, scenes, 0, 1, 2)
+    seeing.train(magvit, scenes, 0, 1, 2, 0, lambda step: None)
     parts = {n: p for n, p in magvit.named_modules() if isinstance(p, Block | Glance)}
     working = {name for name, part in parts.items() if not part.idle}
     assert working == {*seeing.TRAINED, "encoder.mid.block_1", "encoder.mid.block_2"}
@@ -86,7 +88,8 @@ def test_the_tokenizer_learns_to_give_patches_and_pictures_back(
     rng = np.random.default_rng(0)
     scenes = [lessons.scene(rng, "clean") for _ in range(200)]
     magvit = model.new(vocabulary(), seed=0).magvit
-    for train, steps, batch in ((seeing.train_codes, 100, 256), (seeing.train, 40, 4)):
+    pictures = partial(seeing.train, done=0, save=lambda step: None)
+    for train, steps, batch in ((seeing.train_codes, 100, 256), (pictures, 40, 4)):
         train(magvit, scenes, 0, steps, batch)
         lines = capsys.readouterr().out.splitlines()
         errors = [float(line.split()[6]) for line in (lines[0], lines[-1])]
