@@ -48,7 +48,8 @@ def test_what_learns_is_what_learns_in_self_play_and_nothing_frozen(tmp_path: Pa
 @pytest.mark.slow
 def test_pretraining_follows_from_its_seed(tmp_path: Path) -> None:
     language.write(tmp_path / "language", 0)
-    few = {"scenes": 24, "steps": 2, "drawings": 4, "copies": 2, "texts": 12, "workers": 1}
+    few = {"scenes": 24, "word-steps": 2, "prompts": 4, "steps": 2, "drawings": 4, "copies": 2,
+           "texts": 12, "workers": 1}  # fmt: skip
     given = ["--no-compile", *(f"--{name}={value}" for name, value in few.items())]
 
     def made(seed: int, name: str, *begin: str) -> dict[str, torch.Tensor]:
