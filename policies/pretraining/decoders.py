@@ -84,11 +84,12 @@ def train(
     decoder.requires_grad_(True).train()
     optimizer = Optimizer([*decoder.parameters(), *others], RATE, steps)
     optimizer.done, rank = done, dist.get_rank()
+    device = decoder.conv_in.weight.device
     for step in range(done + 1, steps + 1):
         rng = generator(seed, "decoder", rank, step)
         chance = torch.Generator().manual_seed(derive(seed, "noise", rank, step))
         chosen = rng.integers(len(scenes), size=batch)
-        seen = pixels_of([scenes[i].picture.pixels for i in chosen])
+        seen = pixels_of([scenes[i].picture.pixels for i in chosen]).to(device)
         wrong = (rebuilt(seen, chance) - seen) / 2
         loss = wrong.abs().mean() + 2 * wrong.square().mean()
         loss.backward()

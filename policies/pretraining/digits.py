@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from operator import attrgetter
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,9 +45,9 @@ class Digits(nn.Module):
         return own + self.onehot @ self.parts
 
 
-def share(table: nn.Module, digits: Digits) -> None:
+def share(table: Any, digits: Digits) -> None:
     """The weight of `table` is a sum with `digits` from now on."""
-    parametrize.register_parametrization(table, "weight", digits)
+    parametrize.register_parametrization(table, "weight", digits.to(table.weight.device))
 
 
 @torch.no_grad()

@@ -33,7 +33,7 @@ class Muon(Optimizer):
         self.turning = turning
         shapes = sorted({tuple(each.shape) for each in matrices})
         self.groups = [[each for each in matrices if each.shape == shape] for shape in shapes]
-        self.means = [torch.zeros(len(own), *own[0].shape) for own in self.groups]
+        self.means = [torch.zeros_like(torch.stack(own)) for own in self.groups]
 
     @torch.no_grad()
     def update(self) -> None:

@@ -43,7 +43,7 @@ def train(
     places = known([scene.prompt.text for scene in told])
     with torch.random.fork_rng():
         torch.manual_seed(derive(seed, "phrases"))
-        head = nn.Linear(width, len(places))
+        head = nn.Linear(width, len(places)).to(next(eyes.parameters()).device)
     nn.init.constant_(head.bias, -5.0)  # few are true of one picture
     eyes.requires_grad_(True).train()
     turned, others = matrices(layers, [*eyes.parameters(), *head.parameters()])
@@ -63,10 +63,12 @@ def missed(look: Look, head: nn.Linear, shown: Sequence[Scene], places: dict[str
     that show it most."""
     by_patch = head(look(shown))
     found = by_patch.logsumexp(1) - math.log(by_patch.shape[1])
-    true = torch.zeros_like(found)
+    true = torch.zeros(found.shape)
     for row, scene in enumerate(shown):
         true[row, [places[each] for each in phrases(scene.prompt.text) if each in places]] = 1.0
-    return F.binary_cross_entropy_with_logits(found, true, reduction="sum") / len(shown)
+    return F.binary_cross_entropy_with_logits(found, true.to(found.device), reduction="sum") / len(
+        shown
+    )
 
 
 def known(texts: Sequence[str]) -> dict[str, int]:

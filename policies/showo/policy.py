@@ -107,7 +107,7 @@ class ShowoPolicy(Writing, Adapted[ShowoModule]):
             self.layout.require_room(len(question) + how.max_tokens, context)
             rows.append(Row(question, how.temperature, 1.0, seed, how.max_tokens))
         head, end = self.module.head, self.words.end
-        return sample(partial(read, self.module), head, rows, 0, end, keep_logits, self._device)
+        return sample(partial(read, self.module), head, rows, 0, end, keep_logits, self.device)
 
     def draw(
         self, contexts: Sequence[Context], sampling: Sequence[PictureSampling], seeds: Sequence[int]
@@ -127,7 +127,7 @@ class ShowoPolicy(Writing, Adapted[ShowoModule]):
         """What `draw` draws, int64 [drawings, tokens]."""
         self._require_whole()
         tokens = self.module.config.tokens
-        codes = torch.empty(len(contexts), tokens, dtype=torch.int64, device=self._device)
+        codes = torch.empty(len(contexts), tokens, dtype=torch.int64, device=self.device)
         own = self.layout.questions(contexts, drawing=True)
         free = self.layout.questions(contexts, drawing=True, told=[False] * len(contexts))
         for context, question in zip(contexts, own, strict=True):
@@ -138,7 +138,7 @@ class ShowoPolicy(Writing, Adapted[ShowoModule]):
                 Sketch(own[i], free[i], sampling[i].temperature, sampling[i].guidance, seeds[i])
                 for i in rows
             ]
-            codes[rows] = drawn(self.module, sketches, steps, self._device)
+            codes[rows] = drawn(self.module, sketches, steps, self.device)
         return codes
 
     # Learning
@@ -164,13 +164,13 @@ class ShowoPolicy(Writing, Adapted[ShowoModule]):
         ids = np.full((len(lessons), max(sizes)), self.module.config.mark("[PAD]"), dtype=np.int64)
         for row, lesson in zip(ids, lessons, strict=True):
             row[: len(lesson.ids)] = lesson.ids
-        read = torch.from_numpy(ids).to(self._device)
+        read = torch.from_numpy(ids).to(self.device)
         real = torch.arange(ids.shape[1]) < torch.tensor(sizes)[:, None]
-        mask = visible(blocks_of(read, self.module.config), real.to(self._device))
+        mask = visible(blocks_of(read, self.module.config), real.to(self.device))
         places = np.concatenate([n * ids.shape[1] + each.places for n, each in enumerate(lessons)])
-        logits = self.module(read, mask, torch.from_numpy(places).to(self._device))
+        logits = self.module(read, mask, torch.from_numpy(places).to(self.device))
         wanted = torch.from_numpy(np.concatenate([each.wanted for each in lessons]))
-        nats = F.cross_entropy(logits, wanted.to(self._device), reduction="none")
+        nats = F.cross_entropy(logits, wanted.to(self.device), reduction="none")
         return list(nats.split([len(each.wanted) for each in lessons]))
 
     def target_counts(self, examples: Sequence[Example]) -> dict[LossKind, int]:
@@ -214,6 +214,6 @@ class ShowoPolicy(Writing, Adapted[ShowoModule]):
         return list(self.module.showo.model.layers)
 
     @property
-    def _device(self) -> torch.device:
+    def device(self) -> torch.device:
         found: torch.device = self.module.showo.lm_head.weight.device
         return found

@@ -30,7 +30,8 @@ def train(whole: Autoencoder, scenes: Sequence[Scene], seed: int, steps: int, ba
     def rebuilt(seen: Tensor, chance: torch.Generator) -> Tensor:
         with torch.no_grad():
             latents = whole.encode(seen)
-        return whole.decode(latents + NOISE * torch.randn(latents.shape, generator=chance))
+        noise = torch.randn(latents.shape, generator=chance).to(latents.device)
+        return whole.decode(latents + NOISE * noise)
 
     decoders.train(whole, TRAINED, rebuilt, scenes, seed, steps, batch)
 
@@ -39,8 +40,9 @@ def train(whole: Autoencoder, scenes: Sequence[Scene], seed: int, steps: int, ba
 def encoded(whole: Autoencoder, scenes: Sequence[Scene], at_once: int = 128) -> Tensor:
     """The latents of scenes, float32 [scenes, channels, 6, 6]."""
     parts = [scenes[at : at + at_once] for at in range(0, len(scenes), at_once)]
-    found = [whole.encode(pixels_of([each.picture.pixels for each in part])) for part in parts]
-    return torch.cat(found)
+    device = whole.decoder.conv_in.weight.device
+    pixels = (pixels_of([each.picture.pixels for each in part]).to(device) for part in parts)
+    return torch.cat([whole.encode(part).cpu() for part in pixels])
 
 
 @torch.no_grad()

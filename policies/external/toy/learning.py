@@ -85,7 +85,7 @@ def _words(policy: ExternalPolicy, texts: Sequence[str]) -> tuple[Tensor, Tensor
     for row, text in zip(wanted, texts, strict=True):
         ids = policy.chat.answer(text)[: len(row)]
         row[: len(ids)] = torch.tensor(ids)
-    return policy.module(batch, places), wanted.flatten()
+    return policy.module(batch, places), wanted.flatten().to(places.device)
 
 
 def train(
@@ -170,14 +170,15 @@ def noised(
     policy: ExternalPolicy, pictures: Sequence[Picture], copies: int, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Each picture `copies` times: noisy, the times as the denoiser is told them, and the velocities."""
-    schedule = policy.decoder.schedule
+    schedule, device = policy.decoder.schedule, policy.module.device
     latents = [picture.latents for picture in pictures if picture.latents is not None]
     clean = torch.stack(latents).repeat_interleave(copies, 0)
     noise = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32))
     raw = torch.from_numpy(rng.standard_normal(len(clean), dtype=np.float32))
     times = flow.learning_times(raw, schedule.shift)
     noisy = flow.noisy(clean, noise, times[:, None, None, None])
-    return noisy, times * schedule.count, flow.target(clean, noise)
+    wanted = flow.target(clean, noise)
+    return noisy.to(device), (times * schedule.count).to(device), wanted.to(device)
 
 
 def write(policy: ExternalPolicy, examples: Sequence[Example]) -> dict[str, float]:

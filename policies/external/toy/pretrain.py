@@ -36,13 +36,14 @@ def pretrain(arguments: argparse.Namespace) -> ExternalPolicy:
     seed, workers = arguments.seed, arguments.workers
     bagel = BagelPolicy.from_pretrained(arguments.bagel)
     scenes = render_scenes(seed, arguments.scenes // workers)
-    scenes = with_latents(bagel.autoencoder, scenes)
+    scenes = with_latents(bagel.autoencoder.to(arguments.device), scenes)
     with tempfile.TemporaryDirectory() as folder:
         start = arguments.start or Path(folder)
         if not arguments.start:
             sizes = bagel.module.config.autoencoder
             model.write(start, arguments.language, bagel.autoencoder, sizes, derive(seed, "toy"))
         policy = ExternalPolicy.from_pretrained(start)
+        policy.sample_on(arguments.device, "float32")
         if not arguments.start:
             batch = arguments.prompts // workers, arguments.texts // workers
             learning.say(policy, scenes, seed, arguments.word_steps, *batch)
@@ -77,6 +78,7 @@ def parsed(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="the checkpoint folder to write")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
+    parser.add_argument("--device", default="cpu", help="of every worker, such as cuda")
     begin = parser.add_mutually_exclusive_group(required=True)
     begin.add_argument("--language", type=Path, help="the folder of a toy vision-language model")
     begin.add_argument(

@@ -72,11 +72,12 @@ def seen(policy: ShowoPolicy, scenes: Sequence[lessons.Scene]) -> Tensor:
         [
             (layout.to_write, *layout.picture(code + first for code in codes[id(each)]))
             for each in pictures
-        ]
+        ],
+        device=policy.device,
     )
     model: Any = module.showo.model
     x = model.embed_tokens(ids)
-    turned = model.rotary_emb(x, position_ids=torch.arange(ids.shape[1])[None])
+    turned = model.rotary_emb(x, position_ids=torch.arange(ids.shape[1], device=ids.device)[None])
     for layer in model.layers[:SEEING]:
         x = layer(x, position_embeddings=turned)
     return F.layer_norm(x[:, 2:-1], x.shape[-1:])
@@ -133,7 +134,7 @@ def learn(policy: ShowoPolicy, made: Sequence[Lesson], bfloat16: bool) -> dict[s
         part = ordered[at : at + size]
         # Plain products: at these lengths they train faster on a CPU than fused attention.
         plain = sdpa_kernel(SDPBackend.MATH)
-        with plain, torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        with plain, torch.autocast(policy.device.type, torch.bfloat16, enabled=bfloat16):
             nats = policy.nats(part)
         means = [own.sum() / counts[lesson.kind] for lesson, own in zip(part, nats, strict=True)]
         torch.stack(means).sum().backward()

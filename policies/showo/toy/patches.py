@@ -124,7 +124,7 @@ def write(learned: PatchEncoder, encoder: Encoder) -> None:
 def read(encoder: Encoder) -> PatchEncoder:
     """What was written."""
     whole: Any = encoder
-    learned = PatchEncoder(whole.conv_out.out_channels)
+    learned = PatchEncoder(whole.conv_out.out_channels).to(whole.conv_out.weight.device)
     third, last = whole.down[2:]
     learned.first.weight.copy_(third.downsample.conv.weight[:, :48, :2, :2].flatten(1))
     learned.first.bias.copy_(last.block[0].nin_shortcut.bias[FEATURES])

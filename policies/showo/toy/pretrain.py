@@ -39,6 +39,7 @@ def pretrain(arguments: argparse.Namespace) -> None:
     seed, workers = arguments.seed, arguments.workers
     scenes = render_scenes(seed, arguments.scenes // workers)
     loaded, done = begun(arguments.start, derive(seed, "toy"))
+    loaded.magvit.to(arguments.device)
 
     def phase(name: str, batch: int, steps: int) -> tuple[int, int, Save]:
         return steps, batch // workers, partial(_save, loaded, arguments.out, done, name, steps)
@@ -50,6 +51,7 @@ def pretrain(arguments: argparse.Namespace) -> None:
     steps, batch, save = phase("pictures", arguments.picture_batch, arguments.picture_steps)
     seeing.train(loaded.magvit, scenes, seed, steps, batch, done.get("pictures", 0), save)
     policy = ShowoPolicy(loaded)
+    policy.sample_on(arguments.device, "float32")
     scenes = seeing.coded(policy.vision, scenes)
     learning.share_digits(policy.module, seed)
     steps, batch, save = phase("phrases", arguments.phrase_batch, arguments.phrase_steps)
@@ -85,6 +87,7 @@ def parsed(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="the checkpoint folder to write")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
+    parser.add_argument("--device", default="cpu", help="of every worker, such as cuda")
     parser.add_argument("--scenes", type=int, default=100_000)
     parser.add_argument(
         "--start",

@@ -45,9 +45,10 @@ BETWEEN = 256
 def train_codes(magvit: Magvit, scenes: Sequence[Scene], seed: int, steps: int, batch: int) -> None:
     """Sets the encoder, learned from `batch` patches of this worker a step."""
     kinds, shares = frequent(scenes[:LOOKED_AT])
+    device = magvit.decoder.conv_in.weight.device
     with torch.random.fork_rng():
         torch.manual_seed(derive(seed, "codes"))
-        learned, back = PatchEncoder(magvit.bits), _back(magvit.bits)
+        learned, back = PatchEncoder(magvit.bits).to(device), _back(magvit.bits).to(device)
     both = nn.ModuleList([learned, back])
     optimizer = Muon(*matrices([both], list(both.parameters())), RATE, 10 * RATE, steps)
     log = Log("codes", steps)
@@ -55,7 +56,7 @@ def train_codes(magvit: Magvit, scenes: Sequence[Scene], seed: int, steps: int, 
     for step in range(1, steps + 1):
         rng = generator(seed, "codes", dist.get_rank(), step)
         patches = kinds[np.searchsorted(until, rng.random(batch) * until[-1])]
-        seen = torch.from_numpy(patches).float() / 127.5 - 1
+        seen = torch.from_numpy(patches).to(device).float() / 127.5 - 1
         wrong = (back(quantised(learned(seen))) - seen) / 2
         loss = wrong.abs().mean() + 2 * wrong.square().mean()
         loss.backward()

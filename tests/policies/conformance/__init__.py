@@ -7,6 +7,7 @@ docs/adding-a-model.md); `tests/policies/test_conformance.py` does so for those 
 import torch
 
 from tests.policies.conformance.family import *  # noqa: F403
+from tests.policies.conformance.gpu import *  # noqa: F403
 from tests.policies.conformance.learning import *  # noqa: F403
 from tests.policies.conformance.refusals import *  # noqa: F403
 from tests.policies.conformance.sampling import *  # noqa: F403
