@@ -31,7 +31,7 @@ from policies.tiny import lessons
 UNTOLD = 0.1
 """The share of drawings that are learned without their text, so that guidance knows them."""
 PARTS = 4
-"""Parts of the texts, sorted by length: otherwise padding would be a third of the work."""
+"""Parts of the texts on a CPU, sorted by length: otherwise padding would be a third of the work."""
 SPOKEN = 12
 """One text in so many has no picture."""
 
@@ -185,7 +185,8 @@ def write(policy: ExternalPolicy, examples: Sequence[Example]) -> dict[str, floa
     """Adds the gradient of the mean nats of a token; returns them."""
     made = [policy.layout.text(each, str(each.target[0].segment)) for each in examples]
     made.sort(key=lambda each: len(each.read.ids))
-    count, size, total = sum(len(each.places) for each in made), -(-len(made) // PARTS), 0.0
+    parts = PARTS if policy.module.device.type == "cpu" else 1
+    count, size, total = sum(len(each.places) for each in made), -(-len(made) // parts), 0.0
     for at in range(0, len(made), size):
         nats = policy.nats(made[at : at + size]).sum() / count
         nats.backward()

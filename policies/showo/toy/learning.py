@@ -32,7 +32,7 @@ from policies.tiny import lessons
 UNTOLD = 0.1
 """The share of drawings that are learned without their text, so that guidance knows them."""
 PARTS = 4
-"""Parts of a batch, sorted by length: otherwise padding would be a third of the work."""
+"""Parts of a batch on a CPU, sorted by length: otherwise padding would be a third of the work."""
 SPOKEN = 12
 """One lesson in so many has no picture."""
 SEEING = 3
@@ -124,7 +124,7 @@ def taught(
 def learn(policy: ShowoPolicy, made: Sequence[Lesson], bfloat16: bool) -> dict[str, float]:
     """Adds the gradient of the mean loss per word plus that per hidden code; returns both."""
     ordered = sorted(made, key=lambda each: len(each.ids))
-    size = -(-len(ordered) // PARTS)
+    size = -(-len(ordered) // (PARTS if policy.device.type == "cpu" else 1))
     counts = {
         kind: sum(len(each.wanted) for each in made if each.kind == kind)
         for kind in ("text", "codes")

@@ -113,6 +113,6 @@ def coded(vision: ImageTokenizer, scenes: Sequence[Scene], at_once: int = 256) -
         codes = vision.encode(pixels_of([scene.picture.pixels for scene in part]))
         made += [
             replace(scene, picture=Picture(blank, own))
-            for scene, own in zip(part, codes.int().numpy(), strict=True)
+            for scene, own in zip(part, codes.int().cpu().numpy(), strict=True)
         ]
     return made
