@@ -21,7 +21,7 @@ def figures(card: Card, small: bool) -> Iterator[Figure]:
     """The largest errors in float32 without TF32, and relative ones in bfloat16, by which the
     reference's own rounding changes a velocity by 0.7 %."""
     # Convolutions alone would use TF32: that is torch's default.
-    with torch.backends.cudnn.flags(True, False, False, allow_tf32=False):
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         for dtype in (torch.float32, torch.bfloat16):
             yield from _training(card, dtype, "dense")
             if card.device == "cuda":  # uncompiled they have no backward pass
