@@ -81,7 +81,7 @@ def solver_tokens(config: RunConfig, size: Footprint) -> int:
 
 def judge_tokens(config: RunConfig, size: Footprint) -> int:
     prompt = size.instruction + config.proposer.max_tokens
-    return prompt + seen_tokens(size) + config.judge.max_tokens
+    return prompt + seen_tokens(config, size) + config.judge.max_tokens
 
 
 def passes(config: RunConfig) -> list[int]:
@@ -122,9 +122,9 @@ def drawn_tokens(config: RunConfig, size: Footprint) -> int:
     return (height // size.token_side) * (width // size.token_side)
 
 
-def seen_tokens(size: Footprint) -> int:
-    """Tokens of a picture that is read."""
-    return size.seen or size.drawing
+def seen_tokens(config: RunConfig, size: Footprint) -> int:
+    """Tokens of a drawing that is read."""
+    return size.seen or drawn_tokens(config, size)
 
 
 def object_store(config: RunConfig, size: Footprint) -> int:
@@ -173,7 +173,7 @@ def _longest(config: RunConfig, size: Footprint) -> int:
     """Tokens of an example of reflection, with a judgement and two drawings, or of judgement."""
     text = size.instruction + config.proposer.max_tokens + config.judge.max_tokens
     drawing = drawn_tokens(config, size)
-    return text + max(2 * drawing + size.redrawn + size.plan, seen_tokens(size))
+    return text + max(2 * drawing + size.redrawn + size.plan, seen_tokens(config, size))
 
 
 def _examples_at_once(config: RunConfig, size: Footprint) -> float:

@@ -49,3 +49,11 @@ def test_the_recipe_fits_its_gpus_by_hand_arithmetic() -> None:
     (line,) = [line for line in text.splitlines() if line.startswith("memory per GPU")]
     assert 40 < float(line.split()[3]) < 74.5
     assert "enough" in text.split("\nGPUs ")[1].split("\n")[0]
+
+
+def test_a_judge_reads_drawings_of_the_recipes_size() -> None:
+    usual = recipe.load(ROOT / "configs/emu3.yaml")
+    small = recipe.load(ROOT / "configs/emu3.yaml", ["solver.size=[256, 256]"])
+    size = footprint(usual.policy)
+    fewer = memory.judge(usual, size) - memory.judge(small, size)
+    assert fewer == 32 * (DRAWING - 32 * 32) * CACHE
