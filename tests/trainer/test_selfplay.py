@@ -24,6 +24,7 @@ from actors.storage.paths import StoragePath, parse_path
 from actors.weights.digests import weights_digest
 from cluster.gallery.views import Gallery
 from evaluation.metrics import read_metrics
+from evaluation.tasks.folder import TaskFolder
 from policies.tiny.policy import TinyPolicy
 from tests.bucket import ADDRESS, Line
 
@@ -127,6 +128,10 @@ def test_a_run_in_a_bucket_that_was_cut_off_and_killed_ends_as_if_it_had_not_bee
     assert not any(b"hidden-from-all" in storage.read(file) for file in storage.files(killed))
     shown = Gallery(killed).groups(None, None, None, 1)
     assert shown["total"] == Gallery(run).groups(None, None, None, 1)["total"]
+    there, here = (
+        TaskFolder(each / f"evaluation/unicycle-tiny-{ROUNDS:05d}") for each in (killed, run)
+    )
+    assert there.samples(there.result("rules")) == here.samples(here.result("rules")) != []
 
 
 @pytest.mark.parametrize(
