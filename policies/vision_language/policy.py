@@ -27,6 +27,7 @@ from policies.vision_language.chat import Read, Turn, answered, asked
 from policies.vision_language.module import ADAPTED, Batch, VisionLanguageModule, batch_of
 from policies.vision_language.seeing import FILLER, Eye
 from policies.vision_language.writing import Guide, Writer, looked
+from policies.writing import Writing
 
 
 class Lesson(NamedTuple):
@@ -38,7 +39,7 @@ class Lesson(NamedTuple):
     allowed: Callable[[], np.ndarray] | None = None
 
 
-class VisionLanguagePolicy(Adapted[VisionLanguageModule]):
+class VisionLanguagePolicy(Writing, Adapted[VisionLanguageModule]):
     """The part of `policies.interface.Policy` that writes, scores texts and holds weights. A family whose
     encoder of pictures is frozen gives a `module` and an `eye` of its own."""
 
@@ -76,15 +77,6 @@ class VisionLanguagePolicy(Adapted[VisionLanguageModule]):
 
     def sample_on(self, device: str, dtype: str) -> None:
         moved(self.module.requires_grad_(False), torch.device(device), getattr(torch, dtype))
-
-    def write(
-        self, contexts: Sequence[Context], sampling: Sequence[TextSampling], seeds: Sequence[int]
-    ) -> list[str]:
-        """Raises PromptError."""
-        if not contexts:
-            return []
-        written = self.sample_words(contexts, sampling, seeds).tokens
-        return [self.text_of(ids.tolist()) for ids in written]
 
     def text_of(self, ids: Sequence[int]) -> str:
         return self.chat.text_of(ids)
