@@ -55,8 +55,9 @@ def test_a_run_without_a_suite_is_not_measured(tmp_path: Path) -> None:
 
 
 def test_what_is_neither_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=f"{tmp_path} can not be measured"):
+    with pytest.raises(ConfigError, match=f"{tmp_path} can not be measured") as caught:
         evaluate.target(tmp_path, [])
+    assert "no checkpoint (none of *.safetensors, *.bin, *.pth)" in str(caught.value)
 
 
 def test_what_is_in_a_bucket_is_not_measured_there() -> None:
