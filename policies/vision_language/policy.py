@@ -108,7 +108,7 @@ class VisionLanguagePolicy(Writing, Adapted[VisionLanguageModule]):
             for each, how, seed in zip(read, sampling, seeds, strict=True)
         ]
         writer, end = Writer(self.module, self.eye, read, guide), self.chat.end
-        return sample(writer.prefill, writer.head, rows, 0, end, keep_logits, self.module.device)
+        return sample(writer.prefill, writer.head, rows, 0, end, keep_logits, self.device)
 
     # Learning
 
@@ -136,7 +136,7 @@ class VisionLanguagePolicy(Writing, Adapted[VisionLanguageModule]):
         passed.add(sum(map(len, rows)))
         if filler := self.module.sees and not pictures:
             pictures, rows = [FILLER], [*rows, (self.module.image,) * self.eye.count(FILLER)]
-        ids, mask = batch_of(rows, False, self.module.device)
+        ids, mask = batch_of(rows, False, self.device)
         longest = ids.shape[1]
         flat = np.concatenate([each.places + i * longest for i, each in enumerate(lessons)])
         seen = looked(self.eye, pictures, self.module)
