@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +52,17 @@ def _bytes(file: Path) -> bytes:
 
 @dataclass(frozen=True)
 class ConfigFile:
-    """A JSON object and the file that it is from."""
+    """A JSON object and the file that it is from; `names` maps a field to the file's own name of it where
+    that is another."""
 
     path: Path
     fields: Mapping[str, Any]
+    names: Mapping[str, str] = field(default_factory=dict)
 
     def wrong(self, field: str, value: object, needed: str) -> CheckpointError:
+        name = self.names.get(field, field)
         return CheckpointError(
-            f"{self.path} has {field}={describe(value)}, but {needed}; {PUBLISHED}."
+            f"{self.path} has {name}={describe(value)}, but {needed}; {PUBLISHED}."
         )
 
     def size(self, field: str, default: int | None = None, most: int = MOST) -> int:
@@ -68,7 +71,7 @@ class ConfigFile:
             raise self.wrong(field, value, f"it must be a whole number from 1 to {most}")
         return value
 
-    def real(self, field: str, default: float, most: float) -> float:
+    def real(self, field: str, default: float | None, most: float) -> float:
         value = self.fields.get(field, default)
         if type(value) not in (int, float) or not 0 < value <= most:
             raise self.wrong(field, value, f"it must be a number above 0, at most {most:g}")

@@ -24,11 +24,12 @@ from transformers import ChameleonConfig, ChameleonForConditionalGeneration
 from transformers.models.chameleon.modeling_chameleon import ChameleonRotaryEmbedding
 
 from policies.chameleon import extras
-from policies.chameleon.config import build, drawing_tokens, parse_config, wrong
+from policies.chameleon.config import build, drawing_tokens, parse_config
 from policies.chameleon.decoder import Decoder
 from policies.chameleon.tokens import Special, parse
 from policies.errors import describe
 from policies.interface import CheckpointError
+from policies.small_files import ConfigFile
 from policies.stored_tensors import NAMES, Source, Stored, assembled, check, opened
 from policies.tokenizer import TOKENIZER
 
@@ -83,7 +84,8 @@ def read_small(folder: Path) -> Small:
     )
     ids = tokenizer.get_vocab().values()
     if (rows := values["vocab_size"]) <= max(ids):
-        raise wrong(file, "vocab_size", rows, f"tokenizer.json has tokens up to {max(ids)}")
+        needed = f"tokenizer.json has tokens up to {max(ids)}"
+        raise ConfigFile(file, config).wrong("vocab_size", rows, needed)
     assert isinstance(vocabulary, Mapping), "parse has looked at it"
     built = build(values, vocabulary, special)
     whole, scale = extras.completed(folder, files, special, built, drawing_tokens(built))
