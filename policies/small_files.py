@@ -91,7 +91,7 @@ def opened_config(path: Path, fixed: Mapping[str, object], model: str) -> Config
     if not isinstance(fields, dict):
         raise CheckpointError(f"{path} holds no JSON object; {PUBLISHED}.")
     file = ConfigFile(path, fields)
-    for field, wanted in fixed.items():
-        value = fields.get(field, wanted)
-        file.require(field, value, value == wanted, f"{model} has {wanted!r}")
+    for name, wanted in fixed.items():
+        value = fields.get(name, wanted)
+        file.require(name, value, value == wanted, f"{model} has {wanted!r}")
     return file

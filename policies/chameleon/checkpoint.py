@@ -8,7 +8,6 @@ the decoder that the policy's option names, and has it from then on.
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import save_torch_state_dict
-from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import ChameleonConfig, ChameleonForConditionalGeneration
@@ -29,11 +26,11 @@ from policies.chameleon.decoder import Decoder
 from policies.chameleon.tokens import Special, parse
 from policies.errors import describe
 from policies.interface import CheckpointError
+from policies.saving import save_net
 from policies.small_files import ConfigFile
 from policies.stored_tensors import NAMES, Source, Stored, assembled, check, opened
 from policies.tokenizer import TOKENIZER
 
-SHARD = "5GB"
 MODEL_TYPES = ("chameleon", "anole")
 """The second is what a draft of transformers' called the same layout."""
 VQ, DECODER = "model.vqmodel.", "model.vqmodel.decoder."
@@ -168,23 +165,10 @@ def stored_decoder(folder: Path, stored: Stored, named: str) -> tuple[Stored, st
 def save(folder: Path, loaded: Loaded) -> None:
     """Writes transformers' layout; of the files that the folder has already, those of a checkpoint
     are replaced or removed. Raises OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, Tensor] = dict(loaded.net.state_dict())
     for prefix, part in ((VQ, loaded.vq), (DECODER, loaded.decoder)):
         tensors |= {prefix + name: tensor for name, tensor in part.state_dict().items()}
-    try:
-        save_torch_state_dict(tensors, folder, max_shard_size=SHARD)
-    except SafetensorError as error:  # which tells the system's error in words alone
-        number = re.search(r"os error (\d+)", str(error))
-        raise OSError(int(number[1]) if number else 0, str(error), str(folder)) from error
-    for name in extras.NAMES:
-        if name in loaded.extras:
-            (folder / name).write_bytes(loaded.extras[name])
-        else:  # of another checkpoint
-            (folder / name).unlink(missing_ok=True)
-    config = copy.deepcopy(loaded.net.config)
-    config.dtype, config.architectures = loaded.net.dtype, [type(loaded.net).__name__]
-    config.save_pretrained(folder)
+    save_net(folder, loaded.net, tensors, extras.NAMES, loaded.extras)
 
 
 def _require_same(stored: Stored, drawn: Stored, prefix: str) -> None:

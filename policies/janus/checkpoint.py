@@ -7,16 +7,12 @@ for once, and not before the files are known to hold them.
 
 from __future__ import annotations
 
-import copy
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import save_torch_state_dict
-from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from transformers import JanusConfig, JanusForConditionalGeneration
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
@@ -26,11 +22,11 @@ from policies.interface import CheckpointError
 from policies.janus import extras, original
 from policies.janus.config import build, parse_config
 from policies.janus.tokens import Special, parse
+from policies.saving import save_net
 from policies.stored_tensors import Source, assembled, check, opened
 from policies.tokenizer import TOKENIZER
 
 CONFIG = "config.json"
-SHARD = "5GB"
 
 
 @dataclass(frozen=True)
@@ -89,20 +85,7 @@ def load(folder: Path, dtype: torch.dtype = torch.float32) -> Loaded:
 def save(folder: Path, loaded: Loaded) -> None:
     """Writes transformers' layout; of the files that the folder has already, those of a checkpoint
     are replaced or removed. Raises OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        save_torch_state_dict(loaded.net.state_dict(), folder, max_shard_size=SHARD)
-    except SafetensorError as error:  # which tells the system's error in words alone
-        number = re.search(r"os error (\d+)", str(error))
-        raise OSError(int(number[1]) if number else 0, str(error), str(folder)) from error
-    for name in extras.NAMES:
-        if name in loaded.extras:
-            (folder / name).write_bytes(loaded.extras[name])
-        else:  # of another checkpoint
-            (folder / name).unlink(missing_ok=True)
-    config = copy.deepcopy(loaded.net.config)
-    config.dtype, config.architectures = loaded.net.dtype, [type(loaded.net).__name__]
-    config.save_pretrained(folder)
+    save_net(folder, loaded.net, loaded.net.state_dict(), extras.NAMES, loaded.extras)
 
 
 def _read_config(file: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from tokenizers import Tokenizer
 from policies.errors import describe, one_line, printable
 from policies.interface import CheckpointError
 from policies.named_tensors import require_finite
+from policies.saving import SHARD, save_small
 from policies.stored_tensors import AGAIN, opened
 from policies.tokenizer import TOKENIZER, parse_tokenizer
 from policies.vision_language.chat import Chat, template_of
@@ -32,7 +33,6 @@ KEPT = (
 )  # fmt: skip
 """The small files that a saved folder has again as they were read."""
 NAMED = ("bos_token", "eos_token", "pad_token", "unk_token")
-SHARD = "5GB"
 
 
 @dataclass(frozen=True)
@@ -103,11 +103,7 @@ def save(folder: Path, loaded: Loaded) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with quiet():
         loaded.net.save_pretrained(folder, max_shard_size=SHARD)
-    for name in KEPT:
-        if name in loaded.small.files:
-            (folder / name).write_bytes(loaded.small.files[name])
-        else:  # of another checkpoint
-            (folder / name).unlink(missing_ok=True)
+    save_small(folder, KEPT, loaded.small.files)
 
 
 def blank(config: Any) -> Any:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
+from policies import saving
 from policies.interface import CheckpointError
-from policies.janus import checkpoint
 from policies.janus.checkpoint import load, save
 from policies.janus.tokens import REQUIRED
 from tests.policies.damage import TOKENIZER, Damage, cut, lose, tensors, unmark, write
@@ -192,7 +192,7 @@ SHARDED: dict[str, tuple[Damage, str]] = {
 def test_shards_that_cannot_be_are_refused_by_name(
     name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoint, "SHARD", "1MB")
+    monkeypatch.setattr(saving, "SHARD", "1MB")
     save(folder, load(folder))
     damage, message = SHARDED[name]
     damage(folder)

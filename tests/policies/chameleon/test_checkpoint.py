@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from policies.chameleon import checkpoint
+from policies import saving
 from policies.chameleon.checkpoint import DECODER, VQ, load, save
 from policies.chameleon.policy import ChameleonPolicy
 from policies.chameleon.tokens import REQUIRED
@@ -134,7 +134,7 @@ def test_saved_in_many_files_it_is_the_same(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = load(folder)
-    monkeypatch.setattr(checkpoint, "SHARD", "500KB")
+    monkeypatch.setattr(saving, "SHARD", "500KB")
     save(tmp_path / "parts", whole)
     assert (tmp_path / "parts" / "model.safetensors.index.json").exists()
     again = load(tmp_path / "parts")
