@@ -50,6 +50,17 @@ def _bytes(file: Path) -> bytes:
         raise CheckpointError(f"{file} cannot be read ({error.strerror}); {AGAIN}.") from error
 
 
+def fields_of(file: Path, data: bytes) -> dict[str, Any]:
+    """What the JSON object says that `file` holds as `data`. Raises CheckpointError."""
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{file} is not JSON ({one_line(error)}); {AGAIN}.") from error
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{file} holds {describe(found)}, which is no object; {AGAIN}.")
+    return found
+
+
 @dataclass(frozen=True)
 class ConfigFile:
     """A JSON object and the file that it is from; `names` maps a field to the file's own name of it where

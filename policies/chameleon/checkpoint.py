@@ -27,7 +27,7 @@ from policies.chameleon.tokens import Special, parse
 from policies.errors import describe
 from policies.interface import CheckpointError
 from policies.saving import save_net
-from policies.small_files import ConfigFile
+from policies.small_files import ConfigFile, fields_of
 from policies.stored_tensors import NAMES, Source, Stored, assembled, check, opened
 from policies.tokenizer import TOKENIZER
 
@@ -68,7 +68,7 @@ def read_small(folder: Path) -> Small:
     """All of a checkpoint but its weights. Raises CheckpointError."""
     files = extras.read(folder)
     file = folder / extras.CONFIG
-    config = extras.fields(file, files[extras.CONFIG])
+    config = fields_of(file, files[extras.CONFIG])
     if (kind := config.get("model_type")) not in MODEL_TYPES:
         raise CheckpointError(
             f"{file} is of model_type {describe(kind)}; a Chameleon policy reads 'chameleon' "

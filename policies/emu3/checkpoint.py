@@ -25,7 +25,7 @@ from policies.emu3.tokens import Special, parse
 from policies.errors import describe
 from policies.interface import CheckpointError
 from policies.saving import save_net
-from policies.small_files import read_files
+from policies.small_files import fields_of, read_files
 from policies.stored_tensors import Source, assembled, check, opened
 from policies.tokenizer import TOKENIZER
 
@@ -64,7 +64,7 @@ class Loaded:
 
 def read_small(folder: Path) -> Small:
     """All of a checkpoint but its weights. Raises CheckpointError."""
-    config = files.fields(folder / CONFIG, _files(folder, CONFIG)[CONFIG])
+    config = fields_of(folder / CONFIG, _files(folder, CONFIG)[CONFIG])
     kind = config.get("model_type")
     if kind == "emu3":
         return _read_ours(folder, config)
@@ -90,7 +90,7 @@ def _read_original(folder: Path, config: Mapping[str, Any]) -> Small:
     within = folder / original.VISION
     words = _files(folder, tiktoken.RANKS, tiktoken.PICTURE_TOKENS)
     seeing = _files(within, CONFIG, files.PREPROCESSOR)
-    pictures = files.fields(within / CONFIG, seeing[CONFIG])
+    pictures = fields_of(within / CONFIG, seeing[CONFIG])
     described = original.parse_config(folder / CONFIG, config, within / CONFIG, pictures)
     made = tiktoken.tokenizer(folder, words).to_str().encode()
     file = folder / tiktoken.PICTURE_TOKENS

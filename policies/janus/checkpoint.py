@@ -7,7 +7,6 @@ for once, and not before the files are known to hold them.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,13 @@ from tokenizers import Tokenizer
 from transformers import JanusConfig, JanusForConditionalGeneration
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
-from policies.errors import describe, one_line
+from policies.errors import describe
 from policies.interface import CheckpointError
 from policies.janus import extras, original
 from policies.janus.config import build, parse_config
 from policies.janus.tokens import Special, parse
 from policies.saving import save_net
+from policies.small_files import fields_of, read_files
 from policies.stored_tensors import Source, assembled, check, opened
 from policies.tokenizer import TOKENIZER
 
@@ -53,8 +53,8 @@ class Small:
 
 def read_small(folder: Path) -> Small:
     """All of a checkpoint but its weights. Raises CheckpointError."""
-    found = extras.read(folder, CONFIG)
-    config = _read_config(folder / CONFIG)
+    found = read_files(folder, (CONFIG, *extras.NAMES), (CONFIG, TOKENIZER), "Janus")
+    config = _read_config(folder / CONFIG, found[CONFIG])
     tokenizer, special = parse(folder / TOKENIZER, found[TOKENIZER])
     ours = config["model_type"] == "janus"
     if ours:
@@ -88,13 +88,9 @@ def save(folder: Path, loaded: Loaded) -> None:
     save_net(folder, loaded.net, loaded.net.state_dict(), extras.NAMES, loaded.extras)
 
 
-def _read_config(file: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(extras.read_file(file))
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{file} is not JSON ({one_line(error)}); {extras.AGAIN}.") from error
-    kind = config.get("model_type") if isinstance(config, dict) else None
-    if kind not in ("janus", "multi_modality"):
+def _read_config(file: Path, data: bytes) -> dict[str, Any]:
+    config = fields_of(file, data)
+    if (kind := config.get("model_type")) not in ("janus", "multi_modality"):
         raise CheckpointError(
             f"{file} is of model_type {describe(kind)}; a Janus policy reads 'janus' (transformers' "
             "layout, as in deepseek-community/Janus-Pro-1B) and 'multi_modality' (DeepSeek's own, "

@@ -194,7 +194,7 @@ REFUSED: list[tuple[str, Callable[[Path], object]]] = [
     ("has no weights: none of", lose(MODEL)),
     ("is truncated or damaged", cut(MODEL, 1000)),
     ("config.json is not JSON", write(CONFIG, b"{")),
-    ("config.json is not JSON", write(CONFIG, b"3")),
+    ("config.json holds 3, which is no object", write(CONFIG, b"3")),
     ("is of model_type 'llama'; a Chameleon", changed(CONFIG, model_type="llama")),
     ("has hidden_size='x', but it must be", changed(CONFIG, hidden_size="x")),
     ("has hidden_size=66, but each of 4", changed(CONFIG, hidden_size=66)),
