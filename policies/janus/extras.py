@@ -59,8 +59,8 @@ CONVERSATION = """\
 def completed(
     folder: Path, extras: Mapping[str, bytes], config: Any, special: Special, ours: bool
 ) -> dict[str, bytes]:
-    """Those of `extras`, which are of `folder`, that `NAMES` names, with what transformers' classes need of a JanusConfig;
-    `ours` says whether the layout is transformers'. Raises CheckpointError."""
+    """Those of `extras`, which are of `folder`, that `NAMES` names, with what transformers' classes need of
+    a JanusConfig; `ours` says whether the layout is transformers'. Raises CheckpointError."""
     stated = {name: fields_of(folder / name, extras[name]) for name in _CLASSES if name in extras}
     _require_same(folder, stated, config)
     made = {name: extras[name] for name in NAMES if name in extras}
