@@ -91,7 +91,7 @@ def by_model(
     checkpoint = checkpoint_folder(config.policy)
     preflight.check_measuring(config, checks.machine(), checkpoint)
     where = Path(output) if output else beside(path, config, asking.benchmark.name)
-    weights = files_digest(checkpoint)
+    weights = files_digest(config.policy)
     begun = asking.begin(
         AnswerFolder(where, config.actors.pause_deadline), f"{checkpoint.name} {weights[:16]}",
         {"family": config.policy.family, "model": weights,

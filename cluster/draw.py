@@ -56,7 +56,7 @@ def ready(
     files = layout.files(Path(prompts) if prompts else None)
     model = _model(path, config)
     sheets = layout.sheets(files, model)
-    weights = files_digest(checkpoint_folder(config.policy))
+    weights = files_digest(config.policy)
     where = Path(output) if output else beside(path, config, f"{benchmark}-drawings")
     folder = PictureFolder(where.absolute(), config.actors.pause_deadline)
     found = facts(

@@ -22,7 +22,7 @@ from evaluation.passes import measure_passes
 from evaluation.suites import load_suite
 from evaluation.twins import measure_twins
 from policies.config import ConfigError, changed
-from policies.registry import is_checkpoint
+from policies.registry import WEIGHTS, is_checkpoint
 from trainer.config import RunConfig
 from trainer.run_actors import RunActors
 
@@ -45,7 +45,7 @@ def target(path: StoragePath, overrides: Sequence[str], by_suite: bool = True) -
     else:
         raise ConfigError(
             f"{path} can not be measured: it is no run (no {recipe.CONFIG_FILE}) and no checkpoint "
-            "(no *.safetensors); give the folder of one of them"
+            f"(none of {', '.join(WEIGHTS)}); give the folder of one of them"
         )
     if by_suite and not load_suite(config.evaluation.suite).categories:
         raise ConfigError(

@@ -44,7 +44,7 @@ def ready(
     own, others = tasks.split(overrides)
     named = tasks.load(name, own)
     config = target(path, others, by_suite=False)
-    task, weights = ready_task(name, named, limit), files_digest(checkpoint_folder(config.policy))
+    task, weights = ready_task(name, named, limit), files_digest(config.policy)
     where = Path(output) if output else beside(path, config, task.name)
     folder = TaskFolder(where, config.actors.pause_deadline)
     folder.claim(task.facts(config, weights))

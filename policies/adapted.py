@@ -29,6 +29,11 @@ class Adapted(Generic[Module]):
     _adapters = 0.0
     """What adapters are scaled by; 0: none learn."""
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights that learn are."""
+        return next(self.module.parameters()).device
+
     def adapt(self, rank: int, alpha: int) -> None:
         """Raises ConfigError."""
         lora.adapt(self.module, self.adapted, rank, alpha)

@@ -89,6 +89,8 @@ class PolicyConfig(Section):
     """What replicas hold and sample in; learning keeps float32."""
     learned_with: ClassVar[tuple[str, ...]] = ()
     """The options that what is learned depends on, and not only what is sampled."""
+    weights_in: ClassVar[tuple[str, ...]] = ()
+    """The options that name files or folders with weights beside the checkpoint, "" for none."""
 
     def options(self) -> dict[str, Any]:
         """The settings that only this family has, as its `from_pretrained` takes them."""
@@ -193,6 +195,7 @@ class ChameleonPolicyConfig(PolicyConfig):
     """Anole-7b, and other checkpoints of Chameleon in transformers' layout."""
     decoder: Text = ""
     """A folder or file (vqgan.ckpt) with the image decoder, for a checkpoint that has none and so cannot draw; empty: the checkpoint's own."""
+    weights_in = ("decoder",)
 
 
 class ExternalPolicyConfig(PolicyConfig):

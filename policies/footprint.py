@@ -72,6 +72,15 @@ def unsized(folder: Path, known: Iterable[str]) -> ConfigError:
     )
 
 
+def named(folder: Path, known: Path) -> Path:
+    """What the folder `known` has, in a file or a folder, of the public model that `folder`, which is not
+    there, is named after. Raises ConfigError where that is none."""
+    names = {path.name.removesuffix(".json"): path for path in known.iterdir()}
+    if (name := folder.absolute().name) not in names:
+        raise unsized(folder, sorted(names))
+    return names[name]
+
+
 def stored_drawing(side: int, codes: int) -> int:
     """Bytes of a judged drawing in a segment, at most: pixels that PNG could not shrink, int32
     codes and text, in whole KiB."""

@@ -151,15 +151,19 @@ def checkpoint_folder(config: PolicyConfig) -> Path:
     return Path(__file__).parent / config.family / "base"
 
 
-def files_digest(folder: Path) -> str:
-    """Returns xxh3_128 in hex over the files with weights in `folder` and in the folders in it: other
-    weights, another digest."""
+def files_digest(config: PolicyConfig) -> str:
+    """Returns xxh3_128 in hex over all that the policy's weights are read from: the files with weights in
+    its checkpoint folder, in the folders in it, and in what its options name beside it. Other weights,
+    another digest. Raises ConfigError for an unknown family."""
     total = xxhash.xxh3_128()
-    for file in sorted(found for kind in WEIGHTS for found in folder.rglob(kind)):
-        total.update(file.relative_to(folder).as_posix().encode())
-        with file.open("rb") as stream:
-            while block := stream.read(BLOCK):
-                total.update(block)
+    beside = [Path(named) for option in config.weights_in if (named := getattr(config, option))]
+    for place in (checkpoint_folder(config), *beside):
+        whole = [place] if place.is_file() else (f for kind in WEIGHTS for f in place.rglob(kind))
+        for file in sorted(whole):
+            total.update(file.relative_to(place).as_posix().encode())
+            with file.open("rb") as stream:
+                while block := stream.read(BLOCK):
+                    total.update(block)
     return total.hexdigest()
 
 

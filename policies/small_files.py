@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,16 +50,30 @@ def _bytes(file: Path) -> bytes:
         raise CheckpointError(f"{file} cannot be read ({error.strerror}); {AGAIN}.") from error
 
 
+def fields_of(file: Path, data: bytes) -> dict[str, Any]:
+    """What the JSON object says that `file` holds as `data`. Raises CheckpointError."""
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{file} is not JSON ({one_line(error)}); {AGAIN}.") from error
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{file} holds {describe(found)}, which is no object; {AGAIN}.")
+    return found
+
+
 @dataclass(frozen=True)
 class ConfigFile:
-    """A JSON object and the file that it is from."""
+    """A JSON object and the file that it is from; `names` maps a field to the file's own name of it where
+    that is another."""
 
     path: Path
     fields: Mapping[str, Any]
+    names: Mapping[str, str] = field(default_factory=dict)
 
     def wrong(self, field: str, value: object, needed: str) -> CheckpointError:
+        name = self.names.get(field, field)
         return CheckpointError(
-            f"{self.path} has {field}={describe(value)}, but {needed}; {PUBLISHED}."
+            f"{self.path} has {name}={describe(value)}, but {needed}; {PUBLISHED}."
         )
 
     def size(self, field: str, default: int | None = None, most: int = MOST) -> int:
@@ -68,7 +82,7 @@ class ConfigFile:
             raise self.wrong(field, value, f"it must be a whole number from 1 to {most}")
         return value
 
-    def real(self, field: str, default: float, most: float) -> float:
+    def real(self, field: str, default: float | None, most: float) -> float:
         value = self.fields.get(field, default)
         if type(value) not in (int, float) or not 0 < value <= most:
             raise self.wrong(field, value, f"it must be a number above 0, at most {most:g}")
@@ -88,7 +102,7 @@ def opened_config(path: Path, fixed: Mapping[str, object], model: str) -> Config
     if not isinstance(fields, dict):
         raise CheckpointError(f"{path} holds no JSON object; {PUBLISHED}.")
     file = ConfigFile(path, fields)
-    for field, wanted in fixed.items():
-        value = fields.get(field, wanted)
-        file.require(field, value, value == wanted, f"{model} has {wanted!r}")
+    for name, wanted in fixed.items():
+        value = fields.get(name, wanted)
+        file.require(name, value, value == wanted, f"{model} has {wanted!r}")
     return file

@@ -20,7 +20,7 @@ from actors.storage.events import note_start
 from actors.storage.paths import StoragePath, locate
 from actors.weights.digests import DigestMismatch, weights_digest
 from policies.checks import bfloat16_bits
-from policies.config import PolicyConfig
+from policies.config import PolicyConfig, changed
 from policies.errors import UserError, one_line
 from policies.interface import CheckpointError, Policy
 from policies.registry import checkpoint_folder, files_digest, load_policy, policy_class
@@ -55,9 +55,9 @@ class VersionFolder:
     def files_digest(self, version: int) -> str:
         """Returns the digest by which a checkpoint's files are known (`policies.registry`)."""
         if version == 0:
-            return files_digest(checkpoint_folder(self._base))
+            return files_digest(self._base)
         with storage.copied(self.path(version)) as local:
-            return files_digest(local)
+            return files_digest(changed(self._base, path=str(local)))
 
     def versions(self) -> list[int]:
         """Returns the numbers of the versions that are whole, in order."""

@@ -14,12 +14,12 @@ from policies.bagel.module import BagelModule
 from policies.bagel.pictures import Limits
 from policies.bagel.policy import BagelPolicy
 from policies.bagel.samples import Format
-from policies.bagel.sizes import known
+from policies.bagel.sizes import KNOWN, known
 from policies.interface import PictureSampling
 from tests.policies.bagel.small import CONFIG as SMALL
 from tests.policies.bagel.small import tokenizer
 
-REAL = known("BAGEL-7B-MoT")
+REAL = known(KNOWN / "BAGEL-7B-MoT.json")
 PROMPT = "a red circle above two blue squares, in the style of a woodcut"
 STEPS, GUIDANCE = 5, 4.0
 

@@ -168,8 +168,8 @@ def _check_checkpoint(config: RunConfig, checkpoint: Path) -> None:
     if not is_checkpoint(checkpoint):
         raise ConfigError(
             f"policy.path is {config.policy.path!r} of family {config.policy.family!r}: there is "
-            f'no checkpoint in {checkpoint} (no {WEIGHTS[0]}); give the folder of one, or "base" in '
-            "a complete clone"
+            f"no checkpoint in {checkpoint} (none of {', '.join(WEIGHTS)}); give the folder of one, or "
+            '"base" in a complete clone'
         )
 
 

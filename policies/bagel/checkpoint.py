@@ -8,15 +8,12 @@ the weights is asked for once, in the dtype that is wanted, after the files are 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 
 from policies.bagel.autoencoder import Autoencoder
 from policies.bagel.config import BagelConfig
@@ -27,6 +24,7 @@ from policies.bagel.samples import Format
 from policies.convolutions import pass_over_idle
 from policies.errors import describe
 from policies.interface import CheckpointError
+from policies.saving import save_small, save_tensors
 from policies.small_files import read_files
 from policies.stored_tensors import AGAIN, Stored, opened, shapes_of, weights_for
 from policies.tokenizer import TOKENIZER, parse_tokenizer
@@ -125,13 +123,8 @@ def save(folder: Path, loaded: Loaded) -> None:
     are replaced or removed. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, module in ((MODEL, loaded.module), (AUTOENCODER, loaded.autoencoder)):
-        tensors = {n: t.detach().contiguous() for n, t in module.state_dict().items()}
-        _write(folder / name, tensors)
-    for name in SMALL:
-        if name in loaded.files:
-            (folder / name).write_bytes(loaded.files[name])
-        else:  # of another checkpoint
-            (folder / name).unlink(missing_ok=True)
+        save_tensors(folder / name, module.state_dict())
+    save_small(folder, SMALL, loaded.files)
 
 
 def limits_of(file: Path, data: bytes, config: BagelConfig) -> tuple[Limits, Limits, Limits]:
@@ -179,14 +172,6 @@ def _require_part(stored: Stored, beginnings: Sequence[str], what: str) -> None:
                 f"{stored.where} has no tensor {beginning}*, so this BAGEL cannot {what}; copy "
                 "these tensors into it from the checkpoint that it was trained from."
             )
-
-
-def _write(file: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    try:
-        save_file(dict(tensors), file, metadata={"format": "pt"})
-    except SafetensorError as error:  # which tells the system's error in words alone
-        number = re.search(r"os error (\d+)", str(error))
-        raise OSError(int(number[1]) if number else 0, str(error), str(file)) from error
 
 
 def describe_sizes(config: BagelConfig) -> dict[str, bytes]:

@@ -105,7 +105,7 @@ class BagelPolicy(FlowingPolicy[BagelModule]):
     def packed(self, samples: Sequence[Sample]) -> Batch:
         """On a GPU in one row, where flex_attention skips what no sample sees; dense masks of a CPU
         would be as large as the square of it."""
-        on_gpu = next(self.module.parameters()).is_cuda
+        on_gpu = self.device.type == "cuda"
         return packed(samples, self.layout.form) if on_gpu else self.padded(samples)
 
     # Weights

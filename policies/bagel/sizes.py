@@ -22,9 +22,9 @@ from policies.footprint import (
     ELEMENT_BYTES,
     Footprint,
     decoder_layer,
+    named,
     parameters_of,
     stored_drawing,
-    unsized,
 )
 from policies.lora import per_rank
 
@@ -74,11 +74,8 @@ def footprint(
     )
 
 
-def known(name: str) -> BagelConfig:
-    """The sizes of a public checkpoint. Raises KeyError for another name."""
-    file = KNOWN / f"{name}.json"
-    if not file.is_file():
-        raise KeyError(name)
+def known(file: Path) -> BagelConfig:
+    """The sizes of a public checkpoint."""
     fields = json.loads(file.read_bytes())
     autoencoder = fields.pop("autoencoder")
     return BagelConfig(
@@ -93,10 +90,7 @@ def _sizes(folder: Path) -> tuple[BagelConfig, tuple[Limits, Limits, Limits]]:
     if folder.exists():
         small = read_small(folder)
         return small.config, small.limits
-    try:
-        config = known(folder.absolute().name)
-    except KeyError:
-        raise unsized(folder, sorted(path.stem for path in KNOWN.glob("*.json"))) from None
+    config = known(named(folder, KNOWN))
     return config, sides_within(config, SIDES)
 
 

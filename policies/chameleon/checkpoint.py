@@ -8,7 +8,6 @@ the decoder that the policy's option names, and has it from then on.
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,23 +15,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import save_torch_state_dict
-from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import ChameleonConfig, ChameleonForConditionalGeneration
 from transformers.models.chameleon.modeling_chameleon import ChameleonRotaryEmbedding
 
 from policies.chameleon import extras
-from policies.chameleon.config import build, drawing_tokens, parse_config, wrong
+from policies.chameleon.config import build, drawing_tokens, parse_config
 from policies.chameleon.decoder import Decoder
 from policies.chameleon.tokens import Special, parse
 from policies.errors import describe
 from policies.interface import CheckpointError
+from policies.saving import save_net
+from policies.small_files import ConfigFile, fields_of
 from policies.stored_tensors import NAMES, Source, Stored, assembled, check, opened
 from policies.tokenizer import TOKENIZER
 
-SHARD = "5GB"
 MODEL_TYPES = ("chameleon", "anole")
 """The second is what a draft of transformers' called the same layout."""
 VQ, DECODER = "model.vqmodel.", "model.vqmodel.decoder."
@@ -70,7 +68,7 @@ def read_small(folder: Path) -> Small:
     """All of a checkpoint but its weights. Raises CheckpointError."""
     files = extras.read(folder)
     file = folder / extras.CONFIG
-    config = extras.fields(file, files[extras.CONFIG])
+    config = fields_of(file, files[extras.CONFIG])
     if (kind := config.get("model_type")) not in MODEL_TYPES:
         raise CheckpointError(
             f"{file} is of model_type {describe(kind)}; a Chameleon policy reads 'chameleon' "
@@ -83,7 +81,8 @@ def read_small(folder: Path) -> Small:
     )
     ids = tokenizer.get_vocab().values()
     if (rows := values["vocab_size"]) <= max(ids):
-        raise wrong(file, "vocab_size", rows, f"tokenizer.json has tokens up to {max(ids)}")
+        needed = f"tokenizer.json has tokens up to {max(ids)}"
+        raise ConfigFile(file, config).wrong("vocab_size", rows, needed)
     assert isinstance(vocabulary, Mapping), "parse has looked at it"
     built = build(values, vocabulary, special)
     whole, scale = extras.completed(folder, files, special, built, drawing_tokens(built))
@@ -166,23 +165,10 @@ def stored_decoder(folder: Path, stored: Stored, named: str) -> tuple[Stored, st
 def save(folder: Path, loaded: Loaded) -> None:
     """Writes transformers' layout; of the files that the folder has already, those of a checkpoint
     are replaced or removed. Raises OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, Tensor] = dict(loaded.net.state_dict())
     for prefix, part in ((VQ, loaded.vq), (DECODER, loaded.decoder)):
         tensors |= {prefix + name: tensor for name, tensor in part.state_dict().items()}
-    try:
-        save_torch_state_dict(tensors, folder, max_shard_size=SHARD)
-    except SafetensorError as error:  # which tells the system's error in words alone
-        number = re.search(r"os error (\d+)", str(error))
-        raise OSError(int(number[1]) if number else 0, str(error), str(folder)) from error
-    for name in extras.NAMES:
-        if name in loaded.extras:
-            (folder / name).write_bytes(loaded.extras[name])
-        else:  # of another checkpoint
-            (folder / name).unlink(missing_ok=True)
-    config = copy.deepcopy(loaded.net.config)
-    config.dtype, config.architectures = loaded.net.dtype, [type(loaded.net).__name__]
-    config.save_pretrained(folder)
+    save_net(folder, loaded.net, tensors, extras.NAMES, loaded.extras)
 
 
 def _require_same(stored: Stored, drawn: Stored, prefix: str) -> None:

@@ -16,8 +16,8 @@ from transformers import ChameleonConfig, ChameleonVQVAEConfig
 from policies.chameleon.tokens import Special
 from policies.errors import describe
 from policies.interface import CheckpointError
+from policies.small_files import PUBLISHED, ConfigFile
 
-AGAIN = "use the config.json that was published with these weights"
 VQ = "vq_config."
 # The largest that is read of each: above all that was released, below what would not end.
 SIZES = {
@@ -60,28 +60,24 @@ def parse_config(file: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """The value of every field that is read: the one that `config`, of `file`, states, or else
     transformers' default; those of the image tokenizer begin with `vq_config.`. Raises
     CheckpointError."""
-    fields = _flat(file, config)
+    stated = ConfigFile(file, _flat(file, config))
     for field, allowed in FIXED.items():
-        if (value := fields.get(field, allowed[0])) not in allowed:
-            raise wrong(file, field, value, f"Chameleon has {allowed[0]!r}")
-    values: dict[str, Any] = {"swin_norm": bool(fields.get("swin_norm", False))}
+        value = stated.fields.get(field, allowed[0])
+        stated.require(field, value, value in allowed, f"Chameleon has {allowed[0]!r}")
+    values: dict[str, Any] = {"swin_norm": bool(stated.fields.get("swin_norm", False))}
     for field, most in SIZES.items():
-        value = fields.get(field, _default(field))
-        if not _whole(value, most):
-            raise wrong(file, field, value, f"it must be a whole number from 1 to {most}")
-        values[field] = value
+        values[field] = stated.size(field, _default(field), most)
     for field, limit in REALS.items():
-        value = fields.get(field, _default(field))
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= limit:
-            raise wrong(file, field, value, f"it must be a number above 0, at most {limit:g}")
-        values[field] = value
+        values[field] = stated.real(field, _default(field), limit)
     for field, most in LISTS.items():
-        value = fields.get(field, _default(field))
+        value = stated.fields.get(field, _default(field))
         value = [] if value is None else value
-        if not isinstance(value, list | tuple) or not all(_whole(each, most) for each in value):
-            raise wrong(file, field, value, f"it must be a list of whole numbers from 1 to {most}")
+        fits = isinstance(value, list | tuple) and all(
+            type(each) is int and 1 <= each <= most for each in value
+        )
+        stated.require(field, value, fits, f"it must be a list of whole numbers from 1 to {most}")
         values[field] = list(value)
-    _require_fit(file, values)
+    _require_fit(stated, values)
     return values
 
 
@@ -110,19 +106,15 @@ def drawing_tokens(config: Any) -> int:
     return side * side
 
 
-def wrong(file: Path, field: str, value: object, needed: str) -> CheckpointError:
-    return CheckpointError(f"{file} has {field}={describe(value)}, but {needed}; {AGAIN}.")
-
-
 def _flat(file: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of `config` and of its sections by one name each. Raises CheckpointError."""
     rope, seen = config.get("rope_parameters") or {}, config.get("vq_config")
     if not isinstance(seen, dict):
-        raise CheckpointError(f"{file} has no section vq_config; {AGAIN}.")
+        raise CheckpointError(f"{file} has no section vq_config; {PUBLISHED}.")
     if not isinstance(rope, dict) or rope.keys() - {"rope_theta", "rope_type"}:
         raise CheckpointError(
             f"{file} has rope_parameters={describe(rope)}, but only rope_theta and rope_type are read; "
-            f"{AGAIN}."
+            f"{PUBLISHED}."
         )
     return {**config, **rope, **{VQ + name: value for name, value in seen.items()}}
 
@@ -135,11 +127,7 @@ def _default(field: str) -> Any:
     return getattr(ChameleonConfig, field)
 
 
-def _whole(value: object, most: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
-
-
-def _require_fit(file: Path, values: Mapping[str, Any]) -> None:
+def _require_fit(stated: ConfigFile, values: Mapping[str, Any]) -> None:
     hidden, heads = values["hidden_size"], values["num_attention_heads"]
     levels = f"{VQ}channel_multiplier"
     halvings = 2 ** max(0, len(values[levels]) - 1)
@@ -166,5 +154,4 @@ def _require_fit(file: Path, values: Mapping[str, Any]) -> None:
             f"the image tokenizer's levels need a multiple of {halvings}",
         ),
     ):
-        if not fits:
-            raise wrong(file, field, values[field], needed)
+        stated.require(field, values[field], fits, needed)

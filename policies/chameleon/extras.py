@@ -15,8 +15,10 @@ from typing import Any
 from PIL import Image
 
 from policies.chameleon.tokens import REQUIRED, Special
-from policies.errors import describe, one_line, printable
+from policies.errors import describe
 from policies.interface import CheckpointError
+from policies.small_files import fields_of, read_files
+from policies.stored_tensors import AGAIN
 from policies.tokenizer import TOKENIZER
 
 CONFIG = "config.json"
@@ -35,7 +37,6 @@ NAMES = (
     "chat_template.jinja",
     "chat_template.json",
 )
-AGAIN = "copy it again from a complete checkpoint"
 SCALE = 0.0078
 """By which transformers multiplies pixels, before it takes 1 away; Meta's own code has 2 / 255."""
 
@@ -43,26 +44,7 @@ SCALE = 0.0078
 def read(folder: Path) -> dict[str, bytes]:
     """config.json and those files of `NAMES` that are there, by name. Raises CheckpointError where the
     folder lacks its config or its tokenizer."""
-    try:
-        there = {file.name for file in folder.iterdir()}
-    except (OSError, ValueError) as error:  # ValueError: a path that no system can have
-        reason = getattr(error, "strerror", None) or one_line(error)
-        raise CheckpointError(
-            f"The checkpoint folder {printable(str(folder))} cannot be read ({reason}); give the path "
-            "of a folder with a Chameleon checkpoint."
-        ) from error
-    for name in (CONFIG, TOKENIZER):
-        if name not in there:
-            raise CheckpointError(f"{folder / name} is missing; {AGAIN}.")
-    return {name: _bytes(folder / name) for name in (CONFIG, *NAMES) if name in there}
-
-
-def fields(file: Path, data: bytes) -> dict[str, Any]:
-    """What the JSON object says that `file` holds. Raises CheckpointError."""
-    try:
-        return dict(json.loads(data))
-    except (ValueError, RecursionError, TypeError) as error:
-        raise CheckpointError(f"{file} is not JSON ({one_line(error)}); {AGAIN}.") from error
+    return read_files(folder, (CONFIG, *NAMES), (CONFIG, TOKENIZER), "Chameleon")
 
 
 def completed(
@@ -73,7 +55,7 @@ def completed(
     CheckpointError."""
     made = {name: files[name] for name in NAMES if name in files}
     needed = _needed(special, config, tokens)
-    stated = {name: fields(folder / name, made[name]) for name in needed if name in made}
+    stated = {name: fields_of(folder / name, made[name]) for name in needed if name in made}
     processor = stated.get(PROCESSOR, {})
     nested = processor.get(NESTED) or {}
     if not isinstance(nested, dict):
@@ -96,15 +78,6 @@ def completed(
             kept = {field: value for field, value in own.items() if value is not None}
             made[name] = json.dumps(wanted | kept, indent=2).encode() + b"\n"
     return made, scale
-
-
-def _bytes(file: Path) -> bytes:
-    try:
-        if not file.is_file():  # a pipe would be waited for
-            raise CheckpointError(f"{file} is no file; {AGAIN}.")
-        return file.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{file} cannot be read ({error.strerror}); {AGAIN}.") from error
 
 
 def _prepared(side: int) -> dict[str, Any]:

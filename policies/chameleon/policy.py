@@ -122,7 +122,7 @@ class ChameleonPolicy(Writing, Adapted[ChameleonModule]):
             return []
         require_options(self.family, self.picture_options, sampling)
         codes = np.stack(self.sample_codes(contexts, sampling, seeds).tokens)
-        pixels = self.vision.decode(torch.from_numpy(codes).to(self._device))
+        pixels = self.vision.decode(torch.from_numpy(codes).to(self.device))
         return [
             learned(Picture(seen, code))
             for seen, code in zip(pixels, codes.astype(np.int32), strict=True)
@@ -173,7 +173,7 @@ class ChameleonPolicy(Writing, Adapted[ChameleonModule]):
         for row, context in zip(rows, contexts, strict=True):
             require_length(len(row.context) + row.max_tokens, self.layout.most, context)
         reading = partial(prefill, self.module, embed)
-        return sample(reading, head, rows, 0, stop, keep_logits, self._device)
+        return sample(reading, head, rows, 0, stop, keep_logits, self.device)
 
     # Learning
 
@@ -218,7 +218,7 @@ class ChameleonPolicy(Writing, Adapted[ChameleonModule]):
 
     def _nats(self, laid: Sequence[Laid]) -> tuple[Tensor, Tensor]:
         """Cross-entropy of every word that is to be predicted, and of every code."""
-        rows, pad, device = [each.ids for each in laid], self.layout.special.pad, self._device
+        rows, pad, device = [each.ids for each in laid], self.layout.special.pad, self.device
         both = [np.concatenate([each.words, each.codes]) for each in laid]
         forced = teacher_forced(rows, both, pad, device)
         sizes = [size for each in laid for size in (len(each.words), len(each.codes))]
@@ -245,10 +245,6 @@ class ChameleonPolicy(Writing, Adapted[ChameleonModule]):
 
     def fsdp_units(self) -> list[torch.nn.Module]:
         return [*self.module.model.layers]
-
-    @property
-    def _device(self) -> torch.device:
-        return self.module.lm_head.weight.device
 
 
 def _counts(laid: Sequence[Laid]) -> tuple[list[int], list[int]]:

@@ -15,7 +15,14 @@ from typing import Any
 import torch
 
 from policies.chameleon.config import build, drawing_tokens, parse_config
-from policies.footprint import ELEMENT_BYTES, Footprint, decoder_layer, stored_drawing, unsized
+from policies.footprint import (
+    ELEMENT_BYTES,
+    Footprint,
+    decoder_layer,
+    named,
+    parameters_of,
+    stored_drawing,
+)
 from policies.lora import per_rank
 
 KNOWN = Path(__file__).parent / "known"
@@ -36,7 +43,7 @@ def footprint(folder: Path, dtype: str, decoder: str = "") -> Footprint:
         net, vq, drawing = parted(config)
     shapes = [(name, weight.shape) for name, weight in net.named_parameters()]
     trained, active = _sum(shapes), _sum(shapes, LAYERS)
-    frozen = sum(weight.numel() for part in (vq, drawing) for weight in part.parameters())
+    frozen = parameters_of(vq) + parameters_of(drawing)
     keys = config.hidden_size // config.num_attention_heads * config.num_key_value_heads
     tokens = drawing_tokens(config)
     return Footprint(
@@ -62,7 +69,6 @@ def footprint(folder: Path, dtype: str, decoder: str = "") -> Footprint:
 def architecture(folder: Path, decoder: str = "") -> Any:
     """Returns the ChameleonConfig of the checkpoint in `folder` or, if that does not exist, of the
     public checkpoint with that name. Raises CheckpointError or ConfigError."""
-    known = KNOWN / f"{folder.absolute().name}.json"
     if folder.exists():
         from policies.chameleon.checkpoint import read_small, stored_decoder
         from policies.stored_tensors import NAMES, opened
@@ -71,8 +77,7 @@ def architecture(folder: Path, decoder: str = "") -> Any:
         if any((folder / name).exists() for name in NAMES):
             stored_decoder(folder, opened(folder), decoder)
         return config
-    if not known.is_file():
-        raise unsized(folder, sorted(path.stem for path in KNOWN.glob("*.json")))
+    known = named(folder, KNOWN)
     return build(parse_config(known, json.loads(known.read_bytes())), None, None)
 
 

@@ -8,16 +8,12 @@ others in bfloat16.
 
 from __future__ import annotations
 
-import copy
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import save_torch_state_dict
-from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from transformers import Emu3ForConditionalGeneration
 from transformers.models.emu3.modeling_emu3 import Emu3RotaryEmbedding
@@ -28,11 +24,12 @@ from policies.emu3.files import CONFIG
 from policies.emu3.tokens import Special, parse
 from policies.errors import describe
 from policies.interface import CheckpointError
-from policies.small_files import read_files
+from policies.saving import save_net
+from policies.small_files import fields_of, read_files
 from policies.stored_tensors import Source, assembled, check, opened
 from policies.tokenizer import TOKENIZER
 
-MODEL, SHARD = "Emu3", "5GB"
+MODEL = "Emu3"
 PICTURES = "model.vqmodel."
 """How the names of the image tokenizer's tensors begin."""
 _STORED = {
@@ -67,7 +64,7 @@ class Loaded:
 
 def read_small(folder: Path) -> Small:
     """All of a checkpoint but its weights. Raises CheckpointError."""
-    config = files.fields(folder / CONFIG, _files(folder, CONFIG)[CONFIG])
+    config = fields_of(folder / CONFIG, _files(folder, CONFIG)[CONFIG])
     kind = config.get("model_type")
     if kind == "emu3":
         return _read_ours(folder, config)
@@ -93,7 +90,7 @@ def _read_original(folder: Path, config: Mapping[str, Any]) -> Small:
     within = folder / original.VISION
     words = _files(folder, tiktoken.RANKS, tiktoken.PICTURE_TOKENS)
     seeing = _files(within, CONFIG, files.PREPROCESSOR)
-    pictures = files.fields(within / CONFIG, seeing[CONFIG])
+    pictures = fields_of(within / CONFIG, seeing[CONFIG])
     described = original.parse_config(folder / CONFIG, config, within / CONFIG, pictures)
     made = tiktoken.tokenizer(folder, words).to_str().encode()
     file = folder / tiktoken.PICTURE_TOKENS
@@ -170,21 +167,5 @@ def stored_name(name: str) -> str:
 def save(folder: Path, loaded: Loaded) -> None:
     """Writes transformers' layout; of the files that the folder has already, those of a checkpoint
     are replaced or removed. Raises OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
     state = {stored_name(name): tensor for name, tensor in loaded.net.state_dict().items()}
-    try:
-        save_torch_state_dict(state, folder, max_shard_size=SHARD)
-    except SafetensorError as error:  # which tells the system's error in words alone
-        number = re.search(r"os error (\d+)", str(error))
-        raise OSError(int(number[1]) if number else 0, str(error), str(folder)) from error
-    for name in files.NAMES:
-        if name in loaded.small.extras:
-            (folder / name).write_bytes(loaded.small.extras[name])
-        else:  # of another checkpoint
-            (folder / name).unlink(missing_ok=True)
-    config = copy.deepcopy(loaded.net.config)
-    config.dtype, config.architectures = (
-        loaded.net.lm_head.weight.dtype,
-        [type(loaded.net).__name__],
-    )
-    config.save_pretrained(folder)
+    save_net(folder, loaded.net, state, files.NAMES, loaded.small.extras)

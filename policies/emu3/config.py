@@ -8,7 +8,6 @@ change no result are not looked at.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,8 @@ from transformers import Emu3Config, Emu3TextConfig, Emu3VQVAEConfig
 from policies.emu3.tokens import REQUIRED, Special, code_name
 from policies.errors import describe
 from policies.interface import CheckpointError
+from policies.small_files import PUBLISHED, ConfigFile
 
-AGAIN = "use the config.json that was published with these weights"
 CLASSES = {"text_config": Emu3TextConfig, "vq_config": Emu3VQVAEConfig}
 # The largest that is read of each: above all that was released, below what would not end.
 SIZES = {
@@ -55,40 +54,22 @@ FIXED: dict[str, object] = {
 }
 
 
-@dataclass(frozen=True)
-class Described:
-    """What a config.json, `file`, states: `fields` by transformers' names, as section.field;
-    `names` maps such a name to the file's own where that is another."""
-
-    file: Path
-    fields: Mapping[str, Any]
-    names: Mapping[str, str]
-
-    def stated(self, field: str) -> Any:
-        """The value of a field, or else transformers' default."""
-        section, name = field.split(".")
-        return self.fields.get(field, getattr(CLASSES[section], name, None))
-
-    def wrong(self, field: str, value: object, needed: str) -> CheckpointError:
-        name = self.names.get(field, field)
-        return CheckpointError(f"{self.file} has {name}={describe(value)}, but {needed}; {AGAIN}.")
-
-
-def parse_config(file: Path, config: Mapping[str, Any]) -> Described:
+def parse_config(file: Path, config: Mapping[str, Any]) -> ConfigFile:
     """What a config.json in transformers' layout states. Raises CheckpointError."""
     fields: dict[str, Any] = {}
     for section in CLASSES:
         if not isinstance(given := config.get(section), dict):
-            raise CheckpointError(f"{file} has no section {section}; {AGAIN}.")
+            raise CheckpointError(f"{file} has no section {section}; {PUBLISHED}.")
         fields |= {f"{section}.{name}": value for name, value in given.items()}
-    return Described(file, fields | rope(file, "text_config.", fields), {})
+    return ConfigFile(file, fields | rope(file, "text_config.", fields))
 
 
 def rope(file: Path, start: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     """`text_config.rope_theta` and `rope_type` of the `fields` of which rope's begin with `start`:
     transformers keeps both in rope_parameters since its version 5, and had the theta beside
     rope_scaling before. Raises CheckpointError."""
-    given: dict[str, Any] = {"rope_theta": fields.get(f"{start}rope_theta")}
+    theta = fields.get(f"{start}rope_theta")
+    given: dict[str, Any] = {"rope_theta": THETA if theta is None else theta}
     for name in ("rope_scaling", "rope_parameters"):
         inner = fields.get(start + name)
         if inner is None:
@@ -96,13 +77,13 @@ def rope(file: Path, start: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(inner, dict) or inner.keys() - {"rope_theta", "rope_type"}:
             raise CheckpointError(
                 f"{file} has {start}{name}={describe(inner)}, but only rope_theta and rope_type are "
-                f"read; {AGAIN}."
+                f"read; {PUBLISHED}."
             )
-        given |= inner
-    return {f"text_config.{name}": value for name, value in given.items() if value is not None}
+        given |= {name: value for name, value in inner.items() if value is not None}
+    return {f"text_config.{name}": value for name, value in given.items()}
 
 
-def codes_of(described: Described) -> int:
+def codes_of(described: ConfigFile) -> int:
     """How many codes there are. Raises CheckpointError."""
     return _size(described, "vq_config.codebook_size")
 
@@ -118,11 +99,11 @@ def require_same_ids(file: Path, config: Mapping[str, Any], special: Special) ->
         if (found := known.get(name)) != wanted:
             raise CheckpointError(
                 f"{file} has {describe(found)} for {name} in vocabulary_map, but tokenizer.json has "
-                f"{wanted}; {AGAIN}."
+                f"{wanted}; {PUBLISHED}."
             )
 
 
-def build(described: Described, special: Special, vocabulary: Mapping[str, int]) -> Emu3Config:
+def build(described: ConfigFile, special: Special, vocabulary: Mapping[str, int]) -> Emu3Config:
     """The configuration that `described` stands for, with the ids of a tokenizer with this
     `vocabulary`. Raises CheckpointError."""
     values = _checked(described)
@@ -147,22 +128,18 @@ def build(described: Described, special: Special, vocabulary: Mapping[str, int])
     return Emu3Config(text_config=text, vq_config=vq, vocabulary_map=dict(vocabulary))
 
 
-def _checked(described: Described) -> dict[str, Any]:
+def _checked(described: ConfigFile) -> dict[str, Any]:
     """The value of every field that is read, by its name. Raises CheckpointError."""
     for field, wanted in FIXED.items():
-        if (value := described.fields.get(field, wanted)) != wanted:
-            raise described.wrong(field, value, f"Emu3 has {wanted!r}")
+        value = described.fields.get(field, wanted)
+        described.require(field, value, value == wanted, f"Emu3 has {wanted!r}")
     values: dict[str, Any] = {field: _size(described, field) for field in SIZES}
     for field, limit in REALS.items():
-        value = described.stated(field)
-        value = THETA if value is None and field.endswith("theta") else value
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= limit:
-            raise described.wrong(field, value, f"it must be a number above 0, at most {limit:g}")
-        values[field] = value
-    chance = described.stated(DROPOUT)
+        values[field] = described.real(field, _usual(field), limit)
+    chance = described.fields.get(DROPOUT, _usual(DROPOUT))
     if isinstance(chance, bool) or not isinstance(chance, int | float) or not 0 <= chance < 1:
         raise described.wrong(DROPOUT, chance, "it must be a number from 0 to below 1")
-    levels, attending = described.stated(LEVELS), described.stated(ATTENDING)
+    levels, attending = (described.fields.get(f, _usual(f)) for f in (LEVELS, ATTENDING))
     if not _whole_numbers(levels, 1, 64) or not 1 <= len(levels) <= 8:
         raise described.wrong(LEVELS, levels, "it must be 1 to 8 whole numbers from 1 to 64")
     if not _whole_numbers(attending, 0, len(levels) - 1):
@@ -170,12 +147,14 @@ def _checked(described: Described) -> dict[str, Any]:
     return values | {DROPOUT: chance, LEVELS: list(levels), ATTENDING: list(attending)}
 
 
-def _size(described: Described, field: str) -> int:
-    value, most = described.stated(field), SIZES[field]
-    if not _whole(value, 1, most):
-        raise described.wrong(field, value, f"it must be a whole number from 1 to {most}")
-    found: int = value
-    return found
+def _size(described: ConfigFile, field: str) -> int:
+    return described.size(field, _usual(field), SIZES[field])
+
+
+def _usual(field: str) -> Any:
+    """What transformers takes where the field is not there."""
+    section, name = field.split(".")
+    return getattr(CLASSES[section], name, None)
 
 
 def _whole(value: object, least: int, most: int) -> bool:
@@ -186,7 +165,7 @@ def _whole_numbers(values: object, least: int, most: int) -> bool:
     return isinstance(values, list | tuple) and all(_whole(each, least, most) for each in values)
 
 
-def _require_fit(described: Described, values: Mapping[str, Any]) -> None:
+def _require_fit(described: ConfigFile, values: Mapping[str, Any]) -> None:
     heads, groups = (values[f"text_config.num_{kind}_heads"] for kind in ("attention", "key_value"))
     hidden, wide = values["text_config.hidden_size"], values["vq_config.hidden_size"]
     frames, base = (
@@ -222,5 +201,4 @@ def _require_fit(described: Described, values: Mapping[str, Any]) -> None:
             "it must be a power of two",
         ),
     ):
-        if not fits:
-            raise described.wrong(field, values[field], needed)
+        described.require(field, values[field], fits, needed)

@@ -14,8 +14,10 @@ from typing import Any
 from PIL import Image
 
 from policies.emu3.tokens import REQUIRED, Special
-from policies.errors import describe, one_line
+from policies.errors import describe
 from policies.interface import CheckpointError
+from policies.small_files import fields_of
+from policies.stored_tensors import AGAIN
 from policies.tokenizer import TOKENIZER
 
 CONFIG, PREPROCESSOR, PROCESSOR = "config.json", "preprocessor_config.json", "processor_config.json"
@@ -35,22 +37,10 @@ NAMES = (
 )
 NESTED = "image_processor"
 """Where transformers since its version 5 keeps the fields of preprocessor_config.json."""
-AGAIN = "copy it again from a complete checkpoint"
 LEAST_AREA, MOST_AREA = 512 * 512, 1024 * 1024
 """The released min_pixels and max_pixels."""
 MOST = 2**24
 _STEPS = ("do_resize", "do_rescale", "do_normalize", "do_convert_rgb")
-
-
-def fields(file: Path, data: bytes) -> dict[str, Any]:
-    """What the JSON object says that `file` holds as `data`. Raises CheckpointError."""
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{file} is not JSON ({one_line(error)}); {AGAIN}.") from error
-    if not isinstance(found, dict):
-        raise CheckpointError(f"{file} holds {describe(found)}, which is no object; {AGAIN}.")
-    return found
 
 
 def area(folder: Path, files: Mapping[str, bytes], factor: int) -> int:
@@ -86,12 +76,12 @@ def area(folder: Path, files: Mapping[str, bytes], factor: int) -> int:
 def _preparing(folder: Path, files: Mapping[str, bytes]) -> tuple[dict[str, Any], Path, str]:
     """The fields that say how pictures are prepared, their file and their place in it."""
     if PROCESSOR in files:
-        nested = fields(folder / PROCESSOR, files[PROCESSOR]).get(NESTED)
+        nested = fields_of(folder / PROCESSOR, files[PROCESSOR]).get(NESTED)
         if isinstance(nested, dict):
             return nested, folder / PROCESSOR, f"{NESTED}."
     if PREPROCESSOR not in files:
         raise CheckpointError(f"{folder / PREPROCESSOR} is missing; {AGAIN}.")
-    return fields(folder / PREPROCESSOR, files[PREPROCESSOR]), folder / PREPROCESSOR, ""
+    return fields_of(folder / PREPROCESSOR, files[PREPROCESSOR]), folder / PREPROCESSOR, ""
 
 
 def prepared(least: int, most: int, factor: int) -> dict[str, Any]:

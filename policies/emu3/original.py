@@ -16,10 +16,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from policies.emu3.config import AGAIN, Described, rope
+from policies.emu3.config import rope
 from policies.emu3.tokens import REQUIRED, Special
 from policies.errors import describe
 from policies.interface import CheckpointError
+from policies.small_files import PUBLISHED, ConfigFile
 from policies.stored_tensors import Source
 
 VISION = "Emu3-VisionTokenizer"
@@ -71,7 +72,7 @@ _ATTENDING = re.compile(r"\.attn[._].*(q|k|v|out)_proj\.weight$")
 
 def parse_config(
     file: Path, config: Mapping[str, Any], pictures_file: Path, pictures: Mapping[str, Any]
-) -> Described:
+) -> ConfigFile:
     """What the two config.json state. Raises CheckpointError."""
     if (kind := pictures.get("model_type")) != "Emu3VisionVQ":
         raise CheckpointError(
@@ -91,7 +92,7 @@ def parse_config(
         and isinstance(levels[-1], int)
     ):
         fields["vq_config.hidden_size"] = width * levels[-1]  # which the release does not state
-    return Described(file, fields, NAMES)
+    return ConfigFile(file, fields, NAMES)
 
 
 def require_same_ids(file: Path, config: Mapping[str, Any], special: Special) -> None:
@@ -101,7 +102,7 @@ def require_same_ids(file: Path, config: Mapping[str, Any], special: Special) ->
         if (found := config.get(field, wanted)) != wanted:
             raise CheckpointError(
                 f"{file} has {field}={describe(found)}, but {REQUIRED[name]} is {wanted} in the "
-                f"vocabulary; {AGAIN}."
+                f"vocabulary; {PUBLISHED}."
             )
 
 

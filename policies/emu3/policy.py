@@ -227,7 +227,7 @@ class Emu3Policy(Writing, Adapted[Emu3Module]):
         row: among the `kinds` of the vocabulary, or all of it."""
         places = [np.concatenate([each.text, each.codes]) for each in taught]
         ids = [each.ids for each in taught]
-        forced = teacher_forced(ids, places, self.special.pad, self.module.device)
+        forced = teacher_forced(ids, places, self.special.pad, self.device)
         logits = self.module(forced.ids, forced.places, kinds)
         wanted = forced.wanted - (kinds.start if kinds else 0)
         return F.cross_entropy(logits, wanted, reduction="none")

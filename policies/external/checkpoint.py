@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from policies.errors import describe
@@ -25,6 +24,7 @@ from policies.external.config import BRIDGE, FIX, BridgeConfig, read, written
 from policies.external.decoder import Decoder
 from policies.external.pipeline import INDEX, Described
 from policies.interface import CheckpointError, Picture
+from policies.saving import save_tensors
 from policies.stored_tensors import Source, assembled, check, opened
 from policies.vision_language import checkpoint as vision_language
 from policies.vision_language.checkpoint import CONFIG, Small
@@ -136,10 +136,7 @@ def save(folder: Path, loaded: Loaded) -> None:
 def save_bridge(
     folder: Path, config: BridgeConfig, bridge: Bridge, project: nn.Linear | None
 ) -> None:
-    tensors = _named(bridge, project)
-    save_file(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in tensors}, folder / WEIGHTS
-    )
+    save_tensors(folder / WEIGHTS, dict(_named(bridge, project)))
     (folder / BRIDGE).write_text(written(config))
 
 

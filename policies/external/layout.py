@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from policies.checks import require_one
 from policies.external.config import BridgeConfig
 from policies.external.module import ExternalModule
 from policies.interface import Condition, Context, Example, Picture, Segment, Unsupported
@@ -78,20 +79,10 @@ def _kept(context: Context, without: Collection[Condition]) -> Context:
 
 def targets_of(examples: Iterable[Example]) -> list[Segment]:
     """Texts alone or pictures alone: one pass uses the head or the bridge. Raises Unsupported."""
-    targets = [_only(example) for example in examples]
+    targets = [require_one("external", example) for example in examples]
     if len({isinstance(target, Picture) for target in targets}) > 1:
         raise Unsupported(
             "targets that are a text here and a picture there: family external learns only one of the "
             "two in a step of one pattern; give each pattern one kind of target"
         )
     return targets
-
-
-def _only(example: Example) -> Segment:
-    """The target, which must be one segment: a drawing ends what the bridge is conditioned on."""
-    if len(example.target) != 1 or not example.target[0].learned:
-        raise Unsupported(
-            f"a target of {len(example.target)} parts: family external learns one text or one picture "
-            "at a time, and all of it; give one learned part"
-        )
-    return example.target[0].segment

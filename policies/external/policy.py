@@ -87,8 +87,8 @@ class ExternalPolicy(VisionLanguagePolicy):
         """Raises PromptError, Unsupported."""
         if not examples:
             return {}
-        self.vision.to(self.module.device)
-        self.decoder.follow(self.module.device)
+        self.vision.to(self.device)
+        self.decoder.follow(self.device)
         asked = list(zip(examples, targets_of(examples), strict=True))
         lessons = [self.layout.text(e, target) for e, target in asked if isinstance(target, str)]
         if lessons:

@@ -12,14 +12,19 @@ from typing import Any
 
 import torch
 
-from policies.config import ConfigError
-from policies.errors import describe
 from policies.external import pipeline
 from policies.external.checkpoint import LANGUAGE, PIPELINE, features, fresh, language_config
 from policies.external.config import BridgeConfig, read
 from policies.external.module import ADAPTED, blocks
 from policies.external.pipeline import Described, class_of
-from policies.footprint import ELEMENT_BYTES, Footprint, decoder_layer, stored_drawing
+from policies.footprint import (
+    ELEMENT_BYTES,
+    Footprint,
+    decoder_layer,
+    named,
+    parameters_of,
+    stored_drawing,
+)
 from policies.lora import per_rank
 from policies.vision_language.checkpoint import blank
 from policies.vision_language.seeing import eye_of
@@ -36,7 +41,7 @@ estimate, with what its skips hold."""
 
 def footprint(folder: Path, dtype: str) -> Footprint:
     """Raises CheckpointError, or ConfigError if its size is unknown."""
-    where = _where(folder)
+    where = folder if folder.exists() else named(folder, KNOWN)
     config, drawing = read(where), pipeline.described(where / PIPELINE)
     model = language_config(where / LANGUAGE)
     net, text = blank(model), model.get_text_config()
@@ -55,14 +60,20 @@ def footprint(folder: Path, dtype: str) -> Footprint:
     own |= {f"bridge.{n}": w.shape for n, w in bridge.named_parameters()}
     own |= {f"denoiser.{n}": w.shape for n, w in denoiser.named_parameters()} if learns else {}
     trained = sum(shape.numel() for shape in own.values())
-    units = [*map(_count, reader.layers), *(map(_count, blocks(denoiser)) if learns else ())]
+    units = [
+        *map(parameters_of, reader.layers),
+        *(map(parameters_of, blocks(denoiser)) if learns else ()),
+    ]
     keys = keys_of(text)
     seen = features(eye_of(where / LANGUAGE, model), drawing.pixels)
     values = _values(config, drawing)
     return Footprint(
-        parameters=_count(net) + _count(bridge) + _count(denoiser) + sum(map(_count, frozen)),
+        parameters=parameters_of(net)
+        + parameters_of(bridge)
+        + parameters_of(denoiser)
+        + sum(map(parameters_of, frozen)),
         trained=trained,
-        active=_count(reader.layers),
+        active=parameters_of(reader.layers),
         gathered=trained - sum(units) + 2 * max(units),
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,
@@ -79,20 +90,6 @@ def footprint(folder: Path, dtype: str) -> Footprint:
         redrawn=max(0, seen - config.slots),
         step_elements=STEP_WIDTHS * _width(drawing) * drawing.side**2 // config.slots,
     )
-
-
-def _where(folder: Path) -> Path:
-    """The folder, or what is known of the models that its name names."""
-    if folder.exists():
-        return folder
-    name = folder.absolute().name
-    if not (KNOWN / name).is_dir():
-        names = ", ".join(sorted(each.name for each in KNOWN.iterdir()))
-        raise ConfigError(
-            f"policy.path is {describe(str(folder))}: there is nothing to say how large it is, and its "
-            f"name is none of {names}; give the folder of a checkpoint, or name it so"
-        )
-    return KNOWN / name
 
 
 def _component(drawing: Described, name: str) -> Any:
@@ -116,7 +113,3 @@ def _width(drawing: Described) -> int:
     if widths := config.get("block_out_channels"):
         return int(widths[0])
     return int(config["num_attention_heads"]) * int(config["attention_head_dim"])
-
-
-def _count(module: torch.nn.Module) -> int:
-    return sum(weight.numel() for weight in module.parameters())

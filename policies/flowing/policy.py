@@ -118,7 +118,7 @@ class FlowingPolicy(Writing, Adapted[Module], ABC):
         """The batch of these, and what the module makes of it."""
         samples = [splits for splits, _ in lessons]
         passed.add(sum(map(length, samples)))
-        batch = arrange(samples).on(next(self.module.parameters()).device)
+        batch = arrange(samples).on(self.device)
         read: Outputs = self.module(batch)
         return batch, read
 

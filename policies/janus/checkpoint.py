@@ -7,30 +7,26 @@ for once, and not before the files are known to hold them.
 
 from __future__ import annotations
 
-import copy
-import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import save_torch_state_dict
-from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from transformers import JanusConfig, JanusForConditionalGeneration
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
-from policies.errors import describe, one_line
+from policies.errors import describe
 from policies.interface import CheckpointError
 from policies.janus import extras, original
 from policies.janus.config import build, parse_config
 from policies.janus.tokens import Special, parse
+from policies.saving import save_net
+from policies.small_files import fields_of, read_files
 from policies.stored_tensors import Source, assembled, check, opened
 from policies.tokenizer import TOKENIZER
 
 CONFIG = "config.json"
-SHARD = "5GB"
 
 
 @dataclass(frozen=True)
@@ -57,8 +53,8 @@ class Small:
 
 def read_small(folder: Path) -> Small:
     """All of a checkpoint but its weights. Raises CheckpointError."""
-    found = extras.read(folder, CONFIG)
-    config = _read_config(folder / CONFIG)
+    found = read_files(folder, (CONFIG, *extras.NAMES), (CONFIG, TOKENIZER), "Janus")
+    config = _read_config(folder / CONFIG, found[CONFIG])
     tokenizer, special = parse(folder / TOKENIZER, found[TOKENIZER])
     ours = config["model_type"] == "janus"
     if ours:
@@ -89,29 +85,12 @@ def load(folder: Path, dtype: torch.dtype = torch.float32) -> Loaded:
 def save(folder: Path, loaded: Loaded) -> None:
     """Writes transformers' layout; of the files that the folder has already, those of a checkpoint
     are replaced or removed. Raises OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        save_torch_state_dict(loaded.net.state_dict(), folder, max_shard_size=SHARD)
-    except SafetensorError as error:  # which tells the system's error in words alone
-        number = re.search(r"os error (\d+)", str(error))
-        raise OSError(int(number[1]) if number else 0, str(error), str(folder)) from error
-    for name in extras.NAMES:
-        if name in loaded.extras:
-            (folder / name).write_bytes(loaded.extras[name])
-        else:  # of another checkpoint
-            (folder / name).unlink(missing_ok=True)
-    config = copy.deepcopy(loaded.net.config)
-    config.dtype, config.architectures = loaded.net.dtype, [type(loaded.net).__name__]
-    config.save_pretrained(folder)
+    save_net(folder, loaded.net, loaded.net.state_dict(), extras.NAMES, loaded.extras)
 
 
-def _read_config(file: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(extras.read_file(file))
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{file} is not JSON ({one_line(error)}); {extras.AGAIN}.") from error
-    kind = config.get("model_type") if isinstance(config, dict) else None
-    if kind not in ("janus", "multi_modality"):
+def _read_config(file: Path, data: bytes) -> dict[str, Any]:
+    config = fields_of(file, data)
+    if (kind := config.get("model_type")) not in ("janus", "multi_modality"):
         raise CheckpointError(
             f"{file} is of model_type {describe(kind)}; a Janus policy reads 'janus' (transformers' "
             "layout, as in deepseek-community/Janus-Pro-1B) and 'multi_modality' (DeepSeek's own, "

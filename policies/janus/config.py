@@ -8,7 +8,6 @@ change no result are not looked at.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,8 @@ from transformers import JanusConfig, JanusVisionConfig, JanusVQVAEConfig, Llama
 from policies.errors import describe
 from policies.interface import CheckpointError
 from policies.janus.tokens import Special
+from policies.small_files import PUBLISHED, ConfigFile
 
-AGAIN = "use the config.json that was published with these weights"
 CLASSES = {
     "text_config": LlamaConfig,
     "vision_config": JanusVisionConfig,
@@ -97,29 +96,18 @@ _DERIVED: dict[str, Callable[[Mapping[str, int]], int]] = {
 }
 
 
-@dataclass(frozen=True)
-class Described:
-    """What a config.json, `file`, states: `fields` by transformers' names, as section.field;
-    `names` maps such a name to the file's own where that is another."""
-
-    file: Path
-    fields: Mapping[str, Any]
-    names: Mapping[str, str]
-
-    def wrong(self, field: str, value: object, needed: str) -> CheckpointError:
-        name = self.names.get(field, field)
-        return CheckpointError(f"{self.file} has {name}={describe(value)}, but {needed}; {AGAIN}.")
-
-
-def parse_config(file: Path, config: Mapping[str, Any], special: Special) -> Described:
+def parse_config(file: Path, config: Mapping[str, Any], special: Special) -> ConfigFile:
     """What a config.json in transformers' layout states. Raises CheckpointError."""
     fields: dict[str, Any] = {}
     for section in CLASSES:
         if not isinstance(given := config.get(section), dict):
-            raise CheckpointError(f"{file} has no section {section}; {AGAIN}.")
+            raise CheckpointError(f"{file} has no section {section}; {PUBLISHED}.")
         fields |= {f"{section}.{name}": value for name, value in given.items()}
     fields |= _rope(file, fields.get("text_config.rope_parameters", {}))
-    described = Described(file, fields, {})
+    # What follows from other sizes may be null too.
+    described = ConfigFile(
+        file, {f: v for f, v in fields.items() if v is not None or f not in _DERIVED}
+    )
     if (image := config.get("image_token_id", JanusConfig.image_token_id)) != special.image:
         needed = f"<image_placeholder> is {special.image} in tokenizer.json"
         raise described.wrong("image_token_id", image, needed)
@@ -132,12 +120,12 @@ def _rope(file: Path, parameters: object) -> dict[str, Any]:
     if not isinstance(parameters, dict) or parameters.keys() - {"rope_theta", "rope_type"}:
         raise CheckpointError(
             f"{file} has text_config.rope_parameters={describe(parameters)}, but only rope_theta and "
-            f"rope_type are read; {AGAIN}."
+            f"rope_type are read; {PUBLISHED}."
         )
     return {f"text_config.{name}": value for name, value in parameters.items()}
 
 
-def build(described: Described, special: Special, tokens: int) -> JanusConfig:
+def build(described: ConfigFile, special: Special, tokens: int) -> JanusConfig:
     """The configuration that `described` stands for, with the ids of a tokenizer that has `tokens`
     tokens. Raises CheckpointError."""
     values = _checked(described)
@@ -166,42 +154,33 @@ def build(described: Described, special: Special, tokens: int) -> JanusConfig:
     )
 
 
-def _checked(described: Described) -> dict[str, Any]:
+def _checked(described: ConfigFile) -> dict[str, Any]:
     """The value of every field that is read, by its name: the one stated, or else transformers'
     default. Raises CheckpointError."""
     for field, wanted in FIXED.items():
-        if (value := described.fields.get(field, wanted)) != wanted:
-            raise described.wrong(field, value, f"Janus has {wanted!r}")
+        value = described.fields.get(field, wanted)
+        described.require(field, value, value == wanted, f"Janus has {wanted!r}")
     values: dict[str, Any] = {}
     for field, most in SIZES.items():
-        value = _stated(described, field)
-        value = _DERIVED[field](values) if value is None and field in _DERIVED else value
-        if not _whole(value, most):
-            raise described.wrong(field, value, f"it must be a whole number from 1 to {most}")
-        values[field] = value
+        usual = _DERIVED[field](values) if field in _DERIVED else _usual(field)
+        values[field] = described.size(field, usual, most)
     for field, limit in REALS.items():
-        value = _stated(described, field)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= limit:
-            raise described.wrong(field, value, f"it must be a number above 0, at most {limit:g}")
-        values[field] = value
-    channels = _stated(described, CHANNELS)
-    if not isinstance(channels, list | tuple) or not all(_whole(each, 64) for each in channels):
-        raise described.wrong(CHANNELS, channels, "it must be a list of whole numbers from 1 to 64")
+        values[field] = described.real(field, _usual(field), limit)
+    channels = described.fields.get(CHANNELS, _usual(CHANNELS))
+    fits = isinstance(channels, list | tuple) and all(
+        type(each) is int and 1 <= each <= 64 for each in channels
+    )
+    described.require(CHANNELS, channels, fits, "it must be a list of whole numbers from 1 to 64")
     return values | {CHANNELS: list(channels)}
 
 
-def _stated(described: Described, field: str) -> Any:
-    if field in described.fields or field in _DERIVED:
-        return described.fields.get(field)
+def _usual(field: str) -> Any:
+    """What transformers takes where the field is not there."""
     section, name = field.split(".")
     return getattr(CLASSES[section], name, _ROPE_THETA)  # the only one that is no such attribute
 
 
-def _whole(value: object, most: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
-
-
-def _require_fit(described: Described, values: Mapping[str, Any]) -> None:
+def _require_fit(described: ConfigFile, values: Mapping[str, Any]) -> None:
     text, vision, vq = (
         {field.split(".")[1]: value for field, value in values.items() if field.startswith(section)}
         for section in CLASSES
@@ -251,5 +230,4 @@ def _require_fit(described: Described, values: Mapping[str, Any]) -> None:
             f"as many levels as halve an image to patches of {patch} are needed",
         ),
     ):
-        if not fits:
-            raise described.wrong(field, values[field], needed)
+        described.require(field, values[field], fits, needed)

@@ -14,10 +14,12 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from policies.errors import describe, one_line, printable
+from policies.errors import describe
 from policies.interface import CheckpointError
 from policies.janus.processor import PREPROCESSOR, prepared, require_same
 from policies.janus.tokens import REQUIRED, Special
+from policies.small_files import fields_of
+from policies.stored_tensors import AGAIN
 from policies.tokenizer import TOKENIZER
 
 PROCESSOR, GENERATION = "processor_config.json", "generation_config.json"
@@ -36,7 +38,6 @@ NAMES = (
     OLD_TEMPLATE,
     TEMPLATE,
 )
-AGAIN = "copy it again from a complete checkpoint"
 # The conversation of `policies.janus.wording`; JanusProcessor puts the system prompt before it.
 CONVERSATION = """\
 {%- for message in messages -%}
@@ -55,41 +56,14 @@ CONVERSATION = """\
 {{ '<|Assistant|>:' if add_generation_prompt }}""".replace("END", repr(REQUIRED["eos"]))
 
 
-def read(folder: Path, config: str) -> dict[str, bytes]:
-    """The files of `NAMES` that are there, by name. Raises CheckpointError where the folder lacks
-    its `config` or its tokenizer."""
-    try:
-        there = {file.name for file in folder.iterdir()}
-    except (OSError, ValueError) as error:  # ValueError: a path that no system can have
-        reason = getattr(error, "strerror", None) or one_line(error)
-        raise CheckpointError(
-            f"The checkpoint folder {printable(str(folder))} cannot be read ({reason}); give the path "
-            "of a folder with a Janus checkpoint."
-        ) from error
-    for name in (config, TOKENIZER):
-        if name not in there:
-            raise CheckpointError(f"{folder / name} is missing; {AGAIN}.")
-    return {name: read_file(folder / name) for name in NAMES if name in there}
-
-
-def read_file(file: Path) -> bytes:
-    """What `file` holds. Raises CheckpointError."""
-    try:
-        if not file.is_file():  # a pipe would be waited for
-            raise CheckpointError(f"{file} is no file; {AGAIN}.")
-        return file.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{file} cannot be read ({error.strerror}); {AGAIN}.") from error
-
-
 def completed(
     folder: Path, extras: Mapping[str, bytes], config: Any, special: Special, ours: bool
 ) -> dict[str, bytes]:
-    """`extras`, which are of `folder`, with what transformers' classes need of a JanusConfig;
-    `ours` says whether the layout is transformers'. Raises CheckpointError."""
-    stated = {name: _fields(folder / name, extras[name]) for name in _CLASSES if name in extras}
+    """Those of `extras`, which are of `folder`, that `NAMES` names, with what transformers' classes need of
+    a JanusConfig; `ours` says whether the layout is transformers'. Raises CheckpointError."""
+    stated = {name: fields_of(folder / name, extras[name]) for name in _CLASSES if name in extras}
     _require_same(folder, stated, config)
-    made = dict(extras)
+    made = {name: extras[name] for name in NAMES if name in extras}
     for name, needed in _needed(config, special).items():
         given = stated.get(name, {})
         if name == PREPROCESSOR and NESTED in stated.get(PROCESSOR, {}):
@@ -103,14 +77,6 @@ def completed(
     if not ours:
         made[TOKENIZER] = _beginning(made[TOKENIZER], special.bos)
     return made
-
-
-def _fields(file: Path, data: bytes) -> dict[str, Any]:
-    """What the JSON object says that `file` holds. Raises CheckpointError."""
-    try:
-        return dict(json.loads(data))
-    except (ValueError, RecursionError, TypeError) as error:
-        raise CheckpointError(f"{file} is not JSON ({one_line(error)}); {AGAIN}.") from error
 
 
 def _require_same(folder: Path, stated: Mapping[str, Mapping[str, Any]], config: Any) -> None:

@@ -19,7 +19,8 @@ import torch
 
 from policies.errors import describe
 from policies.interface import CheckpointError
-from policies.janus.config import AGAIN, SIZES, Described
+from policies.janus.config import SIZES
+from policies.small_files import PUBLISHED, ConfigFile
 from policies.stored_tensors import Source
 
 # The pooling that Janus does not use, and a statistic of the training of the image tokens.
@@ -129,28 +130,28 @@ TENSORS: dict[str, tuple[str, dict[str, str]]] = {
 _THIRDS = {"q_proj": 0, "k_proj": 1, "v_proj": 2}
 
 
-def parse_config(file: Path, config: Mapping[str, Any]) -> Described:
+def parse_config(file: Path, config: Mapping[str, Any]) -> ConfigFile:
     """What a config.json in DeepSeek's layout states. Raises CheckpointError."""
     for field, wanted in FIXED.items():
         if (value := _at(config, field)) != wanted:
             raise CheckpointError(
-                f"{file} has {field}={describe(value)}, but Janus has {wanted!r}; {AGAIN}."
+                f"{file} has {field}={describe(value)}, but Janus has {wanted!r}; {PUBLISHED}."
             )
     stated = dict(PRESETS)
     for field in (*NAMES.values(), *SAME):
         value = _at(config, field)
         if value is None and field not in PRESETS and not field.startswith("language_config."):
-            raise CheckpointError(f"{file} lacks the field {field}; {AGAIN}.")
+            raise CheckpointError(f"{file} lacks the field {field}; {PUBLISHED}.")
         if value is not None:
             stated[field] = value
     for field, other in SAME.items():
         if stated[field] != stated[other]:
             raise CheckpointError(
                 f"{file} has {field}={describe(stated[field])} and {other}={describe(stated[other])}, "
-                f"but they are one size; {AGAIN}."
+                f"but they are one size; {PUBLISHED}."
             )
     fields = {theirs: stated[own] for theirs, own in NAMES.items() if own in stated}
-    return Described(file, fields, NAMES)
+    return ConfigFile(file, fields, NAMES)
 
 
 def _at(config: Any, path: str) -> Any:

@@ -107,7 +107,7 @@ class JanusPolicy(Writing, Adapted[JanusModule]):
         require_options(self.family, self.picture_options, sampling)
         sampled = self.sample_codes(contexts, sampling, seeds)
         codes = np.stack(sampled.tokens) - self.module.words
-        pixels = self.vision.decode(torch.from_numpy(codes).to(self._device))
+        pixels = self.vision.decode(torch.from_numpy(codes).to(self.device))
         return [
             learned(Picture(seen, code))
             for seen, code in zip(pixels, codes.astype(np.int32), strict=True)
@@ -137,7 +137,7 @@ class JanusPolicy(Writing, Adapted[JanusModule]):
         if rows * module.features < module.codes:
             return module.embed_codes
         first = module.words
-        kinds = torch.arange(first, first + module.codes, device=self._device)
+        kinds = torch.arange(first, first + module.codes, device=self.device)
         table = module.embed_codes(kinds)
         return lambda ids: F.embedding(ids - first, table)
 
@@ -160,13 +160,13 @@ class JanusPolicy(Writing, Adapted[JanusModule]):
         read = partial(module.embed, features=self._features(looked))
         llama = module.model.language_model
         reading = partial(prefill, Layers(llama), llama, read, embed)
-        return sample(reading, head, rows, first, stop, keep_logits, self._device)
+        return sample(reading, head, rows, first, stop, keep_logits, self.device)
 
     def _features(self, looked: Sequence[Picture]) -> Tensor | None:
         """What the understanding encoder makes of these pictures, if there are any."""
         if not looked:
             return None
-        parts = pixels_of(looked, self.size).to(self._device).split(AT_ONCE)
+        parts = pixels_of(looked, self.size).to(self.device).split(AT_ONCE)
         return torch.cat([self.module.look(part) for part in parts])
 
     # Learning
@@ -232,8 +232,8 @@ class JanusPolicy(Writing, Adapted[JanusModule]):
         """Cross-entropy of every token of every answer after its question, in one row of them."""
         places = [np.arange(len(q), len(q) + len(a)) for q, a in made]
         pad = self.wording.special.pad
-        forced = teacher_forced([(*q, *a) for q, a in made], places, pad, self._device)
-        pixels = pixels_of(looked, self.size).to(self._device) if looked else None
+        forced = teacher_forced([(*q, *a) for q, a in made], places, pad, self.device)
+        pixels = pixels_of(looked, self.size).to(self.device) if looked else None
         logits = self.module(forced.ids, pixels, forced.places, drawing)
         wanted = forced.wanted - (self.module.words if drawing else 0)
         return F.cross_entropy(logits, wanted, reduction="none")
@@ -248,7 +248,3 @@ class JanusPolicy(Writing, Adapted[JanusModule]):
     def fsdp_units(self) -> list[torch.nn.Module]:
         model = self.module.model
         return [*model.vision_model.encoder.layers, *model.language_model.layers]
-
-    @property
-    def _device(self) -> torch.device:
-        return self.module.lm_head.weight.device

@@ -76,7 +76,7 @@ class ServedJanusPolicy(JanusPolicy):
         features = self._features(looked)
 
         def embed(ids: Ids) -> Tensor:
-            return self.module.embed(torch.tensor([ids], device=self._device), features)[0]
+            return self.module.embed(torch.tensor([ids], device=self.device), features)[0]
 
         return embed
 

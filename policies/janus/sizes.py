@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from policies.footprint import ELEMENT_BYTES, Footprint, decoder_layer, stored_drawing, unsized
+from policies.footprint import ELEMENT_BYTES, Footprint, decoder_layer, named, stored_drawing
 from policies.janus.module import ADAPTED
 from policies.lora import per_rank
 
@@ -59,16 +59,13 @@ def footprint(folder: Path, dtype: str) -> Footprint:
 def architecture(folder: Path) -> Any:
     """Returns the JanusConfig of the checkpoint in `folder` or, if that does not exist, of the
     public checkpoint with that name. Raises CheckpointError or ConfigError."""
-    known = KNOWN / f"{folder.absolute().name}.json"
     if folder.exists():
         from policies.janus.checkpoint import read_small
 
         return read_small(folder).config
-    if not known.is_file():
-        raise unsized(folder, sorted(path.stem for path in KNOWN.glob("*.json")))
     from transformers import JanusConfig
 
-    return JanusConfig.from_dict(json.loads(known.read_bytes()))
+    return JanusConfig.from_dict(json.loads(named(folder, KNOWN).read_bytes()))
 
 
 def _sum(counts: Mapping[str, int], beginning: str) -> int:

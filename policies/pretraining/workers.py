@@ -6,6 +6,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -13,6 +14,17 @@ from torch.multiprocessing.spawn import spawn
 
 Work = Callable[[argparse.Namespace], object]
 """A function of a module, done by every worker; `out` of the arguments is what it writes."""
+
+
+def shared_parser(doc: str, scenes: int) -> argparse.ArgumentParser:
+    """Of what every training takes; `doc` is its module's, and `scenes` how many it has by default."""
+    made = argparse.ArgumentParser(description=doc.split("\n")[0])
+    made.add_argument("--out", type=Path, required=True, help="the checkpoint folder to write")
+    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--workers", type=int, default=2, help="processes, one thread each")
+    made.add_argument("--device", default="cpu", help="of every worker, such as cuda")
+    made.add_argument("--scenes", type=int, default=scenes)
+    return made
 
 
 def spawned(work: Work, arguments: argparse.Namespace) -> None:

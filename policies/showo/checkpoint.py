@@ -18,11 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from transformers.models.phi.modeling_phi import PhiRotaryEmbedding
 
 from policies.convolutions import pass_over_idle
+from policies.saving import save_small, save_tensors
 from policies.showo.config import ShowoConfig
 from policies.showo.magvit import Magvit
 from policies.showo.module import ShowoModule
@@ -113,20 +112,7 @@ def save(folder: Path, loaded: Loaded) -> None:
     for name in (*NAMES[1:], MAGVITS[1], "model-*.safetensors", "pytorch_model-*"):
         for other in folder.glob(name):  # of another checkpoint
             other.unlink()
-    _write(folder / MODEL, loaded.module.state_dict())
+    save_tensors(folder / MODEL, loaded.module.state_dict())
     magvit = loaded.magvit
-    _write(folder / MAGVITS[0], magvit.state_dict() | magvit.released_tables())
-    for name in SMALL:
-        if name in loaded.files:
-            (folder / name).write_bytes(loaded.files[name])
-        else:
-            (folder / name).unlink(missing_ok=True)
-
-
-def _write(file: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    try:
-        save_file(whole, file, metadata={"format": "pt"})
-    except SafetensorError as error:  # which tells the system's error in words alone
-        number = re.search(r"os error (\d+)", str(error))
-        raise OSError(int(number[1]) if number else 0, str(error), str(file)) from error
+    save_tensors(folder / MAGVITS[0], magvit.state_dict() | magvit.released_tables())
+    save_small(folder, SMALL, loaded.files)

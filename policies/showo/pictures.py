@@ -72,19 +72,19 @@ class ImageTokenizer:
     @torch.inference_mode()
     def encode(self, pixels: Tensor) -> Tensor:
         """float [pictures, 3, size, size] -> codes int64 [pictures, tokens], row by row."""
-        parts = pixels.to(self._device).split(AT_ONCE)
+        parts = pixels.to(self.device).split(AT_ONCE)
         return torch.cat([self.magvit.encode(part).flatten(1) for part in parts])
 
     @torch.inference_mode()
     def decode(self, codes: Tensor) -> np.ndarray:
         """codes int64 [pictures, tokens] -> uint8 [pictures, size, size, 3]."""
         drawn, side = [], self.config.side
-        for part in codes.to(self._device).split(AT_ONCE):
+        for part in codes.to(self.device).split(AT_ONCE):
             seen = (self.magvit.decode(part.view(-1, side, side)) + 1) / 2
             scaled = seen.clamp(0, 1) * 255
             drawn.append(scaled.to(torch.uint8).permute(0, 2, 3, 1).cpu())
         return torch.cat(drawn).numpy()
 
     @property
-    def _device(self) -> torch.device:
+    def device(self) -> torch.device:
         return self.magvit.decoder.conv_in.weight.device

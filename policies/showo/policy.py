@@ -212,8 +212,3 @@ class ShowoPolicy(Writing, Adapted[ShowoModule]):
 
     def fsdp_units(self) -> list[torch.nn.Module]:
         return list(self.module.showo.model.layers)
-
-    @property
-    def device(self) -> torch.device:
-        found: torch.device = self.module.showo.lm_head.weight.device
-        return found

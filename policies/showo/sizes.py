@@ -8,12 +8,18 @@ The sizes of public checkpoints are in `known/`, as fields of the released files
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 
-from policies.footprint import ELEMENT_BYTES, Footprint, decoder_layer, stored_drawing, unsized
+from policies.footprint import (
+    ELEMENT_BYTES,
+    Footprint,
+    decoder_layer,
+    named,
+    parameters_of,
+    stored_drawing,
+)
 from policies.lora import per_rank
 from policies.showo.checkpoint import read_small
 from policies.showo.config import MagvitSizes, ShowoConfig
@@ -31,18 +37,18 @@ WORKSPACE_BYTES = 6 * 2**30
 
 def footprint(folder: Path, dtype: str, *, positions: int = 0) -> Footprint:
     """Raises CheckpointError, or ConfigError if its size is unknown."""
-    config = _sizes(folder)
+    config = read_small(folder).config if folder.exists() else known(named(folder, KNOWN))
     with torch.device("meta"):
         module, magvit = ShowoModule(config), Magvit(config.magvit)
     phi, units = config.phi, list(module.showo.model.layers)
-    trained, layers = _count(module.parameters()), sum(_count(u.parameters()) for u in units)
+    trained, layers = parameters_of(module), sum(map(parameters_of, units))
     keys = phi.kv_heads * phi.head_dim
     layer = decoder_layer(phi.hidden_size, keys, phi.intermediate_size)
     return Footprint(
-        parameters=trained + _count(magvit.parameters()),
+        parameters=trained + parameters_of(magvit),
         trained=trained,
         active=layers,
-        gathered=trained - layers + 2 * _count(units[-1].parameters()),
+        gathered=trained - layers + 2 * parameters_of(units[-1]),
         layers=phi.layers,
         hidden=phi.hidden_size,
         layer_elements=layer,
@@ -58,11 +64,8 @@ def footprint(folder: Path, dtype: str, *, positions: int = 0) -> Footprint:
     )
 
 
-def known(name: str) -> ShowoConfig:
-    """The sizes of a public checkpoint. Raises KeyError for another name."""
-    file = KNOWN / f"{name}.json"
-    if not file.is_file():
-        raise KeyError(name)
+def known(file: Path) -> ShowoConfig:
+    """The sizes of a public checkpoint."""
     said = json.loads(file.read_bytes())
     magvit = said["magvit"]
     encoder, decoder = (
@@ -70,16 +73,3 @@ def known(name: str) -> ShowoConfig:
     )
     sizes = MagvitSizes(magvit["stem"], encoder, decoder, magvit["bits"])
     return read_sizes(ConfigFile(file, said["showo"]), ConfigFile(file, said["phi"]), sizes)
-
-
-def _sizes(folder: Path) -> ShowoConfig:
-    if folder.exists():
-        return read_small(folder).config
-    try:
-        return known(folder.absolute().name)
-    except KeyError:
-        raise unsized(folder, sorted(path.stem for path in KNOWN.glob("*.json"))) from None
-
-
-def _count(weights: Iterable[torch.nn.Parameter]) -> int:
-    return sum(weight.numel() for weight in weights)

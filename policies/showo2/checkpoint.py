@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from policies.interface import CheckpointError
+from policies.saving import save_small
 from policies.showo2.autoencoder import Autoencoder
 from policies.showo2.config import Showo2Config
 from policies.showo2.module import Showo2Module
@@ -139,11 +140,7 @@ def save(folder: Path, loaded: Loaded) -> None:
     for name, module in ((MODEL, loaded.module), (AUTOENCODER, loaded.autoencoder)):
         kept = {n: t.detach().cpu() for n, t in module.state_dict().items()}
         torch.save(kept, folder / name)
-    for name in (*SMALL, *MODELS[1:]):
-        if name in loaded.files:
-            (folder / name).write_bytes(loaded.files[name])
-        else:  # of another checkpoint
-            (folder / name).unlink(missing_ok=True)
+    save_small(folder, (*SMALL, *MODELS[1:]), loaded.files)
 
 
 def describe_sizes(config: Showo2Config) -> dict[str, bytes]:

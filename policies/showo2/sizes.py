@@ -17,9 +17,9 @@ from policies.footprint import (
     ELEMENT_BYTES,
     Footprint,
     decoder_layer,
+    named,
     parameters_of,
     stored_drawing,
-    unsized,
 )
 from policies.lora import per_rank
 from policies.showo2.autoencoder import Autoencoder
@@ -36,7 +36,7 @@ WORKSPACE_BYTES = 6 * 2**30
 
 def footprint(folder: Path, dtype: str, *, training_shift: float | None = None) -> Footprint:
     """Raises CheckpointError, or ConfigError if its size is unknown."""
-    config = read_small(folder).config if folder.exists() else _named(folder)
+    config = read_small(folder).config if folder.exists() else known(named(folder, KNOWN))
     with torch.device("meta"):
         module, autoencoder = Showo2Module(config), Autoencoder(config.autoencoder)
     language, head, units = config.language, config.head, module.units()
@@ -70,11 +70,8 @@ def footprint(folder: Path, dtype: str, *, training_shift: float | None = None) 
     )  # fmt: skip
 
 
-def known(name: str) -> Showo2Config:
-    """The sizes of a public checkpoint. Raises KeyError for another name."""
-    file = KNOWN / f"{name}.json"
-    if not file.is_file():
-        raise KeyError(name)
+def known(file: Path) -> Showo2Config:
+    """The sizes of a public checkpoint."""
     fields = json.loads(file.read_bytes())
     return Showo2Config(
         language=LanguageConfig(**fields.pop("language"), experts=("",), qk_norm=False),
@@ -83,10 +80,3 @@ def known(name: str) -> Showo2Config:
         autoencoder=AutoencoderConfig(**fields.pop("autoencoder")),
         **fields,
     )
-
-
-def _named(folder: Path) -> Showo2Config:
-    try:
-        return known(folder.absolute().name)
-    except KeyError:
-        raise unsized(folder, sorted(path.stem for path in KNOWN.glob("*.json"))) from None

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -18,11 +17,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from policies.errors import describe, one_line, printable
 from policies.interface import CheckpointError
 from policies.named_tensors import require_finite, require_tensors
+from policies.saving import save_tensors
 from policies.tiny.text import BOS, EOS, PAD, TOKENIZER_FILE, Text
 from policies.tiny.transformer import (
     Transformer,
@@ -56,21 +56,12 @@ def save(folder: Path, model: Transformer, vision: ImageTokenizer, text: Text) -
     """Writes the folder; files that are there already are replaced. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     public = to_public(model.config, model.state_dict())
-    _write(folder / MODEL, public)
-    _write(folder / VISION, vision.state_dict())
+    save_tensors(folder / MODEL, public)
+    save_tensors(folder / VISION, vision.state_dict())
     text.save_pretrained(folder, model.config.max_positions)
     config = _describe(model.config, vision.config, text.code_offset)
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
     seal(folder)
-
-
-def _write(file: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    try:
-        save_file(contiguous, file, metadata={"format": "pt"})
-    except SafetensorError as error:  # it gives the system's error number only in its text
-        number = re.search(r"os error (\d+)", str(error))
-        raise OSError(int(number[1]) if number else 0, str(error), str(file)) from error
 
 
 def seal(folder: Path) -> None:

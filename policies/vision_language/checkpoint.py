@@ -7,7 +7,6 @@ would make up by chance is refused.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +18,14 @@ from tokenizers import Tokenizer
 from policies.errors import describe, one_line, printable
 from policies.interface import CheckpointError
 from policies.named_tensors import require_finite
+from policies.saving import SHARD, save_small
+from policies.small_files import fields_of, read_files
 from policies.stored_tensors import AGAIN, opened
 from policies.tokenizer import TOKENIZER, parse_tokenizer
 from policies.vision_language.chat import Chat, template_of
 from policies.vision_language.seeing import PREPROCESSOR, Eye, eye_of, quiet
 
+MODEL = "vision-language model"
 CONFIG, GENERATION = "config.json", "generation_config.json"
 KEPT = (
     TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
@@ -32,7 +34,6 @@ KEPT = (
 )  # fmt: skip
 """The small files that a saved folder has again as they were read."""
 NAMED = ("bos_token", "eos_token", "pad_token", "unk_token")
-SHARD = "5GB"
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,9 @@ class Loaded:
 
 def read_small(folder: Path) -> Small:
     """Raises CheckpointError."""
-    files = _files(folder)
+    files = read_files(folder, KEPT, (TOKENIZER, PREPROCESSOR), MODEL)
     config = config_in(folder)
-    tokenizer, _ = parse_tokenizer(
-        folder / TOKENIZER, files[TOKENIZER], "a vision-language model", ()
-    )
+    tokenizer, _ = parse_tokenizer(folder / TOKENIZER, files[TOKENIZER], f"a {MODEL}", ())
     image = getattr(config, "image_token_id", None)
     mark = None if image is None else tokenizer.id_to_token(image)
     if mark is None:
@@ -103,11 +102,7 @@ def save(folder: Path, loaded: Loaded) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with quiet():
         loaded.net.save_pretrained(folder, max_shard_size=SHARD)
-    for name in KEPT:
-        if name in loaded.small.files:
-            (folder / name).write_bytes(loaded.small.files[name])
-        else:  # of another checkpoint
-            (folder / name).unlink(missing_ok=True)
+    save_small(folder, KEPT, loaded.small.files)
 
 
 def blank(config: Any) -> Any:
@@ -116,32 +111,6 @@ def blank(config: Any) -> Any:
 
     with torch.device("meta"):
         return AutoModelForImageTextToText.from_config(config)
-
-
-def _files(folder: Path) -> dict[str, bytes]:
-    try:
-        found = {
-            file.name: file for file in folder.iterdir() if file.name in KEPT and file.is_file()
-        }
-        read = {name: file.read_bytes() for name, file in found.items()}
-    except (OSError, ValueError) as error:  # ValueError: a path that no system can have
-        reason = getattr(error, "strerror", None) or one_line(error)
-        raise CheckpointError(
-            f"The checkpoint folder {printable(str(folder))} cannot be read ({reason}); give the path "
-            "of a folder with a vision-language model of transformers."
-        ) from error
-    for name in (TOKENIZER, PREPROCESSOR):
-        if name not in read:
-            raise CheckpointError(f"{folder / name} is missing; {AGAIN}.")
-    return read
-
-
-def parsed(file: Path, data: bytes) -> dict[str, Any]:
-    """The JSON object that `file` holds. Raises CheckpointError."""
-    try:
-        return dict(json.loads(data))
-    except (ValueError, RecursionError, TypeError) as error:
-        raise CheckpointError(f"{file} is not JSON ({one_line(error)}); {AGAIN}.") from error
 
 
 def config_of(file: Path, fields: Mapping[str, Any]) -> Any:
@@ -181,18 +150,13 @@ def config_in(folder: Path) -> Any:
 
 def fields_in(folder: Path) -> dict[str, Any]:
     """What its config.json says. Raises CheckpointError."""
-    file = folder / CONFIG
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{file} cannot be read ({error.strerror}); {AGAIN}.") from error
-    return parsed(file, data)
+    return fields_of(folder / CONFIG, read_files(folder, [CONFIG], [CONFIG], MODEL)[CONFIG])
 
 
 def _names(folder: Path, files: Mapping[str, bytes]) -> dict[str, str]:
     """The tokens that a chat template may ask for, as tokenizer_config.json names them."""
     name = "tokenizer_config.json"
-    found = parsed(folder / name, files[name]) if name in files else {}
+    found = fields_of(folder / name, files[name]) if name in files else {}
     named = {each: found.get(each) for each in NAMED}
     spelt = {n: t.get("content") if isinstance(t, dict) else t for n, t in named.items()}
     return {name: text for name, text in spelt.items() if isinstance(text, str)}
@@ -200,7 +164,7 @@ def _names(folder: Path, files: Mapping[str, bytes]) -> dict[str, str]:
 
 def _ends(folder: Path, files: Mapping[str, bytes], config: Any) -> int | None:
     """The token that ends a text where the chat template names none."""
-    said = parsed(folder / GENERATION, files[GENERATION]) if GENERATION in files else {}
+    said = fields_of(folder / GENERATION, files[GENERATION]) if GENERATION in files else {}
     for where in (
         said.get("eos_token_id"),
         getattr(config.get_text_config(), "eos_token_id", None),

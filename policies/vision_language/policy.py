@@ -27,6 +27,7 @@ from policies.vision_language.chat import Read, Turn, answered, asked
 from policies.vision_language.module import ADAPTED, Batch, VisionLanguageModule, batch_of
 from policies.vision_language.seeing import FILLER, Eye
 from policies.vision_language.writing import Guide, Writer, looked
+from policies.writing import Writing
 
 
 class Lesson(NamedTuple):
@@ -38,7 +39,7 @@ class Lesson(NamedTuple):
     allowed: Callable[[], np.ndarray] | None = None
 
 
-class VisionLanguagePolicy(Adapted[VisionLanguageModule]):
+class VisionLanguagePolicy(Writing, Adapted[VisionLanguageModule]):
     """The part of `policies.interface.Policy` that writes, scores texts and holds weights. A family whose
     encoder of pictures is frozen gives a `module` and an `eye` of its own."""
 
@@ -77,15 +78,6 @@ class VisionLanguagePolicy(Adapted[VisionLanguageModule]):
     def sample_on(self, device: str, dtype: str) -> None:
         moved(self.module.requires_grad_(False), torch.device(device), getattr(torch, dtype))
 
-    def write(
-        self, contexts: Sequence[Context], sampling: Sequence[TextSampling], seeds: Sequence[int]
-    ) -> list[str]:
-        """Raises PromptError."""
-        if not contexts:
-            return []
-        written = self.sample_words(contexts, sampling, seeds).tokens
-        return [self.text_of(ids.tolist()) for ids in written]
-
     def text_of(self, ids: Sequence[int]) -> str:
         return self.chat.text_of(ids)
 
@@ -116,7 +108,7 @@ class VisionLanguagePolicy(Adapted[VisionLanguageModule]):
             for each, how, seed in zip(read, sampling, seeds, strict=True)
         ]
         writer, end = Writer(self.module, self.eye, read, guide), self.chat.end
-        return sample(writer.prefill, writer.head, rows, 0, end, keep_logits, self.module.device)
+        return sample(writer.prefill, writer.head, rows, 0, end, keep_logits, self.device)
 
     # Learning
 
@@ -144,7 +136,7 @@ class VisionLanguagePolicy(Adapted[VisionLanguageModule]):
         passed.add(sum(map(len, rows)))
         if filler := self.module.sees and not pictures:
             pictures, rows = [FILLER], [*rows, (self.module.image,) * self.eye.count(FILLER)]
-        ids, mask = batch_of(rows, False, self.module.device)
+        ids, mask = batch_of(rows, False, self.device)
         longest = ids.shape[1]
         flat = np.concatenate([each.places + i * longest for i, each in enumerate(lessons)])
         seen = looked(self.eye, pictures, self.module)

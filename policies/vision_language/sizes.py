@@ -8,16 +8,19 @@ public checkpoints are in `known/`, in the format of transformers' config.json.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from torch import nn
 
-from policies.config import ConfigError
-from policies.errors import describe
-from policies.footprint import ELEMENT_BYTES, Footprint, decoder_layer, stored_drawing
+from policies.footprint import (
+    ELEMENT_BYTES,
+    Footprint,
+    decoder_layer,
+    named,
+    parameters_of,
+    stored_drawing,
+)
 from policies.interface import Picture
 from policies.lora import per_rank
 from policies.vision_language.checkpoint import blank, config_of, read_small
@@ -43,13 +46,7 @@ def sizes_of(folder: Path) -> Sizes:
     if folder.exists():
         small = read_small(folder)
         return Sizes(small.config, small.eye)
-    file = KNOWN / f"{folder.absolute().name}.json"
-    if not file.is_file():
-        names = ", ".join(sorted(path.stem for path in KNOWN.glob("*.json")))
-        raise ConfigError(
-            f"policy.path is {describe(str(folder))}: there is nothing to say how large it is, and "
-            f"its name is none of {names}; give the folder of a checkpoint, or name it so"
-        )
+    file = named(folder, KNOWN)
     config = config_of(file, json.loads(file.read_bytes()))
     return Sizes(config, known_eye(config))
 
@@ -60,7 +57,7 @@ def footprint_of(
     """Of a family whose drawings take `written` tokens of text and are `pictures` of `side` pixels each way
     that are seen again; `beside` bytes are held beside the model."""
     module = VisionLanguageModule(blank(sizes.config))
-    counts, text = _count(module), sizes.config.get_text_config()
+    counts, text = parameters_of(module), sizes.config.get_text_config()
     units = module.units()
     reading = [u for u in units if "decoder" in type(u).__name__.lower()] or units
     keys = keys_of(text)
@@ -69,8 +66,8 @@ def footprint_of(
     return Footprint(
         parameters=counts,
         trained=counts,
-        active=sum(map(_count, reading)),
-        gathered=counts - sum(map(_count, units)) + 2 * max(map(_count, units)),
+        active=sum(map(parameters_of, reading)),
+        gathered=counts - sum(map(parameters_of, units)) + 2 * max(map(parameters_of, units)),
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,
         layer_elements=decoder_layer(text.hidden_size, keys, text.intermediate_size),
@@ -82,7 +79,7 @@ def footprint_of(
         cache_bytes=2 * text.num_hidden_layers * keys * ELEMENT_BYTES[dtype],
         drawing_bytes=stored_drawing(side, 0) + 4 * written,
         workspace_bytes=WORKSPACE_BYTES + beside,
-        adapter=per_rank(_shapes(module), ADAPTED),
+        adapter=per_rank(((n, w.shape) for n, w in module.named_parameters()), ADAPTED),
         seen=seen,
     )
 
@@ -92,11 +89,3 @@ def keys_of(text: Any) -> int:
     heads = text.num_attention_heads
     width = getattr(text, "head_dim", None) or text.hidden_size // heads
     return int((getattr(text, "num_key_value_heads", None) or heads) * width)
-
-
-def _shapes(module: nn.Module) -> Iterable[tuple[str, Any]]:
-    return [(name, weight.shape) for name, weight in module.named_parameters()]
-
-
-def _count(module: nn.Module) -> int:
-    return sum(weight.numel() for weight in module.parameters())

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from actors.storage.paths import parse_path
-from cluster import evaluate
+from cluster import evaluate, evaluate_task
 from cluster.recipes import recipe
+from evaluation.tasks.folder import EvaluationError
 from policies.config import ConfigError, changed
 from trainer.config import RunConfig
 
@@ -55,10 +56,29 @@ def test_a_run_without_a_suite_is_not_measured(tmp_path: Path) -> None:
 
 
 def test_what_is_neither_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=f"{tmp_path} can not be measured"):
+    with pytest.raises(ConfigError, match=f"{tmp_path} can not be measured") as caught:
         evaluate.target(tmp_path, [])
+    assert "no checkpoint (none of *.safetensors, *.bin, *.pth)" in str(caught.value)
 
 
 def test_what_is_in_a_bucket_is_not_measured_there() -> None:
     with pytest.raises(ConfigError, match=r"s3://bucket/runs/tiny can not be measured where it is"):
         evaluate.target(parse_path("s3://bucket/runs/tiny"), [])
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_a_task_does_not_go_on_with_another_image_decoder(tmp_path: Path, kind: str) -> None:
+    """Which draws what the checkpoint's codes mean, and lies elsewhere."""
+    folder, decoder = weights(tmp_path / "checkpoint"), tmp_path / "vqgan.ckpt"
+    file = weights(decoder) / "model.safetensors" if kind == "folder" else decoder
+    settings = ("policy.family=chameleon", f"policy.decoder={decoder}")
+
+    def begin() -> None:
+        evaluate_task.ready("unicycle-tiny", folder, settings, 4, str(tmp_path / "evaluation"))
+
+    file.write_bytes(b"one")
+    begin()
+    begin()
+    file.write_bytes(b"other")
+    with pytest.raises(EvaluationError, match="holds another evaluation: weights is"):
+        begin()

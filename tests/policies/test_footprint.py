@@ -89,7 +89,7 @@ def test_adapters_are_counted_by_their_rank(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("{", "is not JSON"),
-        ("[]", "is of model_type None"),
+        ("[]", "holds [], which is no object"),
         ('{"model_type": "llama"}', "is of model_type 'llama'; a Janus"),
         ('{"model_type": "janus", "text_config": 3}', "text_config"),
     ],

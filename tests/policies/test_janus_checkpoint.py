@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from tokenizers import AddedToken, Tokenizer
 from transformers import AutoTokenizer, JanusForConditionalGeneration
 
+from policies import saving
 from policies.interface import CheckpointError
-from policies.janus import checkpoint
 from policies.janus.checkpoint import load, save
 from policies.janus.tokens import OPTIONAL, REQUIRED
 from tests.policies.janus import golden, same, tiny_folder
@@ -91,7 +91,7 @@ def test_weights_are_no_part_of_their_file(folder: Path) -> None:
 def sharded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> JanusForConditionalGeneration:
     """The folder is saved into itself, in several files."""
     loaded = load(folder)
-    monkeypatch.setattr(checkpoint, "SHARD", "1MB")
+    monkeypatch.setattr(saving, "SHARD", "1MB")
     save(folder, loaded)
     return loaded.net
 
@@ -101,7 +101,7 @@ def test_shards_are_the_same_and_replaced(folder: Path, monkeypatch: pytest.Monk
     assert not (folder / MODEL).exists() and len(list(folder.glob("*.safetensors"))) > 2
     same(net, load(folder).net)
     same(net, JanusForConditionalGeneration.from_pretrained(folder))
-    monkeypatch.setattr(checkpoint, "SHARD", "5GB")
+    monkeypatch.setattr(saving, "SHARD", "5GB")
     save(folder, load(folder))
     assert [file.name for file in folder.glob("*.safetensors")] == [MODEL]
     same(net, load(folder).net)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
+from policies import saving
 from policies.interface import CheckpointError
-from policies.janus import checkpoint
 from policies.janus.checkpoint import load, save
 from policies.janus.tokens import REQUIRED
 from tests.policies.damage import TOKENIZER, Damage, cut, lose, tensors, unmark, write
@@ -64,7 +64,7 @@ REFUSED: dict[str, tuple[Damage, str]] = {
     "bad config": (write(CONFIG, b"{"), "config.json is not JSON"),
     "no text": (write(CONFIG, b"\xff\xfe\xff"), "config.json is not JSON"),
     "deep config": (write(CONFIG, b"[" * 100_000), "config.json is not JSON"),
-    "a list": (write(CONFIG, b"[]"), "config.json is of model_type None"),
+    "a list": (write(CONFIG, b"[]"), "config.json holds [], which is no object"),
     "other model": (_config("model_type", "llama"), "is of model_type 'llama'; a Janus policy reads"),
     "odd model": (_config("model_type", []), "is of model_type []; a Janus policy reads"),
     "no section": (_config("vq_config", None), "config.json has no section vq_config"),
@@ -192,7 +192,7 @@ SHARDED: dict[str, tuple[Damage, str]] = {
 def test_shards_that_cannot_be_are_refused_by_name(
     name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoint, "SHARD", "1MB")
+    monkeypatch.setattr(saving, "SHARD", "1MB")
     save(folder, load(folder))
     damage, message = SHARDED[name]
     damage(folder)
@@ -239,9 +239,11 @@ def test_a_processor_config_of_other_pictures_is_refused(
     refused(folder, message)
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", "7"])
+@pytest.mark.parametrize(
+    ("text", "said"), [("{", "is not JSON"), ("[1]", "holds [1], which"), ("7", "holds 7, which")]
+)
 @pytest.mark.parametrize("name", ["preprocessor", "processor", "generation", "tokenizer"])
-def test_a_damaged_small_file_is_refused(tmp_path: Path, name: str, text: str) -> None:
+def test_a_damaged_small_file_is_refused(tmp_path: Path, name: str, text: str, said: str) -> None:
     folder = tiny_folder(tmp_path / "janus")
     (folder / f"{name}_config.json").write_text(text)
-    refused(folder, f"{name}_config.json is not JSON")
+    refused(folder, f"{name}_config.json {said}")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load as tensors_of
 
-from policies.janus import checkpoint
+from policies import saving
 from policies.janus.checkpoint import Loaded, load, save
 from policies.janus.tokens import OPTIONAL, REQUIRED
 from tests.mutations import (
@@ -75,7 +75,7 @@ def test_weights(tmp_path: Path) -> None:
 def test_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tiny_folder(tmp_path / "tiny")
     saved = load(folder)
-    monkeypatch.setattr(checkpoint, "SHARD", "1MB")
+    monkeypatch.setattr(saving, "SHARD", "1MB")
     save(folder, saved)
 
     def require(loaded: Loaded, data: bytes) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from policies import stored_tensors
+from policies.config import TinyPolicyConfig
 from policies.registry import files_digest, is_checkpoint
 from policies.showo import checkpoint as showo
 from policies.showo2 import checkpoint as showo2
@@ -21,15 +22,17 @@ NAMES = {
 @pytest.mark.parametrize("name", sorted(name for name in NAMES if not name.endswith(".json")))
 def test_other_weights_have_another_digest(name: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_bytes(b"{}")
-    seen = [files_digest(tmp_path)]
+    seen = [files_digest(TinyPolicyConfig(path=str(tmp_path)))]
     for held in (b"one", b"other"):
         (tmp_path / name).write_bytes(held)
-        seen.append(files_digest(tmp_path))
+        seen.append(files_digest(TinyPolicyConfig(path=str(tmp_path))))
     assert len(set(seen)) == 3 and is_checkpoint(tmp_path)
 
 
 def test_other_files_are_not_weights(tmp_path: Path) -> None:
-    before = files_digest(tmp_path)
+    before = files_digest(TinyPolicyConfig(path=str(tmp_path)))
     for name in ("config.json", "tokenizer.json", "README.md"):
         (tmp_path / name).write_bytes(b"{}")
-    assert files_digest(tmp_path) == before and not is_checkpoint(tmp_path)
+    assert files_digest(TinyPolicyConfig(path=str(tmp_path))) == before and not is_checkpoint(
+        tmp_path
+    )

@@ -35,7 +35,7 @@ COPIES = 4
 UNTOLD = 0.1
 """The share of drawings that are learned without their text, so that guidance knows them."""
 PARTS = 4
-"""Parts of a batch, sorted by length: otherwise padding would be a third of the work."""
+"""Parts of a batch on a CPU, sorted by length: otherwise padding would be a third of the work."""
 WEIGHTS = {"text": 1.0, "latents": 1.0}
 SPOKEN = 12
 """One lesson in so many has no picture."""
@@ -149,15 +149,16 @@ def _copies(
 def learn(module: BagelModule, form: Format, made: Sequence[Lesson]) -> dict[str, float]:
     """Adds the gradient of the weighted mean losses per token and per latent value; returns both."""
     ordered = sorted(made, key=lambda each: length(each.sample))
-    size = -(-len(ordered) // PARTS)
+    device = next(module.parameters()).device
+    size = -(-len(ordered) // (PARTS if device.type == "cpu" else 1))
     parts = [ordered[at : at + size] for at in range(0, len(ordered), size)]
-    batches = [padded([each.sample for each in part], form).on("cpu") for part in parts]
+    batches = [padded([each.sample for each in part], form).on(device) for part in parts]
     words = sum(len(batch.labels) for batch in batches)
     values = sum(each.velocities.numel() for each in made)
     figures = dict.fromkeys(WEIGHTS, 0.0)
     for part, batch in zip(parts, batches):
         read = module(batch)
-        wanted = torch.cat([each.velocities for each in part])
+        wanted = torch.cat([each.velocities for each in part]).to(device)
         losses = {
             "text": F.cross_entropy(read.logits, batch.labels, reduction="sum") / max(words, 1),
             "latents": F.mse_loss(read.velocities, wanted, reduction="sum") / max(values, 1),

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from policies.convolutions import pass_over_idle
 from policies.flowing.latents import patches_of
 from policies.pretraining import decoders, phrases
 from policies.pretraining.scenes import pixels_of, render_scenes, vocabulary
-from policies.pretraining.workers import spawned
+from policies.pretraining.workers import shared_parser, spawned
 from policies.seeds import derive
 from policies.tiny.lessons import Scene
 
@@ -42,8 +41,10 @@ def pretrain(arguments: argparse.Namespace) -> BagelPolicy:
         policy = BagelPolicy.from_pretrained(arguments.start)
     else:
         policy = BagelPolicy(model.new(vocabulary(), derive(seed, "toy")))
+    policy.sample_on(arguments.device, "float32")
+    if not arguments.start:
         _learn_to_see(policy, scenes, arguments)
-    scenes = _with_latents(policy, scenes)
+    scenes = seeing.with_latents(policy.autoencoder, scenes)
     for unit in policy.module.units() if arguments.compile else ():
         unit.compile(dynamic=True)  # in two thirds of the time
     for phase in (
@@ -86,9 +87,10 @@ def _learn_to_see(policy: BagelPolicy, scenes: list[Scene], arguments: argparse.
 
 def looked(module: BagelModule, scenes: Sequence[Scene]) -> Tensor:
     """A `policies.pretraining.phrases.Look`, but for the first argument."""
-    pixels = pixels_of([scene.picture.pixels for scene in scenes])
+    device = next(module.parameters()).device
+    pixels = pixels_of([scene.picture.pixels for scene in scenes]).to(device)
     sizes, count = module.config.vision, len(pixels)
-    spots = spots_of((sizes.side, sizes.side), sizes.side).repeat(count)
+    spots = spots_of((sizes.side, sizes.side), sizes.side).repeat(count).to(device)
     patches = patches_of(pixels, sizes.patch).flatten(0, 1)
     return module.vit_model(patches, spots, [sizes.side**2] * count).unflatten(0, (count, -1))
 
@@ -102,24 +104,8 @@ def _fit(policy: BagelPolicy, scenes: list[Scene]) -> None:
         dist.broadcast(weight.data, 0)
 
 
-def _with_latents(policy: BagelPolicy, scenes: list[Scene]) -> list[Scene]:
-    """The scenes, those that are drawn with their latents."""
-    drawn = [scene for scene in scenes if not scene.spoilt]
-    latents = iter(seeing.encoded(policy.autoencoder, drawn))
-    return [
-        scene
-        if scene.spoilt
-        else replace(scene, picture=replace(scene.picture, latents=next(latents).clone()))
-        for scene in scenes
-    ]
-
-
 def parsed(given: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="the checkpoint folder to write")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
-    parser.add_argument("--scenes", type=int, default=100_000)
+    parser = shared_parser(__doc__, 100_000)
     parser.add_argument("--picture-steps", type=int, default=3000)
     parser.add_argument("--picture-batch", type=int, default=8, help="pictures a step, in all")
     parser.add_argument(

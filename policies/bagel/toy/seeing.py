@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -43,6 +44,16 @@ def encoded(whole: Autoencoder, scenes: Sequence[Scene], at_once: int = 128) -> 
     device = whole.decoder.conv_in.weight.device
     pixels = (pixels_of([each.picture.pixels for each in part]).to(device) for part in parts)
     return torch.cat([whole.encode(part).cpu() for part in pixels])
+
+
+def with_latents(whole: Autoencoder, scenes: Sequence[Scene]) -> list[Scene]:
+    """The scenes, those that are drawn with their latents."""
+    latents = iter(encoded(whole, [scene for scene in scenes if not scene.spoilt]))
+    return [
+        scene if scene.spoilt
+        else replace(scene, picture=replace(scene.picture, latents=next(latents).clone()))
+        for scene in scenes
+    ]  # fmt: skip
 
 
 @torch.no_grad()

@@ -170,7 +170,7 @@ def noised(
     policy: ExternalPolicy, pictures: Sequence[Picture], copies: int, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Each picture `copies` times: noisy, the times as the denoiser is told them, and the velocities."""
-    schedule, device = policy.decoder.schedule, policy.module.device
+    schedule, device = policy.decoder.schedule, policy.device
     latents = [picture.latents for picture in pictures if picture.latents is not None]
     clean = torch.stack(latents).repeat_interleave(copies, 0)
     noise = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32))
@@ -185,7 +185,7 @@ def write(policy: ExternalPolicy, examples: Sequence[Example]) -> dict[str, floa
     """Adds the gradient of the mean nats of a token; returns them."""
     made = [policy.layout.text(each, str(each.target[0].segment)) for each in examples]
     made.sort(key=lambda each: len(each.read.ids))
-    parts = PARTS if policy.module.device.type == "cpu" else 1
+    parts = PARTS if policy.device.type == "cpu" else 1
     count, size, total = sum(len(each.places) for each in made), -(-len(made) // parts), 0.0
     for at in range(0, len(made), size):
         nats = policy.nats(made[at : at + size]).sum() / count

@@ -11,21 +11,18 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import torch.distributed as dist
 
-from policies.bagel.autoencoder import Autoencoder
 from policies.bagel.policy import BagelPolicy
-from policies.bagel.toy.seeing import encoded
+from policies.bagel.toy.seeing import with_latents
 from policies.external.module import blocks
 from policies.external.policy import ExternalPolicy
 from policies.external.toy import learning, model
 from policies.pretraining.scenes import render_scenes
-from policies.pretraining.workers import spawned
+from policies.pretraining.workers import shared_parser, spawned
 from policies.seeds import derive
-from policies.tiny.lessons import Scene
 
 SAVE_EVERY = 50
 BAGEL = Path(__file__).parents[2] / "bagel" / "base"
@@ -36,6 +33,7 @@ def pretrain(arguments: argparse.Namespace) -> ExternalPolicy:
     seed, workers = arguments.seed, arguments.workers
     bagel = BagelPolicy.from_pretrained(arguments.bagel)
     scenes = render_scenes(seed, arguments.scenes // workers)
+    # As the toy's own autoencoder has them, but sooner, for BAGEL passes over what adds nothing.
     scenes = with_latents(bagel.autoencoder.to(arguments.device), scenes)
     with tempfile.TemporaryDirectory() as folder:
         start = arguments.start or Path(folder)
@@ -62,30 +60,14 @@ def pretrain(arguments: argparse.Namespace) -> ExternalPolicy:
     return policy
 
 
-def with_latents(autoencoder: Autoencoder, scenes: list[Scene]) -> list[Scene]:
-    """The scenes, those that are drawn with their latents: as the toy's own autoencoder has them, but
-    sooner, for BAGEL passes over what adds nothing."""
-    latents = iter(encoded(autoencoder, [scene for scene in scenes if not scene.spoilt]))
-    return [
-        scene if scene.spoilt
-        else replace(scene, picture=replace(scene.picture, latents=next(latents).clone()))
-        for scene in scenes
-    ]  # fmt: skip
-
-
 def parsed(given: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="the checkpoint folder to write")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
-    parser.add_argument("--device", default="cpu", help="of every worker, such as cuda")
+    parser = shared_parser(__doc__, 50_000)
     begin = parser.add_mutually_exclusive_group(required=True)
     begin.add_argument("--language", type=Path, help="the folder of a toy vision-language model")
     begin.add_argument(
         "--start", type=Path, help="a checkpoint in another folder that goes on learning"
     )
     parser.add_argument("--bagel", type=Path, default=BAGEL, help="whose autoencoder is taken")
-    parser.add_argument("--scenes", type=int, default=50_000)
     parser.add_argument("--word-steps", type=int, default=300)
     parser.add_argument("--prompts", type=int, default=48, help="said by the slots a step, in all")
     parser.add_argument("--steps", type=int, default=4000)

@@ -20,7 +20,7 @@ import torch.distributed as dist
 from policies.pretraining import phrases
 from policies.pretraining.digits import copy_plain
 from policies.pretraining.scenes import render_scenes, vocabulary
-from policies.pretraining.workers import spawned
+from policies.pretraining.workers import shared_parser, spawned
 from policies.seeds import derive
 from policies.showo import checkpoint
 from policies.showo.checkpoint import Loaded
@@ -83,12 +83,7 @@ def _save(loaded: Loaded, out: Path, done: dict[str, int], name: str, last: int,
 
 
 def parsed(given: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="the checkpoint folder to write")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
-    parser.add_argument("--device", default="cpu", help="of every worker, such as cuda")
-    parser.add_argument("--scenes", type=int, default=100_000)
+    parser = shared_parser(__doc__, 100_000)
     parser.add_argument(
         "--start",
         type=Path,

@@ -21,7 +21,7 @@ from policies.tools.calls import Call
 from policies.tools.policy import ToolsPolicy
 
 PARTS = 4
-"""Parts of a batch, sorted by length: otherwise padding would be a third of the work."""
+"""Parts of a batch on a CPU, sorted by length: otherwise padding would be a third of the work."""
 SPOKEN = 12
 """One lesson in so many has no picture."""
 
@@ -72,7 +72,7 @@ def learn(policy: ToolsPolicy, examples: Sequence[Example]) -> dict[str, float]:
     """Adds the gradient of the mean loss per token; returns that of texts and that of calls."""
     made = [(policy.layout.lesson(each), each.pattern == "generation") for each in examples]
     made.sort(key=lambda each: len(each[0].read.ids))
-    size = -(-len(made) // PARTS)
+    size = -(-len(made) // (PARTS if policy.device.type == "cpu" else 1))
     count = sum(len(each.places) for each, _ in made)
     sums, counts = dict.fromkeys((False, True), 0.0), dict.fromkeys((False, True), 0)
     for at in range(0, len(made), size):

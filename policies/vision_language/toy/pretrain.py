@@ -16,7 +16,7 @@ import torch.distributed as dist
 
 from policies.bagel.policy import BagelPolicy
 from policies.pretraining.scenes import render_scenes
-from policies.pretraining.workers import spawned
+from policies.pretraining.workers import shared_parser, spawned
 from policies.seeds import derive
 from policies.tiny.lessons import Scene
 from policies.tools.policy import ToolsPolicy
@@ -30,7 +30,11 @@ def pretrain(arguments: argparse.Namespace) -> ToolsPolicy:
     """The toy, trained by all workers of the process group that this is one of."""
     seed, workers = arguments.seed, arguments.workers
     scenes = render_scenes(seed, arguments.scenes // workers)
-    policy = model.loaded(arguments.start) if arguments.start else _begun(scenes, arguments)
+    if arguments.start:
+        policy = model.loaded(arguments.start)
+        policy.sample_on(arguments.device, "float32")
+    else:
+        policy = _begun(scenes, arguments)
 
     def save(step: int) -> None:  # so that a cut run leaves something
         if dist.get_rank() == 0 and (step % SAVE_EVERY == 0 or step == arguments.steps):
@@ -48,6 +52,8 @@ def _begun(scenes: list[Scene], arguments: argparse.Namespace) -> ToolsPolicy:
         policy = model.loaded(Path(folder))
     bagel = BagelPolicy.from_pretrained(arguments.bagel)
     model.begin(policy, bagel)
+    policy.sample_on(arguments.device, "float32")
+    bagel.sample_on(arguments.device, "float32")
     batch = arguments.picture_batch // arguments.workers
     steps = arguments.projector_steps
     seeing.train(policy.module.model, bagel.module, scenes, arguments.seed, steps, batch)
@@ -55,11 +61,7 @@ def _begun(scenes: list[Scene], arguments: argparse.Namespace) -> ToolsPolicy:
 
 
 def parsed(given: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="the checkpoint folder to write")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
-    parser.add_argument("--scenes", type=int, default=20_000)
+    parser = shared_parser(__doc__, 20_000)
     parser.add_argument(
         "--bagel", type=Path, default=BAGEL, help="whose eyes and words it begins with"
     )

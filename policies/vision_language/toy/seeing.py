@@ -72,7 +72,8 @@ def seen(model: Any, pixels: Tensor) -> Tensor:
     """float32 [pictures, 3, height, width] from -1 to 1 -> what the projector gets [pictures, patches,
     width]."""
     layer = model.config.vision_feature_layer
-    states: Tensor = model.vision_tower(pixels, output_hidden_states=True).hidden_states[layer]
+    looked = model.vision_tower(pixels.to(model.device), output_hidden_states=True)
+    states: Tensor = looked.hidden_states[layer]
     return states
 
 

@@ -22,7 +22,8 @@ from evaluation.tasks.measure import measure_task, read_task
 from evaluation.tasks.ready import ReadyTask
 from evaluation.unicycle import OWN
 from evaluation.unicycle.instances import digest, read
-from policies.registry import checkpoint_folder, files_digest
+from policies.config import changed
+from policies.registry import files_digest
 from tests.evaluation.tasks.echo import Actors
 from trainer.config import RunConfig
 
@@ -115,9 +116,10 @@ def test_the_model_itself_judges_as_the_version_that_drew(
     # Three slices are drawn and answered, and one more request judges.
     assert actors.versions()[before:] == ["evaluator 2"] * 7
     found = read_task(run, "mine")
-    base = files_digest(checkpoint_folder(config.policy))
+    base = files_digest(config.policy)
     stated = {v: each["summary"]["judge"]["version"] for v, each in found.items()}
-    assert stated == {0: f"itself {base}", 2: f"itself {files_digest(run / 'versions/00002')}"}
+    second = files_digest(changed(config.policy, path=str(run / "versions/00002")))
+    assert stated == {0: f"itself {base}", 2: f"itself {second}"}
     facts = json.loads((run / "evaluation/mine-00002/manifest.json").read_text())
     assert facts["weights"] == VersionFolder(run, config.policy).files_digest(2)
     assert (facts["instances"], facts["task"]) == (digest(ALL), "mine")

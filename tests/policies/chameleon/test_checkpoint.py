@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from policies.chameleon import checkpoint
+from policies import saving
 from policies.chameleon.checkpoint import DECODER, VQ, load, save
 from policies.chameleon.policy import ChameleonPolicy
 from policies.chameleon.tokens import REQUIRED
@@ -134,7 +134,7 @@ def test_saved_in_many_files_it_is_the_same(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = load(folder)
-    monkeypatch.setattr(checkpoint, "SHARD", "500KB")
+    monkeypatch.setattr(saving, "SHARD", "500KB")
     save(tmp_path / "parts", whole)
     assert (tmp_path / "parts" / "model.safetensors.index.json").exists()
     again = load(tmp_path / "parts")
@@ -194,7 +194,7 @@ REFUSED: list[tuple[str, Callable[[Path], object]]] = [
     ("has no weights: none of", lose(MODEL)),
     ("is truncated or damaged", cut(MODEL, 1000)),
     ("config.json is not JSON", write(CONFIG, b"{")),
-    ("config.json is not JSON", write(CONFIG, b"3")),
+    ("config.json holds 3, which is no object", write(CONFIG, b"3")),
     ("is of model_type 'llama'; a Chameleon", changed(CONFIG, model_type="llama")),
     ("has hidden_size='x', but it must be", changed(CONFIG, hidden_size="x")),
     ("has hidden_size=66, but each of 4", changed(CONFIG, hidden_size=66)),

@@ -10,10 +10,11 @@ import torch
 
 from evaluation.suites.tiny_world import suite
 from policies.bagel.policy import BagelPolicy
+from policies.bagel.toy.seeing import with_latents
 from policies.config import ConfigError, ExternalPolicyConfig
 from policies.external.policy import ExternalPolicy
 from policies.external.toy import autoencoder, learning, model
-from policies.external.toy.pretrain import BAGEL, with_latents
+from policies.external.toy.pretrain import BAGEL
 from policies.interface import (
     Example,
     ExampleKey,

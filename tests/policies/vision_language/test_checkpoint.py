@@ -46,7 +46,7 @@ def chat(template: str) -> damage.Damage:
 
 
 DAMAGES: dict[str, tuple[damage.Damage, str]] = {
-    "no config": (damage.lose(CONFIG), "config.json cannot be read"),
+    "no config": (damage.lose(CONFIG), "config.json is missing"),
     "no weights": (damage.lose(WEIGHTS), "has no weights"),
     "no tokenizer": (damage.lose("tokenizer.json"), "tokenizer.json is missing"),
     "no processor": (
@@ -55,7 +55,7 @@ DAMAGES: dict[str, tuple[damage.Damage, str]] = {
     ),
     "no template": (damage.lose("chat_template.jinja"), "has no chat template"),
     "config": (damage.write(CONFIG, b"{"), "config.json is not JSON"),
-    "list": (damage.write(CONFIG, b"[1]"), "config.json is not JSON"),
+    "list": (damage.write(CONFIG, b"[1]"), "config.json holds [1], which is no object"),
     "other": (
         edit(CONFIG, model_type="llama"),
         "is of model_type 'llama', which transformers has no",
