@@ -58,11 +58,14 @@ class ReadyTask:
     def facts(self, config: Settings, weights: str) -> dict[str, Any]:
         """What drawings and answers follow from; not the judge, which may be another one next time,
         and not how many are drawn."""
+        own, elsewhere = config.policy.options(), config.policy.weights_in
+        options = {name: value for name, value in own.items() if name not in elsewhere}
         return {
             "task": self.name,
             "instances": digest(self.instances),
             "bare": self.task.bare,
             "family": config.policy.family,
+            **({"options": options} if options else {}),
             "weights": weights,
             "seed": config.seed,
             "templates": config.actors.templates,

@@ -82,3 +82,16 @@ def test_a_task_does_not_go_on_with_another_image_decoder(tmp_path: Path, kind: 
     file.write_bytes(b"other")
     with pytest.raises(EvaluationError, match="holds another evaluation: weights is"):
         begin()
+
+
+def test_a_task_does_not_go_on_with_other_options_of_the_family(tmp_path: Path) -> None:
+    folder = weights(tmp_path / "checkpoint")
+
+    def begin(positions: int) -> None:
+        settings = ("policy.family=showo", f"policy.positions={positions}")
+        evaluate_task.ready("unicycle-tiny", folder, settings, 4, str(tmp_path / "evaluation"))
+
+    begin(512)
+    begin(512)
+    with pytest.raises(EvaluationError, match="holds another evaluation: options is"):
+        begin(1024)
