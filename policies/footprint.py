@@ -15,6 +15,8 @@ from torch import nn
 from policies.errors import ConfigError, describe
 
 ELEMENT_BYTES = {"float32": 4, "bfloat16": 2}
+INSTRUCTION = 384
+"""Tokens of the longest instruction of the json templates, which has 1,111 characters."""
 TEXT_BYTES = 2**10
 """Of what is stored with a drawing beside its pixels and codes: judgement, seeds, checksums."""
 

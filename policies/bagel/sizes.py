@@ -20,6 +20,7 @@ from policies.bagel.pictures import Limits, size_within
 from policies.flowing.config import EXPERTS, LanguageConfig, VisionConfig
 from policies.footprint import (
     ELEMENT_BYTES,
+    INSTRUCTION,
     Footprint,
     decoder_layer,
     named,
@@ -29,8 +30,6 @@ from policies.footprint import (
 from policies.lora import per_rank
 
 KNOWN = Path(__file__).parent / "known"
-# The longest instruction of the json templates has 1,111 characters.
-INSTRUCTION = 384
 # An estimate for CUDA itself, logits, and the pictures that are decoded or encoded at a time.
 WORKSPACE_BYTES = 6 * 2**30
 

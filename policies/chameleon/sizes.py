@@ -17,6 +17,7 @@ import torch
 from policies.chameleon.config import build, drawing_tokens, parse_config
 from policies.footprint import (
     ELEMENT_BYTES,
+    INSTRUCTION,
     Footprint,
     decoder_layer,
     named,
@@ -27,8 +28,6 @@ from policies.lora import per_rank
 
 KNOWN = Path(__file__).parent / "known"
 LAYERS = "model.layers."
-# The longest instruction of the json templates has 1,111 characters.
-INSTRUCTION = 384
 # An estimate for CUDA itself, logits, and the pictures that are decoded or encoded at a time.
 WORKSPACE_BYTES = 4 * 2**30
 

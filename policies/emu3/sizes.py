@@ -17,13 +17,18 @@ from transformers import Emu3Config, Emu3ForConditionalGeneration
 from policies.emu3.checkpoint import PICTURES, factor, read_small
 from policies.emu3.files import LEAST_AREA
 from policies.emu3.module import ADAPTED
-from policies.footprint import ELEMENT_BYTES, Footprint, decoder_layer, stored_drawing, unsized
+from policies.footprint import (
+    ELEMENT_BYTES,
+    INSTRUCTION,
+    Footprint,
+    decoder_layer,
+    stored_drawing,
+    unsized,
+)
 from policies.lora import per_rank
 
 KNOWN = ("Emu3-Stage1", "Emu3-Chat", "Emu3-Gen", "Emu3-Chat-hf", "Emu3-Gen-hf")
 LAYERS = "model.text_model.layers."
-# The longest instruction of the json templates has 1,111 characters.
-INSTRUCTION = 384
 MARKS = 4
 """Around the sizes and the rows of a picture; a digit of a size is a token."""
 # An estimate for CUDA itself, logits, and the pictures that are decoded or encoded at a time.

@@ -19,6 +19,7 @@ from policies.external.module import ADAPTED, blocks
 from policies.external.pipeline import Described, class_of
 from policies.footprint import (
     ELEMENT_BYTES,
+    INSTRUCTION,
     Footprint,
     decoder_layer,
     named,
@@ -28,7 +29,7 @@ from policies.footprint import (
 from policies.lora import per_rank
 from policies.vision_language.checkpoint import blank
 from policies.vision_language.seeing import eye_of
-from policies.vision_language.sizes import INSTRUCTION, keys_of
+from policies.vision_language.sizes import keys_of
 
 KNOWN = Path(__file__).parent / "known"
 # An estimate for CUDA itself, logits, the pictures that are decoded or encoded at a time, and what the

@@ -14,7 +14,14 @@ from typing import Any
 
 import torch
 
-from policies.footprint import ELEMENT_BYTES, Footprint, decoder_layer, named, stored_drawing
+from policies.footprint import (
+    ELEMENT_BYTES,
+    INSTRUCTION,
+    Footprint,
+    decoder_layer,
+    named,
+    stored_drawing,
+)
 from policies.janus.module import ADAPTED
 from policies.lora import per_rank
 
@@ -22,8 +29,6 @@ KNOWN = Path(__file__).parent / "known"
 FROZEN = "model.vqmodel."
 """Prefix of the tensors that are never trained: the image tokenizer."""
 LAYERS, SEEING = "model.language_model.layers.", "model.vision_model.encoder.layers."
-# The longest instruction of the json templates has 1,111 characters.
-INSTRUCTION = 384
 # An estimate for CUDA itself, logits, and the pictures that are decoded or encoded at a time.
 WORKSPACE_BYTES = 4 * 2**30
 

@@ -66,9 +66,8 @@ def missed(look: Look, head: nn.Linear, shown: Sequence[Scene], places: dict[str
     true = torch.zeros(found.shape)
     for row, scene in enumerate(shown):
         true[row, [places[each] for each in phrases(scene.prompt.text) if each in places]] = 1.0
-    return F.binary_cross_entropy_with_logits(found, true.to(found.device), reduction="sum") / len(
-        shown
-    )
+    true = true.to(found.device)
+    return F.binary_cross_entropy_with_logits(found, true, reduction="sum") / len(shown)
 
 
 def known(texts: Sequence[str]) -> dict[str, int]:

@@ -14,6 +14,7 @@ import torch
 
 from policies.footprint import (
     ELEMENT_BYTES,
+    INSTRUCTION,
     Footprint,
     decoder_layer,
     named,
@@ -29,8 +30,6 @@ from policies.showo.released import read_sizes
 from policies.small_files import ConfigFile
 
 KNOWN = Path(__file__).parent / "known"
-# The longest instruction of the json templates has 1,111 characters.
-INSTRUCTION = 384
 # An estimate for CUDA itself, logits, and the pictures that are decoded or encoded at a time.
 WORKSPACE_BYTES = 6 * 2**30
 

@@ -15,6 +15,7 @@ import torch
 from policies.flowing.config import LanguageConfig, VisionConfig
 from policies.footprint import (
     ELEMENT_BYTES,
+    INSTRUCTION,
     Footprint,
     decoder_layer,
     named,
@@ -28,8 +29,6 @@ from policies.showo2.config import AutoencoderConfig, HeadConfig, Showo2Config
 from policies.showo2.module import ADAPTED, Showo2Module
 
 KNOWN = Path(__file__).parent / "known"
-# The longest instruction of the json templates has 1,111 characters.
-INSTRUCTION = 384
 # An estimate for CUDA itself, logits, and the pictures that are decoded or encoded at a time.
 WORKSPACE_BYTES = 6 * 2**30
 

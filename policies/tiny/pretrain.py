@@ -23,6 +23,7 @@ from policies.interface import Example, Picture
 from policies.pretraining.digits import Digits, copy_plain, share
 from policies.pretraining.log import Log
 from policies.pretraining.optimizer import Optimizer
+from policies.pretraining.parts import parts_of
 from policies.pretraining.scenes import render_scenes, vocabulary
 from policies.pretraining.workers import spawned
 from policies.seeds import derive, generator
@@ -117,17 +118,15 @@ def train_transformer(
             plain(policy).save_pretrained(arguments.out)
 
 
-PARTS = 4
-"""Parts of a batch, sorted by length: otherwise padding would be a third of the work."""
 Nats = Callable[[Tensor, Tensor, Tensor], Tensor]
 """ids int64 [rows, tokens], flat places int64 [n], next tokens int64 [n] -> nats float [n]."""
 
 
 def learn(policy: TinyPolicy, nats: Nats, examples: list[Example]) -> dict[str, float]:
     """Adds the gradient of the mean loss per text token plus that per image token; returns both."""
-    made = sorted(policy.layout.sequences(examples), key=lambda each: len(each.ids))
-    size = -(-len(made) // PARTS)
-    parts = [targets(policy, made[at : at + size]) for at in range(0, len(made), size)]
+    made = policy.layout.sequences(examples)
+    cut = parts_of(made, lambda each: len(each.ids), torch.device("cpu"))
+    parts = [targets(policy, part) for part in cut]
     counts = {kind: sum(int(part[kind].sum()) for part in parts) for kind in ("text", "image")}
     figures = dict.fromkeys(counts, 0.0)
     for part in parts:

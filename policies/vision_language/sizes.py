@@ -15,6 +15,7 @@ import numpy as np
 
 from policies.footprint import (
     ELEMENT_BYTES,
+    INSTRUCTION,
     Footprint,
     decoder_layer,
     named,
@@ -28,8 +29,6 @@ from policies.vision_language.module import ADAPTED, VisionLanguageModule
 from policies.vision_language.seeing import Eye, known_eye
 
 KNOWN = Path(__file__).parent / "known"
-# The longest instruction of the json templates has 1,111 characters.
-INSTRUCTION = 384
 # An estimate for CUDA itself, logits, and the pictures that are encoded at a time.
 WORKSPACE_BYTES = 4 * 2**30
 

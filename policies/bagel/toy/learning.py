@@ -27,6 +27,7 @@ from policies.flowing.samples import length
 from policies.interface import Example, Picture, learned
 from policies.pretraining.log import Log
 from policies.pretraining.muon import Muon, matrices
+from policies.pretraining.parts import parts_of
 from policies.seeds import generator
 from policies.tiny import lessons
 
@@ -34,8 +35,6 @@ COPIES = 4
 """Noisy copies of a picture at times of their own after one text, none of which sees another."""
 UNTOLD = 0.1
 """The share of drawings that are learned without their text, so that guidance knows them."""
-PARTS = 4
-"""Parts of a batch on a CPU, sorted by length: otherwise padding would be a third of the work."""
 WEIGHTS = {"text": 1.0, "latents": 1.0}
 SPOKEN = 12
 """One lesson in so many has no picture."""
@@ -148,10 +147,8 @@ def _copies(
 
 def learn(module: BagelModule, form: Format, made: Sequence[Lesson]) -> dict[str, float]:
     """Adds the gradient of the weighted mean losses per token and per latent value; returns both."""
-    ordered = sorted(made, key=lambda each: length(each.sample))
     device = next(module.parameters()).device
-    size = -(-len(ordered) // (PARTS if device.type == "cpu" else 1))
-    parts = [ordered[at : at + size] for at in range(0, len(ordered), size)]
+    parts = parts_of(made, lambda each: length(each.sample), device)
     batches = [padded([each.sample for each in part], form).on(device) for part in parts]
     words = sum(len(batch.labels) for batch in batches)
     values = sum(each.velocities.numel() for each in made)

@@ -25,13 +25,12 @@ from policies.external.policy import ExternalPolicy
 from policies.interface import Example, Picture
 from policies.pretraining.log import Log
 from policies.pretraining.muon import Muon, matrices
+from policies.pretraining.parts import parts_of
 from policies.seeds import generator
 from policies.tiny import lessons
 
 UNTOLD = 0.1
 """The share of drawings that are learned without their text, so that guidance knows them."""
-PARTS = 4
-"""Parts of the texts on a CPU, sorted by length: otherwise padding would be a third of the work."""
 SPOKEN = 12
 """One text in so many has no picture."""
 
@@ -184,11 +183,9 @@ def noised(
 def write(policy: ExternalPolicy, examples: Sequence[Example]) -> dict[str, float]:
     """Adds the gradient of the mean nats of a token; returns them."""
     made = [policy.layout.text(each, str(each.target[0].segment)) for each in examples]
-    made.sort(key=lambda each: len(each.read.ids))
-    parts = PARTS if policy.device.type == "cpu" else 1
-    count, size, total = sum(len(each.places) for each in made), -(-len(made) // parts), 0.0
-    for at in range(0, len(made), size):
-        nats = policy.nats(made[at : at + size]).sum() / count
+    count, total = sum(len(each.places) for each in made), 0.0
+    for part in parts_of(made, lambda each: len(each.read.ids), policy.device):
+        nats = policy.nats(part).sum() / count
         nats.backward()
         total += float(nats.detach())
     return {"text": total}

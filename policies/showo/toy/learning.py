@@ -22,6 +22,7 @@ from policies.interface import Example, ExampleKey
 from policies.pretraining.digits import Digits, share
 from policies.pretraining.log import Log
 from policies.pretraining.muon import Muon, matrices
+from policies.pretraining.parts import parts_of
 from policies.seeds import derive, generator
 from policies.showo.layout import Lesson
 from policies.showo.module import ShowoModule
@@ -31,8 +32,6 @@ from policies.tiny import lessons
 
 UNTOLD = 0.1
 """The share of drawings that are learned without their text, so that guidance knows them."""
-PARTS = 4
-"""Parts of a batch on a CPU, sorted by length: otherwise padding would be a third of the work."""
 SPOKEN = 12
 """One lesson in so many has no picture."""
 SEEING = 3
@@ -123,15 +122,12 @@ def taught(
 
 def learn(policy: ShowoPolicy, made: Sequence[Lesson], bfloat16: bool) -> dict[str, float]:
     """Adds the gradient of the mean loss per word plus that per hidden code; returns both."""
-    ordered = sorted(made, key=lambda each: len(each.ids))
-    size = -(-len(ordered) // (PARTS if policy.device.type == "cpu" else 1))
     counts = {
         kind: sum(len(each.wanted) for each in made if each.kind == kind)
         for kind in ("text", "codes")
     }
     figures = dict.fromkeys(counts, 0.0)
-    for at in range(0, len(ordered), size):
-        part = ordered[at : at + size]
+    for part in parts_of(made, lambda each: len(each.ids), policy.device):
         # Plain products: at these lengths they train faster on a CPU than fused attention.
         plain = sdpa_kernel(SDPBackend.MATH)
         with plain, torch.autocast(policy.device.type, torch.bfloat16, enabled=bfloat16):

@@ -15,13 +15,12 @@ import torch.distributed as dist
 from policies.interface import Example, learned
 from policies.pretraining.log import Log
 from policies.pretraining.muon import Muon, matrices
+from policies.pretraining.parts import parts_of
 from policies.seeds import generator
 from policies.tiny import lessons
 from policies.tools.calls import Call
 from policies.tools.policy import ToolsPolicy
 
-PARTS = 4
-"""Parts of a batch on a CPU, sorted by length: otherwise padding would be a third of the work."""
 SPOKEN = 12
 """One lesson in so many has no picture."""
 
@@ -71,12 +70,9 @@ def call(scene: lessons.Scene, rng: np.random.Generator) -> Example:
 def learn(policy: ToolsPolicy, examples: Sequence[Example]) -> dict[str, float]:
     """Adds the gradient of the mean loss per token; returns that of texts and that of calls."""
     made = [(policy.layout.lesson(each), each.pattern == "generation") for each in examples]
-    made.sort(key=lambda each: len(each[0].read.ids))
-    size = -(-len(made) // (PARTS if policy.device.type == "cpu" else 1))
     count = sum(len(each.places) for each, _ in made)
     sums, counts = dict.fromkeys((False, True), 0.0), dict.fromkeys((False, True), 0)
-    for at in range(0, len(made), size):
-        part = made[at : at + size]
+    for part in parts_of(made, lambda each: len(each[0].read.ids), policy.device):
         nats = policy.nats([each for each, _ in part])
         (nats.sum() / count).backward()
         lengths = [len(each.places) for each, _ in part]
