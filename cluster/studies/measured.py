@@ -1,7 +1,7 @@
 """Where the measurements of a study's arms are, and which runs are done.
 
 Invariant: a run counts as done only when its mark was written, which is the last thing that is done of
-it, and when its mark is of this very run.
+it, and when its mark is of this very run. The base is measured once for all arms that measure it alike.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from trainer.config import RunConfig
 MARK = "done.json"
 APART = "measured"
 KINDS = ("version", best_setting.KIND, twins.KIND)
+LEARNING = {"name", "folder", "rounds", "lag", "proposer", "reconstruction", "trainer"}
+"""Settings that nothing which is measured of the base depends on."""
 
 
 class Place(NamedTuple):
@@ -58,6 +60,21 @@ def apart(study: Study, arm: Arm | None, seed: int) -> RunConfig:
     config = study.measuring(arm or study.arms[0], seed)
     name = run_name(arm, seed) if arm else f"base-seed-{seed}"
     return changed(config, name=name, folder=str(study.folder / APART))
+
+
+def borrow_base(study: Study, config: RunConfig) -> None:
+    """Puts into a run's folder what a run of the study that is done has measured of the base, if this one
+    would find the same."""
+    runs = [study.run(arm, config.seed) for arm in study.arms if not arm.fields.graft]
+    for lender in (run for run in runs if marked(run) and _measures_alike(run, config)):
+        for kind in KINDS:
+            source, own = (version_file(run_folder(each), 0, kind) for each in (lender, config))
+            if storage.exists(source) and not storage.exists(own):
+                storage.write(own, storage.read(source))
+
+
+def _measures_alike(one: RunConfig, other: RunConfig) -> bool:
+    return one.model_dump(exclude=LEARNING) == other.model_dump(exclude=LEARNING)
 
 
 def mark(config: RunConfig) -> None:

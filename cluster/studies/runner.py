@@ -16,9 +16,10 @@ from actors.storage import storage
 from actors.storage.paths import StoragePath, run_folder
 from actors.weights.version_folder import VersionFolder
 from cluster import api, checks, evaluate
+from cluster.recipes.recipe import claim_folder
 from cluster.session import ray_session
 from cluster.session.driver import driving
-from cluster.studies.measured import apart, mark, marked
+from cluster.studies.measured import apart, borrow_base, mark, marked
 from cluster.studies.plan import DONE, Step, check, steps
 from cluster.studies.plot import plot
 from cluster.studies.results import results
@@ -67,6 +68,8 @@ def _do(study: Study, step: Step) -> None:
     arm, seed = step.arm, step.seed
     if not arm.fields.graft:
         config = study.run(arm, seed)
+        claim_folder(config)
+        borrow_base(study, config)
         api.run(config, gallery="off")
         mark(config)
     if arm.measured_apart:
@@ -80,7 +83,9 @@ def _measure_apart(study: Study, arm: Arm, seed: int) -> None:
     last = VersionFolder(run_folder(run).absolute(), run.policy).path(run.rounds)
     trained = changed(run.policy, path=str(last))
     if not arm.fields.graft:
-        _measure(apart(study, None, seed), run.policy.path)
+        base = apart(study, None, seed)
+        borrow_base(study, base)
+        _measure(base, run.policy.path)
         _measure(apart(study, arm, seed), trained.path)
         return
     folder = run_folder(apart(study, arm, seed)).absolute() / "checkpoint"

@@ -11,7 +11,7 @@ import pytest
 from actors.storage.paths import run_folder
 from cluster.recipes import recipe
 from cluster.studies import study
-from cluster.studies.measured import mark
+from cluster.studies.measured import apart, borrow_base, mark
 from cluster.studies.plot import plot
 from cluster.studies.results import results
 from cluster.studies.runner import write
@@ -21,7 +21,7 @@ from evaluation.cost import ROLES, TRAINER
 from evaluation.kept import version_file
 from evaluation.metrics import append_metrics
 from evaluation.paired import gain
-from tests.cluster.studies.test_study import written
+from tests.cluster.studies.test_study import SERVER, written
 
 ARMS = "arms:\n  whole: {x: 40}\n  half:\n    x: 20\n    label: w/o <half>\n    proposer: {prompts: 20}\n"
 RIGHT = {
@@ -101,6 +101,24 @@ def test_what_is_not_done_is_said_and_counts_for_nothing(tmp_path: Path) -> None
     assert "**whole: not done yet with seed 0.**" in page
     assert "| whole | 1 | 50.0 → 75.0, +25.0 ±" in page
     assert "| w/o <half> | 0 | not measured |" in page and "Against" not in page
+
+
+def test_the_base_is_measured_once_for_all_arms_that_measure_it_alike(tmp_path: Path) -> None:
+    more = "  warm:\n    judge: {temperature: 0.5}\n  served: {external: [judge]}\n"
+    arms = f"evaluation: {{tasks: []}}\n{ARMS}{more}"
+    found = study.load(written(tmp_path, arms), [f"folder={tmp_path}", "seeds=2", *SERVER])
+    runs = {arm.name: found.run(arm, 0) for arm in found.arms} | {"base": apart(found, None, 0)}
+    borrow_base(found, runs["half"])  # nothing is done yet
+    assert not version_file(run_folder(runs["half"]), 0).exists()
+    measure(found, "whole", 0, RIGHT["whole", 0])
+    for kind in ("version", "best"):
+        kept = version_file(run_folder(runs["whole"]), 0, kind).read_bytes()
+        for name, same in {"half": True, "base": True, "warm": False, "served": False}.items():
+            borrow_base(found, runs[name])
+            own = version_file(run_folder(runs[name]), 0, kind)
+            assert (own.exists() and own.read_bytes() == kept) == same
+    borrow_base(found, (other := found.run(found.arm("half"), 1)))
+    assert not version_file(run_folder(other), 0).exists()  # another seed
 
 
 @pytest.mark.parametrize("axis", ["arm", "x", "version"])
