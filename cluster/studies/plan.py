@@ -7,6 +7,7 @@ written.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from actors.storage import storage
@@ -18,6 +19,7 @@ from cluster.studies.measured import apart, done
 from cluster.studies.study import Arm, Study, run_name
 from evaluation.suites import load_suite
 from policies.config import ConfigError
+from policies.errors import UserError
 from policies.registry import footprint
 
 DONE, BEGUN, NEW = "done", "goes on", "to do"
@@ -54,7 +56,8 @@ def check(study: Study, planned: Sequence[Step]) -> None:
                 "give another one"
             )
         if not arm.fields.graft:
-            checks.preflight(study.run(arm, study.fields.seeds[0]))
+            with _named(arm):
+                checks.preflight(study.run(arm, study.fields.seeds[0]))
     left = [study.run(s.arm, s.seed) for s in planned if s.state != DONE and not s.arm.fields.graft]
     need = sum(memory.disk(config, footprint(config.policy)).total for config in left)
     if need > (room := preflight.room(study.folder)):
@@ -84,11 +87,21 @@ def described(study: Study) -> Iterator[str]:
     for arm in study.arms:
         if not arm.fields.graft:
             config = study.run(arm, study.fields.seeds[0])
-            table = dry_run.table(config, footprint(config.policy), checks.machine())
+            with _named(arm):
+                table = dry_run.table(config, footprint(config.policy), checks.machine())
             needs = table.replace(str(run_folder(config)), "its folder")
             if needs != seen:
                 yield from ("", f"a run of {arm.name} needs", needs)
             seen = needs
+
+
+@contextmanager
+def _named(arm: Arm) -> Iterator[None]:
+    """Whoever reads of a refused recipe must know whose it is."""
+    try:
+        yield
+    except UserError as error:
+        raise ConfigError(f"arm {arm.name}: {error}") from error
 
 
 def _arm(arm: Arm) -> str:

@@ -158,6 +158,17 @@ def test_a_run_that_was_moved_is_still_done_and_a_study_of_no_suite_is_refused(
         plan.check(blind, [])
 
 
+def test_an_arm_whose_checkpoint_is_not_there_is_named(tmp_path: Path) -> None:
+    arms = f"arms:\n  whole: {{}}\n  other:\n    policy: {{path: {tmp_path / 'none'}}}\n"
+    found = study.load(written(tmp_path, arms), [f"folder={tmp_path}"])
+    for refused in (
+        lambda: plan.check(found, plan.steps(found)),
+        lambda: list(plan.described(found)),
+    ):
+        with pytest.raises(ConfigError, match="^arm other: .*none"):
+            refused()
+
+
 def test_what_is_measured_apart_has_a_folder_beside_the_runs(tmp_path: Path) -> None:
     grafts = TWO_ARMS + "  grafted: {graft: half}\n"
     found = study.load(written(tmp_path, grafts), [f"folder={tmp_path}"])
