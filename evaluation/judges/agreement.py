@@ -10,7 +10,6 @@ it 0.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from evaluation.tasks.folder import SAMPLES, EvaluationError
+from evaluation.tasks.folder import SAMPLES, EvaluationError, read_samples
 from policies.errors import UserError
 
 REFUSED = 2
@@ -96,13 +95,12 @@ def table(folder: Path) -> list[str]:
 
 def _verdicts(file: Path) -> dict[Key, Any]:
     found = {}
-    for number, line in enumerate(file.read_text(encoding="utf-8").rstrip("\n").split("\n"), 1):
+    for number, row in enumerate(read_samples(file), 1):
         try:
-            row = json.loads(line)
             for place, question in enumerate(row["questions"], 1):
                 needed = {name: question[name] for name in ("answer", "mark", "status")}
                 found[str(row["id"]), place] = needed
-        except (ValueError, KeyError, TypeError) as error:
+        except (KeyError, TypeError) as error:
             raise EvaluationError(
                 f"{file}, line {number} is damaged: let that judge judge again"
             ) from error

@@ -112,13 +112,7 @@ class TaskFolder:
 
     def samples(self, result: StoragePath) -> list[dict[str, Any]]:
         """Returns what `keep_result` kept in `result`, an instance each. Raises EvaluationError."""
-        file = result / SAMPLES
-        try:
-            return [json.loads(line) for line in storage.read(file).decode().split("\n")[:-1]]
-        except (OSError, ValueError) as error:
-            raise EvaluationError(
-                f"{file} cannot be read ({one_line(error)}): evaluate again, which makes it anew"
-            ) from error
+        return read_samples(result / SAMPLES)
 
     def summary(self, result: StoragePath) -> dict[str, Any]:
         """Likewise the scores, and what was counted."""
@@ -145,6 +139,18 @@ class TaskFolder:
         if not isinstance(found, dict):
             raise EvaluationError(f"{file} is damaged: delete the folder to begin anew")
         return found
+
+
+def read_samples(file: StoragePath) -> list[dict[str, Any]]:
+    """The instances of a samples.jsonl. Raises EvaluationError."""
+    try:
+        # Not splitlines: an answer may hold what else Unicode calls the end of a line.
+        return [json.loads(line) for line in storage.read(file).decode().split("\n") if line]
+    except (OSError, ValueError) as error:
+        raise EvaluationError(
+            f"{file} cannot be read ({one_line(error)}): name the {SAMPLES} of a judge, or evaluate "
+            "again, which makes it anew"
+        ) from error
 
 
 def _json(value: object) -> bytes:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from actors.storage import storage
-from evaluation.tasks.folder import EvaluationError
+from evaluation.tasks.folder import read_samples
 from evaluation.unicycle import OWN
 from evaluation.unicycle.asking import reference
 from evaluation.unicycle.instances import read
@@ -87,16 +86,6 @@ def _own() -> list[Row]:
     ]  # fmt: skip
 
 
-def _sampled(file: Path) -> list[Row]:
-    try:
-        lines = file.read_text(encoding="utf-8").rstrip("\n").split("\n")
-        return [json.loads(line) for line in lines]
-    except (OSError, ValueError) as error:
-        raise EvaluationError(
-            f"{file} can not be read: name the samples.jsonl of a judge, such as by-rules/samples.jsonl"
-        ) from error
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m evaluation.tasks.listing")
@@ -106,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     try:
-        rows = chosen(_sampled(args.samples) if args.samples else _own(), args.count, args.seed)
+        rows = chosen(read_samples(args.samples) if args.samples else _own(), args.count, args.seed)
     except UserError as error:
         print(f"listing: {error}", file=sys.stderr)
         return REFUSED
