@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from cluster import checks
 from cluster.evaluate import aside, target
 from cluster.evaluate_task import beside
 from cluster.session import ray_session
+from cluster.session.lock import locked
 from cluster.sizing import preflight
 from cluster.sizing.needs import measuring
 from cluster.watch.progress import Progress
@@ -92,16 +94,22 @@ def by_model(
     preflight.check_measuring(config, checks.machine(), checkpoint)
     where = Path(output) if output else beside(path, config, asking.benchmark.name)
     weights = files_digest(config.policy)
-    begun = asking.begin(
-        AnswerFolder(where, config.actors.pause_deadline), f"{checkpoint.name} {weights[:16]}",
-        {"family": config.policy.family, "model": weights,
-         "prompts_per_task": config.evaluation.prompts_per_task},
-    )  # fmt: skip
-    if begun.left:
-        with ray_session.connected(), aside(config) as own:
-            checks.capacity("answering", measuring(own))
-            asyncio.run(_ask(begun, own, progress))
+    with _alone(where):
+        begun = asking.begin(
+            AnswerFolder(where, config.actors.pause_deadline), f"{checkpoint.name} {weights[:16]}",
+            {**config.policy.facts(), "model": weights,
+             "prompts_per_task": config.evaluation.prompts_per_task},
+        )  # fmt: skip
+        if begun.left:
+            with ray_session.connected(), aside(config) as own:
+                checks.capacity("answering", measuring(own))
+                asyncio.run(_ask(begun, own, progress))
     return begun.folder.file
+
+
+def _alone(folder: Path) -> AbstractContextManager[None]:
+    """Two that write lines of one file would write over each other's."""
+    return locked(folder, "answering", "--output")
 
 
 async def _ask(begun: _Begun, config: RunConfig, progress: Progress) -> None:
@@ -122,8 +130,9 @@ def by_server(
         raise BenchmarkError(
             f"{asking.benchmark.name} asks a judge about drawings: give the folder of them, --drawn"
         )
-    begun = asking.begin(AnswerFolder(Path(output)), model, {"model": server.identity})
-    if begun.left:
-        server.require()
-        asyncio.run(ask_server(server, begun.questions, begun.there, begun.keeper(progress)))
+    with _alone(Path(output)):
+        begun = asking.begin(AnswerFolder(Path(output)), model, {"model": server.identity})
+        if begun.left:
+            server.require()
+            asyncio.run(ask_server(server, begun.questions, begun.there, begun.keeper(progress)))
     return begun.folder.file

@@ -15,6 +15,7 @@ from typing import Any
 from actors.storage.paths import StoragePath
 from cluster.evaluate import aside, target
 from cluster.recipes import recipe, tasks
+from cluster.session.lock import locked
 from cluster.watch.progress import Progress
 from evaluation.tasks.bench import TaskBench
 from evaluation.tasks.folder import TaskFolder
@@ -47,20 +48,23 @@ def ready(
     task, weights = ready_task(name, named, limit), files_digest(config.policy)
     where = Path(output) if output else beside(path, config, task.name)
     folder = TaskFolder(where, config.actors.pause_deadline)
+    if task.server and not all(folder.answered(each.id) for each in task.asked):
+        task.server.require()  # before anything is drawn for it
     folder.claim(task.facts(config, weights))
     return TaskRun(task, config, folder, weights)
 
 
 def scores(run: TaskRun, progress: Progress) -> tuple[dict[str, Any], StoragePath]:
     """The summary, and the folder that has it with every sample. Needs a connected Ray."""
-    with aside(run.config) as config:
+    where = Path(str(run.folder.path))
+    with locked(where, "evaluation", "--output"), aside(run.config) as config:
         return asyncio.run(_scores(replace(run, config=config), progress))
 
 
 async def _scores(run: TaskRun, progress: Progress) -> tuple[dict[str, Any], StoragePath]:
     task, config = run.task, run.config
     async with RunActors(config, progress) as actors:
-        judge = task.judge(actors.judges, run.weights, config.actors.task_deadline)
+        judge = task.judge(actors.judges, config, run.weights)
         bench = TaskBench(task.task, config, run.folder, actors.solvers, actors.judges, judge,
                           progress.note, ocr=task.ocr)  # fmt: skip
         return await bench.run(task.asked), run.folder.result(bench.judge_name)

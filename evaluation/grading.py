@@ -106,7 +106,7 @@ def emptied(asked: Asked) -> Asked:
 
 
 def outcomes(drawn: Sequence[Drawn], seen: Sequence[Seen]) -> dict[str, list[float]]:
-    """Returns the values (0 to 1, in the order of the prompts) whose means are the scores."""
+    """Returns the values, of each prompt or scene in their order, whose means are the scores (0 to 1)."""
     asked = [each.marks for each in drawn if each.marks]
     return {
         "drawing/all_right": [float(each.verdict.right) for each in drawn],
@@ -114,11 +114,19 @@ def outcomes(drawn: Sequence[Drawn], seen: Sequence[Seen]) -> dict[str, list[flo
         "unicycle/soft": [scoring.soft(marks) for marks in asked],
         "unicycle/hard": [scoring.hard(marks) for marks in asked],
         "understanding/captions": [float(each.caption) for each in seen],
-        "understanding/questions": [mark for each in seen for mark in each.marks],
-        "understanding/blind": [mark for each in seen for mark in each.blind],
+        "understanding/questions": _shares([each.marks for each in seen]),
+        "understanding/blind": _shares([each.blind for each in seen]),
         "understanding/yes_true": [float(true) for each in seen for true, _ in each.yes],
         "understanding/yes_rate": [float(said) for each in seen for _, said in each.yes],
     }
+
+
+def _shares(marks: Sequence[Sequence[float]]) -> list[float]:
+    """Of each scene its part of the mean over all questions, times the number of scenes, so that their mean
+    is that of the questions: what is asked about one scene is right and wrong together, and an interval
+    is over scenes."""
+    count = sum(map(len, marks))
+    return [sum(own) * len(marks) / count for own in marks] if count else []
 
 
 def scores(drawn: Sequence[Drawn], found: dict[str, list[float]]) -> dict[str, float]:

@@ -96,6 +96,11 @@ class PolicyConfig(Section):
         """The settings that only this family has, as its `from_pretrained` takes them."""
         return {name: value for name, value in self if name not in PolicyConfig.model_fields}
 
+    def facts(self) -> dict[str, Any]:
+        """What is drawn and written follows from, beside the weights: not where those are."""
+        own = {name: value for name, value in self.options().items() if name not in self.weights_in}
+        return {"family": self.family, "dtype": self.dtype, "options": own}
+
 
 class TinyPolicyConfig(PolicyConfig):
     """The small model of the tests and of the default recipe."""

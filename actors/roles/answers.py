@@ -97,8 +97,14 @@ def parse_proposal(text: str, category: str, index: int, seed: int) -> Proposal 
 
 
 def parse_object(text: str) -> dict[str, Any] | None:
-    """The one JSON object that `text` is, or None."""
-    return _object(_value(text))
+    """The one JSON object that `text` is, or None; a model's thought may come before it."""
+    return _object(_value(without_thought(text)))
+
+
+def without_thought(text: str) -> str:
+    """What comes after the last thought: some servers leave it in the reply, some of them without its
+    beginning."""
+    return text.rpartition("</think>")[2]
 
 
 def _object(value: Any) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""One driver at a time for a run folder on a disk.
+"""One driver at a time for a run folder on a disk, and one writer for another folder.
 
 Invariant: who holds the lock is alive: it is the kernel's, and goes with the process however that
 ends. What the file says is only for who is refused.
@@ -22,18 +22,19 @@ FILE = "driver.lock"
 
 
 class RunBusy(UserError):
-    """Another driver does this run; the message says which."""
+    """Another process is at it; the message says which."""
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Holds the lock of `folder`. Raises RunBusy."""
+def locked(folder: Path, what: str = "run", instead: str = "name=...") -> Iterator[None]:
+    """Holds the lock of `folder`, where `what` is done; who is refused gives another one by `instead`.
+    Raises RunBusy."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / FILE).open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise busy(folder, Path(file.name).read_bytes()) from None
+            raise busy(folder, Path(file.name).read_bytes(), what, instead) from None
         file.truncate(0)
         file.write(json.dumps(myself()) + "\n")
         file.flush()
@@ -45,7 +46,9 @@ def myself() -> dict[str, object]:
     return {"pid": os.getpid(), "host": socket.gethostname(), "since": time.ctime()}
 
 
-def busy(folder: StoragePath, written: bytes) -> RunBusy:
+def busy(
+    folder: StoragePath, written: bytes, what: str = "run", instead: str = "name=..."
+) -> RunBusy:
     """Returns the refusal by the other driver, which has `written` who it is."""
     try:
         other = json.loads(written)
@@ -53,6 +56,6 @@ def busy(folder: StoragePath, written: bytes) -> RunBusy:
     except (ValueError, KeyError, TypeError):
         who = "another process"  # which is writing down who it is
     return RunBusy(
-        f"the run in {folder} is being done by {who}: wait for its end, stop it, or give another "
-        "name=..."
+        f"the {what} in {folder} is being done by {who}: wait for its end, stop it, or give another "
+        f"{instead}"
     )

@@ -52,14 +52,17 @@ def ends(study: Study, arm: Arm, seed: int) -> Ends:
     last = Place(run_folder(apart(study, arm, seed)), 0)
     if arm.fields.graft:
         return Ends(own.base, last)
-    return Ends(Place(run_folder(apart(study, None, seed)), 0), last)
+    return Ends(Place(run_folder(base_apart(study, arm, seed)), 0), last)
 
 
-def apart(study: Study, arm: Arm | None, seed: int) -> RunConfig:
-    """How the last version of an arm that is measured apart is measured; without an arm, the base."""
-    config = study.measuring(arm or study.arms[0], seed)
-    name = run_name(arm, seed) if arm else f"base-seed-{seed}"
-    return changed(config, name=name, folder=str(study.folder / APART))
+def apart(study: Study, arm: Arm, seed: int) -> RunConfig:
+    """How the last version of an arm that is measured apart is measured."""
+    return changed(study.measuring(arm, seed), folder=str(study.folder / APART))
+
+
+def base_apart(study: Study, arm: Arm, seed: int) -> RunConfig:
+    """Likewise what it began with."""
+    return changed(apart(study, arm, seed), name=f"base-of-{run_name(arm, seed)}")
 
 
 def borrow_base(study: Study, config: RunConfig) -> None:

@@ -20,7 +20,7 @@ from evaluation.metrics import of_rounds, read_metrics
 from evaluation.paired import gain, over_seeds
 
 Outcomes = dict[int, list[float]]
-"""By seed, of every prompt or question from 0 to 1."""
+"""By seed, of every prompt or scene what its score is the mean of."""
 
 
 @dataclass(frozen=True)

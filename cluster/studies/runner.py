@@ -19,7 +19,7 @@ from cluster import api, checks, evaluate
 from cluster.recipes.recipe import claim_folder
 from cluster.session import ray_session
 from cluster.session.driver import driving
-from cluster.studies.measured import apart, borrow_base, mark, marked
+from cluster.studies.measured import apart, base_apart, borrow_base, mark, marked
 from cluster.studies.plan import DONE, Step, check, steps
 from cluster.studies.plot import plot
 from cluster.studies.results import results
@@ -83,7 +83,7 @@ def _measure_apart(study: Study, arm: Arm, seed: int) -> None:
     last = VersionFolder(run_folder(run).absolute(), run.policy).path(run.rounds)
     trained = changed(run.policy, path=str(last))
     if not arm.fields.graft:
-        base = apart(study, None, seed)
+        base = base_apart(study, arm, seed)
         borrow_base(study, base)
         _measure(base, run.policy.path)
         _measure(apart(study, arm, seed), trained.path)

@@ -232,11 +232,11 @@ def _check_arm(study: Study, arm: Arm, path: StoragePath) -> None:
 def _require_same_measure(study: Study, path: StoragePath) -> None:
     """Recipes may each have settings of their own that are tried, such as guidances, but what is measured is
     the same."""
-    runs = [(arm, study.run(arm, 0).evaluation) for arm in study.arms if not arm.fields.graft]
+    runs = [(arm, study.measuring(arm, 0).evaluation) for arm in study.arms]
     (first, wanted), *others = runs
     for arm, found in others:
         for name in MEASURED:
-            if getattr(found, name) != getattr(wanted, name) and not arm.measured_apart:
+            if getattr(found, name) != getattr(wanted, name):
                 raise ConfigError(f"{path}: evaluation.{name} is {getattr(found, name)} in arm {arm.name} and "
                                   f"{getattr(wanted, name)} in {first.name}, so they cannot be compared: set it "
                                   "for all arms")  # fmt: skip

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+from actors.roles.answers import without_thought
 from evaluation.benchmarks.benchmark import BenchmarkError, Question, Scores
 from evaluation.benchmarks.drawings import UNANSWERED, DrawingBenchmark, Place
 from evaluation.benchmarks.rows import json_list, require_new
@@ -70,7 +71,6 @@ GRADED = re.compile(rf"\*{{0,2}}({'|'.join(SHARES)})\*{{0,2}}\s*:?\s*(\d)", re.I
 BARE_GRADE = re.compile(r"^\s*([0-2])\s*$", re.MULTILINE)
 SCORED = re.compile(r"\*{0,2}score\*{0,2}\s*:?\s*([01])\b", re.IGNORECASE)
 BARE_SCORE = re.compile(r"^\s*([01])\s*$", re.MULTILINE)
-THOUGHT = re.compile(r"<think>.*?</think>|</think>", re.DOTALL)
 
 
 def wiscore(reply: str) -> float | None:
@@ -89,7 +89,7 @@ def wiscore(reply: str) -> float | None:
 
 def verified_score(reply: str) -> float | None:
     """Returns WISE_Verified's mark, 0 or 1: the first that is named, else the only bare line."""
-    said = THOUGHT.sub("", reply)
+    said = without_thought(reply)
     if named := SCORED.search(said):
         return float(named[1])
     bare = BARE_SCORE.findall(said)

@@ -30,7 +30,7 @@ AT_ONCE = 32
 
 
 class _Itself(ABC):
-    """`weights` is the digest of `version`."""
+    """`weights` are the digest of `version`, and what else its replies follow from."""
 
     def __init__(self, judges: Pool, weights: str, deadline: float, version: int = 0) -> None:
         self.identity = f"itself {weights}"

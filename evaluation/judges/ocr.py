@@ -84,7 +84,7 @@ def ocr_summary(
     found: dict[str, Any] = {"version": identity, "questions": sum(map(len, marks))}
     if not marks:
         return found
-    low, high = interval([sum(each) / len(each) for each in marks])
+    low, high = interval([sum(each) / len(each) for each in marks], [len(each) for each in marks])
     score = final([mark for each in marks for mark in each])
     no_drawing = sum(read[each.id] is None for each in instances if has_text(each))
     return found | {"score": score, "low": low, "high": high, "no_drawing": no_drawing}

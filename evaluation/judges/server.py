@@ -79,13 +79,15 @@ class ChatServer:
             with openai.OpenAI(
                 base_url=self._server, api_key=_key(), max_retries=1, timeout=LIST_S
             ) as client:
-                served = [each.id for each in client.models.list()]
+                served = [str(each.id) for each in client.models.list()]
         except openai.NotFoundError:
             return
         except openai.OpenAIError as error:
             raise self._refusal(error, LIST_S) from None  # its cause has the request, with the key
         except ValueError as error:
             raise self._told(f"does not answer in JSON ({one_line(error)})") from None
+        except (AttributeError, TypeError):  # the client believes that what it got has a list in it
+            raise self._told("does not list its models as OpenAI's API does") from None
         if self._model not in served:
             raise self._told(f"serves {', '.join(served) or 'nothing'} and not that model")
 
@@ -125,14 +127,13 @@ class ChatServer:
         JudgeError where there is no message."""
         try:
             said = found.choices[0].message.content
-        except (AttributeError, IndexError, TypeError):
+        except (AttributeError, LookupError, TypeError):
             raise self._told("answers without choices[0].message") from None
         usage = getattr(found, "usage", None)
         return Reply(
             said if isinstance(said, str) else "",
             str(getattr(found, "model", "") or ""),
-            getattr(usage, "prompt_tokens", 0) or 0,
-            getattr(usage, "completion_tokens", 0) or 0,
+            *(_count(getattr(usage, name, 0)) for name in ("prompt_tokens", "completion_tokens")),
         )
 
     def _refusal(self, error: Exception, wait_s: float) -> JudgeError:
@@ -161,6 +162,10 @@ class ServerJudge(ChatServer, LanguageJudge):
 
 def _alone(text: str) -> Callable[[], Context]:
     return lambda: (text,)
+
+
+def _count(told: object) -> int:
+    return told if type(told) is int else 0
 
 
 def _content(context: Context) -> Any:

@@ -23,6 +23,7 @@ from evaluation.config import Settings as MeasureSettings
 from evaluation.layouts.folder import PictureFolder, encoded
 from evaluation.layouts.sheet import Sheet
 from evaluation.selection import fixed_sampling
+from evaluation.tasks.folder import runs
 from policies.config import PolicyConfig
 
 
@@ -120,31 +121,18 @@ class SheetBench:
             self.folder.keep_record(file, of)
 
 
-def runs(there: Sequence[bool]) -> Iterator[range]:
-    """The places of what is not there, consecutive ones together."""
-    begin = 0
-    for place, is_there in enumerate([*there, True]):
-        if is_there:
-            if place > begin:
-                yield range(begin, place)
-            begin = place + 1
-
-
 def facts(
     benchmark: str, prompts: str, model: str, weights: str, preset: str, program: str,
     config: Settings,
 ) -> dict[str, Any]:  # fmt: skip
     """What pictures follow from: `prompts` and `weights` are digests, `program` is its version. Not how
     many prompts are drawn."""
-    policy = config.policy
     return {
         "benchmark": benchmark,
         "prompts": prompts,
         "model": model,
-        "family": policy.family,
         "weights": weights,
-        "dtype": policy.dtype,
-        "options": policy.options(),
+        **config.policy.facts(),
         "templates": config.actors.templates,
         "preset": preset,
         "sampling": asdict(fixed_sampling(config)),

@@ -22,7 +22,7 @@ from evaluation.judges.cache import Cache
 from evaluation.judges.ocr import Ocr, has_text, kept, ocr_summary, reading
 from evaluation.selection import fixed_sampling
 from evaluation.tasks.config import TaskConfig
-from evaluation.tasks.folder import TaskFolder
+from evaluation.tasks.folder import TaskFolder, runs
 from evaluation.unicycle import rules
 from evaluation.unicycle.asking import asked, reference
 from evaluation.unicycle.instances import Instance
@@ -84,18 +84,15 @@ class TaskBench:
         self.tell(f"drawn and asked: {self.done} of {total}")
 
     async def _draw(self, number: int, part: Sequence[Instance]) -> None:
-        # What is there are the first ones: they are kept in their order.
         drawn = await asyncio.to_thread(lambda: [self.folder.drawn(each.id) for each in part])
-        first = [*drawn, False].index(False)
-        missing = part[first:]
-        if not missing:
-            return
         task = self._task(number)
-        request = DrawEach(task, self.sampling, first)
-        shown = await self.solvers.run(request, [each.prompt for each in missing])
-        pictures = await within(shown, self.deadline, f"the drawings of {task}")
-        for each, picture in zip(missing, pictures, strict=True):
-            await asyncio.to_thread(self.folder.keep_drawing, each.id, picture)
+        for places in runs(drawn):
+            missing = part[places.start : places.stop]
+            request = DrawEach(task, self.sampling, places.start)
+            shown = await self.solvers.run(request, [each.prompt for each in missing])
+            pictures = await within(shown, self.deadline, f"the drawings of {task}")
+            for each, picture in zip(missing, pictures, strict=True):
+                await asyncio.to_thread(self.folder.keep_drawing, each.id, picture)
 
     async def _answer(self, number: int, part: Sequence[Instance]) -> None:
         left = await asyncio.to_thread(

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -139,6 +139,16 @@ class TaskFolder:
         if not isinstance(found, dict):
             raise EvaluationError(f"{file} is damaged: delete the folder to begin anew")
         return found
+
+
+def runs(there: Sequence[bool]) -> Iterator[range]:
+    """The places of what is not there, consecutive ones together."""
+    begin = 0
+    for place, is_there in enumerate([*there, True]):
+        if is_there:
+            if place > begin:
+                yield range(begin, place)
+            begin = place + 1
 
 
 def read_samples(file: StoragePath) -> list[dict[str, Any]]:

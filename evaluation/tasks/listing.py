@@ -48,7 +48,9 @@ def listed(rows: Sequence[Row]) -> str:
     for number, row in enumerate(rows, 1):
         asked = "<br>".join(map(_asked, row["questions"]))
         cells = (str(number), row["kind"], row["prompt"], asked)
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        lines.append(
+            "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -38,7 +38,7 @@ async def measure_task(
             evaluation_folder(run, task.name, versions.name(version)), actors.pause_deadline
         )
         await asyncio.to_thread(folder.claim, task.facts(config, weights))
-        judge = task.judge(judges, weights, actors.task_deadline, version)
+        judge = task.judge(judges, config, weights, version)
         bench = TaskBench(
             task.task, config, folder, solvers, judges, judge, lambda _: None, version, task.ocr
         )
@@ -100,4 +100,5 @@ def _settings(task: ReadyTask) -> dict[str, Any]:
         "task.bare": own.bare,
         "task.judge": own.judge,
         "task.judge_model": own.judge_model,
+        **({"task.attempts": own.attempts} if own.judge == "server" else {}),
     }

@@ -6,6 +6,7 @@ refused before. What drawings and answers follow from is told in one way for a r
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -46,26 +47,25 @@ class ReadyTask:
     server: ServerJudge | None
     ocr: Ocr | None
 
-    def judge(self, judges: Pool, weights: str, deadline: float, version: int = 0) -> Judge | None:
+    def judge(self, judges: Pool, config: Settings, weights: str, version: int = 0) -> Judge | None:
         """Who judges the answers of `version`, whose weights have this digest; None for exact rules."""
         if self.task.judge != "itself":
             return self.server
+        own = config.policy.facts() | {"max_tokens": config.judge.max_tokens}
+        who, deadline = f"{weights} {json.dumps(own)}", config.actors.task_deadline
         if not self.task.bare:
-            return ItselfJudge(judges, weights, deadline, version)
+            return ItselfJudge(judges, who, deadline, version)
         shown = load_suite(self.task.instances).shown
-        return ItselfReading(judges, weights, deadline, shown, version)
+        return ItselfReading(judges, who, deadline, shown, version)
 
     def facts(self, config: Settings, weights: str) -> dict[str, Any]:
         """What drawings and answers follow from; not the judge, which may be another one next time,
         and not how many are drawn."""
-        own, elsewhere = config.policy.options(), config.policy.weights_in
-        options = {name: value for name, value in own.items() if name not in elsewhere}
         return {
             "task": self.name,
             "instances": digest(self.instances),
             "bare": self.task.bare,
-            "family": config.policy.family,
-            **({"options": options} if options else {}),
+            **config.policy.facts(),
             "weights": weights,
             "seed": config.seed,
             "templates": config.actors.templates,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,9 @@ Kind = Literal["choice", "yes_no", "open", "text"]
 KINDS: tuple[str, ...] = get_args(Kind)
 FIELDS = {"id", "kind", "prompt", "questions"}
 ASKED = {"kind", "text", "options", "answer", "keywords"}
+ID_LENGTH = 200
+TEXT = "be a text that is not empty and has no half of a surrogate pair"
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class InstanceError(BenchmarkError, ValueError):
@@ -44,7 +48,7 @@ class Question:
         _require(self.kind in KINDS, "kind", self.kind, f"be one of {', '.join(KINDS)}")
         for field in ("text", "answer"):
             value = getattr(self, field)
-            _require(_is_text(value), field, value, "be a text that is not empty")
+            _require(_is_text(value), field, value, TEXT)
         for field in ("options", "keywords"):
             value = getattr(self, field)
             _require(all(map(_is_text, value)), field, value, "be a list of texts")
@@ -72,9 +76,10 @@ class Instance:
     def __post_init__(self) -> None:
         for field in ("id", "kind", "prompt"):
             value = getattr(self, field)
-            _require(_is_text(value), field, value, "be a text that is not empty")
-        _require(self.id.isascii() and not set(self.id) & set('/\\\0<>:"|?*') and self.id[0] != ".",
-                 "id", self.id, "do as the name of a file")  # fmt: skip
+            _require(_is_text(value), field, value, TEXT)
+        plain = self.id.isascii() and self.id.isprintable() and not set(self.id) & set('/\\<>:"|?*')
+        rule = f"do as the name of a file, with at most {ID_LENGTH} characters"
+        _require(plain and self.id[0] != "." and len(self.id) <= ID_LENGTH, "id", self.id, rule)
         _require(bool(self.questions), "questions", [], "have one question or more")
 
 
@@ -142,4 +147,5 @@ def _require(condition: bool, field: str, value: object, rule: str) -> None:
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip())
+    """A surrogate, which JSON may hold, is no character: no file and no tokenizer takes it."""
+    return isinstance(value, str) and bool(value.strip()) and not SURROGATE.search(value)

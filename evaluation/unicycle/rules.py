@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
-VERSION = "rules 1"
+VERSION = "rules 2"
 """Stands with every score; another number where a change gives another mark to any answer."""
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve".split()
@@ -56,12 +56,13 @@ def accepted(question: QuestionLike, answer: str | None = None) -> set[str]:
     options is itself a letter."""
     options = [normalise_answer(option) for option in question.options]
     right = normalise_answer(question.answer if answer is None else answer)
-    if not options or any(len(option) == 1 for option in options):
+    if not options or any(len(option) == 1 and option in LETTERS for option in options):
         return {_number(right)}
     place = options.index(right) if right in options else LETTERS.find(right)
     if not 0 <= place < len(options):
-        return {right}
-    return {right, options[place], LETTERS[place], LETTERS[place] + options[place]}
+        return {_number(right)}
+    letter, said = LETTERS[place], {options[place], _number(options[place])}
+    return {right, _number(right), letter, *said, *(letter + each for each in said)}
 
 
 def recovered(keywords: Sequence[str], answer: str) -> float:
@@ -97,11 +98,9 @@ def words(text: str) -> list[str]:
 
 def _number(text: str) -> str:
     """A small number as its word: "4" and "four" are one answer."""
-    return (
-        NUMBERS[int(text)]
-        if text.isascii() and text.isdigit() and int(text[:9]) < len(NUMBERS)
-        else text
-    )
+    digits = text.lstrip("0") or "0"
+    small = text.isascii() and text.isdigit() and len(digits) <= 2 and int(digits) < len(NUMBERS)
+    return NUMBERS[int(digits)] if small else text
 
 
 def _ignored(character: str) -> bool:

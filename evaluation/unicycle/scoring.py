@@ -32,15 +32,15 @@ def final(values: Sequence[float]) -> float:
     return 100 * sum(_known(values)) / len(values)
 
 
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Returns the 95 % interval of `final(values)`, by a bootstrap over instances: questions of one
-    drawing are right and wrong together, and are no sample of their own. The same values give the
-    same interval."""
+def interval(values: Sequence[float], weights: Sequence[float] = ()) -> tuple[float, float]:
+    """Returns the 95 % interval of `final(values)`, or of their mean with `weights`, by a bootstrap over
+    instances: questions of one drawing are right and wrong together, and are no sample of their own. The
+    same values give the same interval."""
     each = np.asarray(_known(values), dtype=np.float64)
+    own = np.asarray(weights or [1.0] * len(each))
     random = generator("bootstrap", len(each))
-    means = [
-        100 * each[random.integers(len(each), size=len(each))].mean() for _ in range(RESAMPLES)
-    ]
+    drawn = (random.integers(len(each), size=len(each)) for _ in range(RESAMPLES))
+    means = [100 * np.average(each[places], weights=own[places]) for places in drawn]
     low, high = np.percentile(means, (2.5, 97.5))
     return float(low), float(high)
 

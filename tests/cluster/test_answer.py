@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from cluster.session.lock import locked
 from tests.chat_server import servers
 from tests.cluster.program import ROOT, refused, unicorn
 from tests.evaluation.benchmarks.making import mme, put
@@ -95,6 +96,16 @@ def test_killed_and_started_again_nothing_is_asked_twice(serve: Any, tmp_path: P
     words[words.index("large")] = "small"
     put(data / "count/0.txt", "Is it count 0? Please answer yes or no.\tYes\nIs it not?\tNo\n")
     assert f"model is '{url} large' there and '{url} small' here" in refused(*words, **where)  # type: ignore[arg-type]
+
+
+def test_a_second_one_on_the_same_answers_is_refused(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ("answer", "--server=http://127.0.0.1:9/v1", "--model=large", "--benchmark=mme",
+             f"--data={mme(tmp_path / 'mme')}", f"--output={out}")  # fmt: skip
+    with locked(out):
+        said = refused(*words, cwd=tmp_path)
+    assert f"the answering in {out} is being done by process {os.getpid()} " in said
+    assert said.strip().endswith("or give another --output")
 
 
 def test_anybodys_answers_are_scored_and_kept_beside_them(tmp_path: Path) -> None:

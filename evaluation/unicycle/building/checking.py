@@ -124,7 +124,7 @@ def _number(before: list[str]) -> str | None:
 
 def _value(before: list[str], question: Question) -> str | None:
     """The word before the thing, or the one option that begins as it does."""
-    if len(before) < 2 and not before:
+    if not before:
         return None
     if not question.options:
         return before[-1]

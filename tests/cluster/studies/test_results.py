@@ -11,7 +11,7 @@ import pytest
 from actors.storage.paths import run_folder
 from cluster.recipes import recipe
 from cluster.studies import study
-from cluster.studies.measured import apart, borrow_base, mark
+from cluster.studies.measured import base_apart, borrow_base, mark
 from cluster.studies.plot import plot
 from cluster.studies.results import results
 from cluster.studies.runner import write
@@ -107,7 +107,9 @@ def test_the_base_is_measured_once_for_all_arms_that_measure_it_alike(tmp_path: 
     more = "  warm:\n    judge: {temperature: 0.5}\n  served: {external: [judge]}\n"
     arms = f"evaluation: {{tasks: []}}\n{ARMS}{more}"
     found = study.load(written(tmp_path, arms), [f"folder={tmp_path}", "seeds=2", *SERVER])
-    runs = {arm.name: found.run(arm, 0) for arm in found.arms} | {"base": apart(found, None, 0)}
+    runs = {arm.name: found.run(arm, 0) for arm in found.arms} | {
+        "base": base_apart(found, found.arm("served"), 0)
+    }
     borrow_base(found, runs["half"])  # nothing is done yet
     assert not version_file(run_folder(runs["half"]), 0).exists()
     measure(found, "whole", 0, RIGHT["whole", 0])

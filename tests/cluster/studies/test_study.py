@@ -10,7 +10,7 @@ from actors.storage import storage
 from actors.storage.paths import run_folder
 from cluster.recipes import recipe
 from cluster.studies import plan, study
-from cluster.studies.measured import apart, done, mark, marked
+from cluster.studies.measured import apart, base_apart, done, mark, marked
 from policies.config import ConfigError, changed
 
 RECIPE = Path(__file__).resolve().parents[3] / "configs" / "smoke.yaml"
@@ -167,6 +167,19 @@ def test_an_arm_whose_checkpoint_is_not_there_is_named(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigError, match="^arm other: .*none"):
             refused()
+
+
+def test_an_arm_that_is_measured_apart_is_compared_with_its_own_base(tmp_path: Path) -> None:
+    arms = "evaluation: {tasks: []}\n" + TWO_ARMS
+    own = "  other:\n    external: [judge]\n    policy: {path: elsewhere}\n"
+    found = study.load(written(tmp_path, arms + own), [f"folder={tmp_path}", *SERVER])
+    base = base_apart(found, found.arm("other"), 1)
+    assert (base.policy.path, base.seed) == ("elsewhere", 1)
+    assert run_folder(base).name == "base-of-other-seed-1"
+    (tmp_path / "fewer.yaml").write_text(f"base: {RECIPE}\nevaluation: {{prompts: 30}}\n")
+    more = "  other:\n    external: [judge]\n    recipe: fewer.yaml\n"
+    with pytest.raises(ConfigError, match="evaluation.prompts is 30 in arm other and"):
+        study.load(written(tmp_path, arms + more), SERVER)
 
 
 def test_what_is_measured_apart_has_a_folder_beside_the_runs(tmp_path: Path) -> None:

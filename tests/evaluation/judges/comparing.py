@@ -24,7 +24,9 @@ def fields(body: Any) -> dict[str, str]:
 
 
 def honest(path: str, body: Any) -> tuple[int, Any]:
-    """A judge that compares texts, in the form that it is asked for."""
+    """A judge that compares texts, in the form that it is asked for; it has no list of its models."""
+    if body is None:
+        return 404, {}
     said, text = fields(body), body["messages"][0]["content"]
     right = said["answer"].lower() == said["reference"].split(". ")[-1].lower()
     evaluation: Any = "yes" if right else "no"

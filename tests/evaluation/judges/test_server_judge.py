@@ -133,11 +133,46 @@ def test_a_server_that_is_not_there_is_named(serve: Any, tmp_path: Path) -> None
         ask(gone.url, tmp_path, answers(1))
 
 
-@pytest.mark.parametrize("data", [b"<html>", b"", b"[]", b"{}", b'{"choices": []}'])
+@pytest.mark.parametrize(
+    "data", [b"<html>", b"", b"[]", b"{}", b'{"choices": []}', b'{"choices": {"a": 1}}']
+)
 def test_a_server_of_something_else_is_refused(serve: Any, tmp_path: Path, data: bytes) -> None:
     own = serve(lambda path, body: (200, data))
     with pytest.raises(JudgeError, match=r"task\.judge_server is http"):
         ask(own.url, tmp_path, answers(1))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"<html>",
+        b'"ok"',
+        b"[]",
+        b"null",
+        b'{"data": ["m"]}',
+        b'{"data": [{}]}',
+        b'{"data": {"a": 1}}',
+    ],
+)
+def test_what_lists_no_models_is_refused_before_any_work(serve: Any, data: bytes) -> None:
+    own = serve(lambda path, body: (200, data))
+    with pytest.raises(JudgeError, match=r"task\.judge_server is http"):
+        ServerJudge(own.url, "large", 1).require()
+
+
+def test_a_thought_before_a_reply_is_no_part_of_it(serve: Any, tmp_path: Path) -> None:
+    def thinks(path: str, body: Any) -> tuple[int, Any]:
+        said = honest(path, body)[1]["choices"][0]["message"]["content"]
+        return says(f"<think>is it {{so}}?</think>\n\n{said}")
+
+    found = ask(serve(thinks).url, tmp_path, answers(3), attempts=1)
+    assert [v.status for v in found.verdicts] == ["judged"] * 3
+
+
+def test_counts_that_are_none_are_not_kept(serve: Any, tmp_path: Path) -> None:
+    own = serve(lambda path, body: (200, honest(path, body)[1] | {"usage": {"prompt_tokens": "7"}}))
+    for _ in range(2):
+        assert ask(own.url, tmp_path, answers(1)).counted["prompt_tokens"] == 0
 
 
 @pytest.mark.parametrize("said", ["I think that it is right.", "", None, '{"evaluation": "yes"}',

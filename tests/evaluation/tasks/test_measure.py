@@ -119,7 +119,9 @@ def test_the_model_itself_judges_as_the_version_that_drew(
     base = files_digest(config.policy)
     stated = {v: each["summary"]["judge"]["version"] for v, each in found.items()}
     second = files_digest(changed(config.policy, path=str(run / "versions/00002")))
-    assert stated == {0: f"itself {base}", 2: f"itself {second}"}
+    assert all('"max_tokens": 64' in each for each in stated.values())
+    told = {v: each.split(" {")[0] for v, each in stated.items()}
+    assert told == {0: f"itself {base}", 2: f"itself {second}"}
     facts = json.loads((run / "evaluation/mine-00002/manifest.json").read_text())
     assert facts["weights"] == VersionFolder(run, config.policy).files_digest(2)
     assert (facts["instances"], facts["task"]) == (digest(ALL), "mine")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given
@@ -68,6 +68,26 @@ def test_a_choice_may_be_answered_by_letter_or_text(answer):
 def test_letters_name_no_option_where_letters_are_options():
     question = Asked("choice", "Which letter?", "b", ("a", "b", "c"))
     assert [rules.mark(question, letter) for letter in "abc"] == [0.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("answer", ["3", "three", "B", "b. 3", "B three", "03"])
+def test_a_choice_among_numbers_may_be_answered_by_letter_digits_or_word(answer):
+    question = Asked("choice", "How many?", "3", ("2", "3", "4"))
+    assert rules.mark(question, answer) == 1.0
+    assert rules.mark(replace(question, answer="2"), answer) == 0.0
+
+
+@pytest.mark.parametrize("answer", ["10", "ten", "A", "A. 10"])
+def test_a_choice_among_larger_numbers_likewise(answer):
+    question = Asked("choice", "How many?", "10", ("10", "11", "12"))
+    assert rules.mark(question, answer) == 1.0
+
+
+@pytest.mark.parametrize(
+    "answer", ["00000000013", "0.0000000000001234", "0" * 10 + "1" * 5000, "13"]
+)
+def test_a_number_of_any_length_is_an_answer(answer):
+    assert rules.mark(Asked("open", "How many?", "3"), answer) == 0.0
 
 
 @pytest.mark.parametrize("answer", [None, "", "  ", "?!"])
