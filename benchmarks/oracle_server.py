@@ -39,10 +39,7 @@ def answered(texts: Sequence[str], pixels: np.ndarray | None, seed: int) -> dict
         case ["rate", prompt]:
             return {"score": rated(prompt)}
         case ["judge", prompt] if pixels is not None:
-            asked = language.parse(prompt)
-            verdicts = oracle.read_facts(pixels, asked)
-            told = questions.analysis(asked, verdicts)
-            return {"analysis": told, "score": questions.judge_score(verdicts)}
+            return judged(prompt, pixels)
     raise ValueError(f"{texts} is no request to propose, to rate or to judge")
 
 
@@ -52,6 +49,17 @@ def proposed(category: str, subcategory: str, seed: int) -> dict[str, Any]:
         prompt = language.sample_prompt(rng, category, subcategory)
         if not language.is_held_out(prompt.text):
             return {"major_category": category, "subcategory": subcategory, "prompt": prompt.text}
+
+
+def judged(prompt: str, pixels: np.ndarray) -> dict[str, Any]:
+    """A prompt that a model wrote may be none of the language: nothing is a drawing of it."""
+    try:
+        asked = language.parse(prompt)
+    except ValueError:
+        return {"analysis": "no", "score": 0}
+    verdicts = oracle.read_facts(pixels, asked)
+    told = questions.analysis(asked, verdicts)
+    return {"analysis": told, "score": questions.judge_score(verdicts)}
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -101,7 +101,7 @@ class ExampleKey:
 @dataclass(frozen=True)
 class Example:
     """One training example: predict the learned parts of `target` after `context` (paper, section
-    3.3.2), as if the `dropped` conditions of the context were not there.
+    3.3.2), as if the `dropped` conditions of the context were not there, which only drawings have.
 
     Every random choice of its loss (timesteps, noise, masks) comes from `random`, so that the loss
     is a function of the weights and the example alone.

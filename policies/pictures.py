@@ -18,6 +18,8 @@ from torch import Tensor
 from policies.errors import UserError, one_line, printable
 from policies.interface import Picture
 
+STRIP = 64
+"""How many times longer than wide a picture may be that is scaled whole."""
 DEEP = ("I", "F")
 """Modes of more than eight bits a channel begin so (I, I;16, F)."""
 
@@ -51,6 +53,29 @@ def centred(pixels: np.ndarray) -> Tensor:
     the published processors: divided by 255, then less a half, then divided by a half."""
     scaled = torch.from_numpy(np.array(pixels, order="C")).movedim(-1, -3).float() / 255
     return (scaled - 0.5) / 0.5
+
+
+def middle_square(pixels: np.ndarray, side: int) -> np.ndarray:
+    """uint8 [height, width, 3] -> [side, side, 3]: the shorter side becomes `side`, and of the longer one
+    the middle is kept, as Show-o's and Show-o2's released scripts prepare pictures. One of that size is
+    not touched."""
+    height, width = pixels.shape[:2]
+    short = min(height, width)
+    if (height, width) == (side, side):
+        return pixels
+    # What would be cut off is left out before it is scaled: a thin strip would take all memory.
+    if max(height, width) > STRIP * short:
+        return middle_square(_cut(pixels, STRIP * short), side)
+    size = (int(side * width / short), int(side * height / short))
+    image = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
+    left, top = (round((length - side) / 2) for length in size)
+    return np.asarray(image.crop((left, top, left + side, top + side)))
+
+
+def _cut(pixels: np.ndarray, most: int) -> np.ndarray:
+    height, width = pixels.shape[:2]
+    top, left = (max(0, length - most) // 2 for length in (height, width))
+    return pixels[top : top + most, left : left + most]
 
 
 def _picture(file: str | Path | BinaryIO, shown: str) -> Picture:

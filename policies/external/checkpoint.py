@@ -37,7 +37,7 @@ and nowhere else, for that is what `policies.external.module` computes."""
 PROJECT = "project."
 """Prefix of what maps embeddings to the pipeline's conditioning, which is frozen."""
 HELD = ("*.safetensors", "*.safetensors.index.json")
-"""The weights of a component of the pipeline."""
+"""The weights of a model, or of a component of a pipeline."""
 UNREAD = (
     "*.bin", "*.bin.index.json", "*.ckpt", "*.pt", "*.pth", "*.msgpack", "*.h5", "*.onnx", "*.fp16.*",
     "*.non_ema*", ".*",
@@ -154,6 +154,9 @@ def copied(source: Path, folder: Path) -> None:
             return {name for name in skipped if name.startswith(".")}
         return skipped | (held if of_pipeline and Path(inside) == source else set())
 
+    for pattern in HELD:  # of another checkpoint
+        for file in folder.rglob(pattern):
+            file.unlink()
     shutil.copytree(source, folder, ignore=unread, copy_function=_anew, dirs_exist_ok=True)
 
 

@@ -10,12 +10,11 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from policies.checks import require_codes, require_pixels
 from policies.interface import Picture
-from policies.pictures import centred
+from policies.pictures import centred, middle_square
 from policies.sampling import Ids
 from policies.showo.config import ShowoConfig
 from policies.showo.magvit import Magvit
@@ -26,22 +25,11 @@ some GiB."""
 
 
 def pixels_of(pictures: Sequence[Picture], size: int) -> Tensor:
-    """The pictures as float32 [pictures, 3, size, size] from -1 to 1: the shorter side becomes `size`,
-    and of the longer one the middle is kept, as the public code prepares pictures. Raises
-    ValueError."""
-    return centred(np.stack([_square(picture, size) for picture in pictures]))
-
-
-def _square(picture: Picture, size: int) -> np.ndarray:
-    require_pixels(picture.pixels)
-    height, width = picture.pixels.shape[:2]
-    if (height, width) == (size, size):
-        return picture.pixels
-    shortest = min(height, width)
-    sides = [int(size * side / shortest) for side in (width, height)]
-    drawn = Image.fromarray(picture.pixels).resize((sides[0], sides[1]), Image.Resampling.BICUBIC)
-    left, top = (round((side - size) / 2) for side in sides)
-    return np.asarray(drawn.crop((left, top, left + size, top + size)))
+    """The pictures as float32 [pictures, 3, size, size] from -1 to 1. Raises ValueError for what is no
+    picture."""
+    for picture in pictures:
+        require_pixels(picture.pixels)
+    return centred(np.stack([middle_square(picture.pixels, size) for picture in pictures]))
 
 
 class ImageTokenizer:

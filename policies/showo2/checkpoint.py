@@ -137,6 +137,8 @@ def save(folder: Path, loaded: Loaded) -> None:
     """Writes the released layout; of the files that the folder has already, those of a checkpoint are
     replaced or removed. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
+    for file in folder.glob("*pytorch_model-*-of-*"):  # of another checkpoint
+        file.unlink()
     for name, module in ((MODEL, loaded.module), (AUTOENCODER, loaded.autoencoder)):
         kept = {n: t.detach().cpu() for n, t in module.state_dict().items()}
         torch.save(kept, folder / name)

@@ -8,9 +8,11 @@ nobody is there any more to ask it.
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import os
 import queue
+import signal
 import struct
 import threading
 from collections.abc import Callable
@@ -42,6 +44,7 @@ def drawer(kind: str, where: str, options: dict[str, Any]) -> Drawer:
 def _callable(where: str, options: dict[str, Any]) -> Drawer:
     module, name = where.split(":")
     found = getattr(importlib.import_module(module), name)
+    _require_takes(found, "prompt", "seed", "size", *options)
 
     def draw(prompt: str, seed: int, size: tuple[int, int] | None, seconds: float) -> Made:
         return pixels_of(found(prompt=prompt, seed=seed, size=size, **options))
@@ -61,6 +64,7 @@ def _pipeline(where: str, options: dict[str, Any]) -> Drawer:
     pipeline = DiffusionPipeline.from_pretrained(where, torch_dtype=kind, local_files_only=True)
     pipeline.to(place)
     pipeline.set_progress_bar_config(disable=True)
+    _require_takes(pipeline.__call__, "prompt", "generator", "output_type", *options)
 
     def draw(prompt: str, seed: int, size: tuple[int, int] | None, seconds: float) -> Made:
         how = {"height": size[0], "width": size[1]} if size else {}
@@ -69,6 +73,16 @@ def _pipeline(where: str, options: dict[str, Any]) -> Drawer:
         return pixels_of(np.rint(np.asarray(drawn[0]) * 255).clip(0, 255).astype(np.uint8))
 
     return draw
+
+
+def _require_takes(called: Callable[..., object], *names: str) -> None:
+    """Raises TypeError where no call by these names can come to anything; what does not say what it takes
+    is believed."""
+    try:
+        taken = inspect.signature(called)
+    except ValueError:
+        return
+    taken.bind(**dict.fromkeys(names))
 
 
 def pixels_of(drawn: object) -> np.ndarray:
@@ -124,7 +138,10 @@ def _reply(stream: BinaryIO, draw: Drawer, asked: dict[str, Any]) -> None:
 def _listen(stream: BinaryIO, requests: queue.SimpleQueue[dict[str, Any]]) -> None:
     while (asked := receive(stream)) is not None:
         requests.put(asked)
-    os._exit(0)  # whatever the tool is doing, nobody waits for it
+    # Whatever the tool is doing, or what it started, nobody waits for it.
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(0)
 
 
 def main() -> None:

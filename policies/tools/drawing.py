@@ -10,7 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from policies.interface import Context, Output, Part, Picture, PictureSampling, TextSampling
+from policies.interface import (
+    Context,
+    Output,
+    Part,
+    Picture,
+    PictureSampling,
+    PromptError,
+    TextSampling,
+)
 from policies.seeds import derive
 from policies.tools.calls import MOST_SEED, CallError, parse
 from policies.tools.layout import Layout
@@ -62,8 +70,9 @@ def draw(
 
 def _plan(layout: Layout, rows: Sequence[Drawn]) -> None:
     read = [layout.speaker.read(row.turns, True) for row in rows]
-    for row, each in zip(rows, read, strict=True):
-        layout.speaker.require_room(each, layout.plan + 1, row.context)
+    for row in rows:
+        called = layout.speaker.read([*row.turns, *layout.planned("")], True)
+        layout.speaker.require_room(called, layout.plan + layout.most, row.context)
     how = [TextSampling(row.how.temperature, layout.plan) for row in rows]
     seeds = [derive("plan", row.seed) for row in rows]
     for row, ids in zip(rows, layout.speaker.go_on(read, how, seeds).tokens, strict=True):
@@ -99,7 +108,8 @@ def _follow(
         seed = derive("tool", turn, row.seed) % (MOST_SEED + 1) if call.seed is None else call.seed
         size = call.size or (row.how.size if any(row.how.size) else None)
         result = Picture(tools[call.tool].draw(call.prompt, seed, size))
-    except (CallError, ToolFailed) as error:
+        layout.speaker.eye.count(result)  # nobody can go on from what the model cannot see
+    except (CallError, ToolFailed, PromptError) as error:
         result = FAILED.format(error)
     # Nobody shall learn to call for nothing.
     row.parts += [Part(text, learned=isinstance(result, Picture)), Part(result, learned=False)]

@@ -23,11 +23,18 @@ ADDRESS, KEY = "OPENAI_BASE_URL", "OPENAI_API_KEY"
 """The environment's names for where the endpoint is and for the key, if it wants one."""
 BUSY = (408, 425, 429, 500, 502, 503, 504)
 """Answers of a server that may have another one soon."""
-CLOSED = (401, 403, 404, 405)
+CLOSED = (301, 302, 303, 307, 308, 401, 403, 404, 405)
 """Answers of one that will have no other until a person mends something."""
 PAUSE_S = 1.0
 MOST_BYTES = 64 * 2**20
 """Of an answer."""
+
+
+class _Stays(urllib.request.HTTPRedirectHandler):
+    """Goes nowhere else: whom an answer names would get the key."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
 
 
 class Refused(UserError):
@@ -65,11 +72,12 @@ def _asked(address: str, body: dict[str, Any], until: float) -> bytes:
     headers = {"Content-Type": "application/json"}
     if key := os.environ.get(KEY):
         headers["Authorization"] = f"Bearer {key}"
+    opener = urllib.request.build_opener(_Stays)
     while True:
         request = urllib.request.Request(address, json.dumps(body).encode(), headers)
         left = until - time.monotonic()
         try:
-            with urllib.request.urlopen(request, timeout=max(0.1, left)) as answer:
+            with opener.open(request, timeout=max(0.1, left)) as answer:
                 data: bytes = answer.read(MOST_BYTES + 1)
             if len(data) > MOST_BYTES:
                 raise NoPicture(f"{address} answered with more than {MOST_BYTES >> 20} MiB")

@@ -97,6 +97,12 @@ class Layout:
         said = (self.speaker.chat.lead + text).encode(errors="replace")
         return automaton.run(said) == automaton.final
 
+    def _begins_with_plan(self, parts: Sequence[Part]) -> bool:
+        """A plan may read like a call: then another call follows it, and not what came of one."""
+        said = [each.segment for each in parts[:2]]
+        calls = [isinstance(each, str) and self.is_call(each) for each in said]
+        return bool(said) and (not calls[0] or calls[1:] == [True])
+
     def _require_spelt(self, turn: Turn, ids: Sequence[int]) -> None:
         (text,) = turn[1]
         if text and self.rules.vocabulary.spelt(ids) != f"{self.speaker.chat.lead}{text}".encode():
@@ -111,8 +117,9 @@ class Layout:
         parts = list(_until_learned(example.target))
         turns, learned, calls = self.begin(example.context), set[int](), list[int]()
         number = 0
-        if self.plan and parts and not self.is_call(plan := _text(parts[0])):
-            learned |= {0} if parts.pop(0).learned else set()
+        if self.plan and self._begins_with_plan(parts):
+            plan, teaches = _text(parts[0]), parts.pop(0).learned
+            learned |= {0} if teaches else set()
             turns += self.planned(plan) if parts else [answered(plan)]
             number = 1
         while parts:

@@ -31,7 +31,7 @@ from policies.tools.specs import Spec
 START_S = 900.0
 """Within which a tool must be loaded: a pipeline has gigabytes."""
 MOST_HEAD = 1 << 16
-MOST_PIXELS = 1 << 26
+MOST_PIXELS = MOST_BYTES = 1 << 26
 
 
 class ToolFailed(UserError, RuntimeError):
@@ -131,12 +131,17 @@ class ToolProcess:
             raise self._unusable(said["unusable"])
         if "failed" in said:
             raise self._failed(f"failed: {one_line(said['failed'])}")
-        if type(size := said.get("file")) is int and 0 <= size <= MOST_PIXELS:
+        if type(size := said.get("file")) is int and 0 <= size <= MOST_BYTES:
             data = _read(process, size, until)
             try:
-                return decode(data, f"The picture of the tool {self.spec.name}").pixels
+                pixels = decode(data, f"The picture of the tool {self.spec.name}").pixels
             except PictureError as error:
                 raise ToolFailed(f"{error}.") from None
+            if _sides([*pixels.shape]) is None:
+                raise self._failed(
+                    f"gave a picture of {pixels.shape[0]} x {pixels.shape[1]} pixels"
+                )
+            return pixels
         if (sides := _sides(said.get("shape"))) is None:
             self.close()
             raise self._failed("answered with something else than a picture")
@@ -192,9 +197,11 @@ def _read(process: subprocess.Popen[bytes], size: int, until: float) -> bytes:
     """So many bytes. Raises Silent when time is up, EOFError when there are no more."""
     assert process.stdout is not None
     descriptor, data = process.stdout.fileno(), bytearray()
+    ready = select.poll()  # which knows descriptors of any number
+    ready.register(descriptor, select.POLLIN)
     while len(data) < size:
         left = until - time.monotonic()
-        if left <= 0 or not select.select([descriptor], [], [], left)[0]:
+        if left <= 0 or not ready.poll(1000 * left):
             raise Silent
         piece = os.read(descriptor, min(size - len(data), 1 << 20))
         if not piece:

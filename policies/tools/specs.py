@@ -16,6 +16,12 @@ from policies.errors import ConfigError, describe
 
 KINDS = ("diffusers", "endpoint", "python")
 FORM = "NAME=KIND:WHERE, such as draw=diffusers:/models/sdxl"
+OURS = {
+    "diffusers": {"prompt", "generator", "output_type", "height", "width"},
+    "endpoint": {"model", "prompt", "n"},
+    "python": {"prompt", "seed", "size"},
+}
+"""What each call gives itself, by the kind of a tool."""
 NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 
@@ -64,9 +70,12 @@ def _spec(text: str) -> Spec:
         raise ConfigError(
             f"policy.tools has {describe(text)}: after python: it must be module:function"
         )
-    return Spec(
-        name, kind, where, {k: _value(v) for k, v in parse_qsl(query, keep_blank_values=True)}
-    )
+    options = {k: _value(v) for k, v in parse_qsl(query, keep_blank_values=True)}
+    if taken := sorted(OURS[kind] & set(options)):
+        raise ConfigError(
+            f"policy.tools has {describe(text)}: its option {taken[0]} is what each call says: leave it out"
+        )
+    return Spec(name, kind, where, options)
 
 
 def _value(text: str) -> Any:

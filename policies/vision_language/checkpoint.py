@@ -100,6 +100,8 @@ def load(folder: Path, dtype: torch.dtype = torch.float32) -> Loaded:
 def save(folder: Path, loaded: Loaded) -> None:
     """Writes the layout that the model was published in. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
+    for file in folder.glob("model*.safetensors*"):  # of another checkpoint
+        file.unlink()
     with quiet():
         loaded.net.save_pretrained(folder, max_shard_size=SHARD)
     save_small(folder, KEPT, loaded.small.files)

@@ -102,12 +102,12 @@ class VisionLanguagePolicy(Writing, Adapted[VisionLanguageModule]):
     ) -> Sampled:  # fmt: skip
         """What follows each conversation, as ids."""
         self._require_whole()
-        places = {id(each): i for i, each in enumerate(read)}
+        places = {each: i for i, each in enumerate(dict.fromkeys(read))}
         rows = [
-            Row((places[id(each)],), how.temperature, 1.0, seed, how.max_tokens)
+            Row((places[each],), how.temperature, 1.0, seed, how.max_tokens)
             for each, how, seed in zip(read, sampling, seeds, strict=True)
         ]
-        writer, end = Writer(self.module, self.eye, read, guide), self.chat.end
+        writer, end = Writer(self.module, self.eye, list(places), guide), self.chat.end
         return sample(writer.prefill, writer.head, rows, 0, end, keep_logits, self.device)
 
     # Learning

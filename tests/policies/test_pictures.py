@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from policies import pictures
-from policies.pictures import PictureError
+from policies.pictures import PictureError, middle_square
 from policies.seeds import generator
 from tests.mutations import BYTE_CHANGES, mutants, verdict
 
@@ -37,6 +37,17 @@ def test_every_mode_is_read_as_rgb(tmp_path: Path, mode: str) -> None:
 def test_one_pixel_is_a_picture(tmp_path: Path) -> None:
     drawn("RGB", (1, 1)).save(tmp_path / "one.png")
     assert pictures.read(tmp_path / "one.png").pixels.shape == (1, 1, 3)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_of_a_strip_the_middle_is_kept_and_no_more_is_scaled(turned: bool) -> None:
+    strip = np.random.default_rng(0).integers(0, 256, (1, 300_001, 3), dtype=np.uint8)
+    middle = strip[:, 149_968:150_032]
+    if turned:
+        strip, middle = strip.swapaxes(0, 1), middle.swapaxes(0, 1)
+    # Scaled whole it would take 15 GiB.
+    assert np.array_equal(middle_square(strip, 128), middle_square(middle, 128))
+    assert middle_square(strip, 128).shape == (128, 128, 3)
 
 
 def test_of_an_animation_the_first_frame_is_read(tmp_path: Path) -> None:

@@ -117,6 +117,41 @@ def test_two_public_folders_become_a_checkpoint_on_the_command_line(
     assert "slots=-1: it must be a whole number" in capsys.readouterr().err
 
 
+def test_a_folder_that_is_made_again_holds_nothing_of_the_first_models(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        small.qwen(tmp_path / f"language{seed}")
+        small.stable_diffusion(tmp_path / f"drawing{seed}")
+    language, unet = tmp_path / "language2", tmp_path / "drawing2" / "unet"
+    for folder, kind in (
+        (language, transformers.AutoModelForImageTextToText),
+        (unet, diffusers.UNet2DConditionModel),
+    ):
+        net = kind.from_pretrained(folder)
+        for file in folder.glob("*.safetensors"):
+            file.unlink()
+        net.save_pretrained(folder, max_shard_size="20KB")
+        assert len(list(folder.glob("*.safetensors"))) > 1
+    for seed in (1, 2):
+        create.create(
+            tmp_path / "made",
+            tmp_path / f"language{seed}",
+            tmp_path / f"drawing{seed}",
+            "queries",
+            slots=5,
+        )
+    create.create(
+        tmp_path / "fresh", tmp_path / "language2", tmp_path / "drawing2", "queries", slots=5
+    )
+    made, fresh = (ExternalPolicy.from_pretrained(tmp_path / name) for name in ("made", "fresh"))
+    for ours, theirs in (
+        (made.module, fresh.module),
+        (made.decoder.denoiser, fresh.decoder.denoiser),
+    ):
+        wanted = theirs.state_dict()
+        assert all(torch.equal(weight, wanted[name]) for name, weight in ours.state_dict().items())
+
+
 def test_adapters_learn_beside_frozen_weights_and_are_published_merged(tmp_path: Path) -> None:
     small.checkpoint(tmp_path, 2, decoder="learned")
     policy, base = (ExternalPolicy.from_pretrained(tmp_path) for _ in range(2))

@@ -89,5 +89,10 @@ def unlucky(prompt: str) -> bool:
     return sum(prompt.encode()) % 2 == 1
 
 
+def thin(prompt: str, seed: int, size: tuple[int, int] | None = None) -> np.ndarray:
+    """What no eye takes: of such a strip one side would have no patch."""
+    return np.zeros((4, 4000, 3), np.uint8)
+
+
 def unloadable() -> None:
     raise AssertionError

@@ -33,6 +33,7 @@ from policies.tools.layout import Layout
 from policies.tools.process import ToolUnusable
 from policies.tools.tokens import CallGuide
 from policies.vision_language.chat import answered, asked
+from policies.vision_language.writing import Writer
 from tests.policies.tools.painting import paint, unlucky
 from tests.policies.tools.small import CALL_TOKENS, SmallTools, output
 from tests.policies.vision_language.small import picture, sentence_piece, tokenizer, write_model
@@ -331,6 +332,41 @@ def test_a_plan_comes_before_the_first_call_and_is_learned(folder: Path) -> None
     plain = policy.log_probs([(policy.layout.instruction, "?")], ["cats left"])[0]
     assert len(scored) == sum(counts) and len(plain) == counts[0]
     assert policy.target_counts([replace(example, target=planned[:1])])["text"] == counts[0]
+
+
+def test_a_plan_that_reads_like_a_call_is_a_plan(folder: Path) -> None:
+    policy = SmallTools.from_pretrained(folder, plan=64, turns=1)
+    call = output(0)
+    planned = Example(("a",), (Part(call[0].segment), *call), "generation")
+    alone = Example(("a",), call, "generation")
+    both, one = (policy.target_counts([each])["text"] for each in (planned, alone))
+    assert both == one + len(policy.chat.answer(str(call[0].segment)))
+    assert policy.loss([planned])["text"].totals.isfinite().all()
+
+
+def test_a_picture_that_the_model_cannot_see_fails_its_call_alone(folder: Path) -> None:
+    policy = SmallTools.from_pretrained(folder, tools=(f"draw={HERE}:thin",), turns=2)
+    made = policy.draw([("thin",), ("red",)], ONE * 2, [1, 2])
+    results = [part.segment for parts in made for part in parts[1::2]]
+    assert len(results) >= 2
+    assert all(str(each).startswith("There is no picture: ") for each in results)
+
+
+def test_a_conversation_is_read_once_for_all_its_rollouts(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy, read = SmallTools.from_pretrained(folder, turns=1), []
+
+    class Noting(Writer):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            read.append(len(self.read))
+
+    monkeypatch.setattr("policies.vision_language.policy.Writer", Noting)
+    together = policy.draw([("a red circle",)] * 8 + [("a cat",)], [*MANY, *ONE], range(9))
+    assert read == [2]
+    alone = [policy.draw([("a red circle",)], ONE, [seed])[0] for seed in range(3)]
+    assert [each[0] for each in together[:3]] == [each[0] for each in alone]
 
 
 def test_a_call_is_kept_as_its_tokenizer_reads_it(tmp_path: Path) -> None:

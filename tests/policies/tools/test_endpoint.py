@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
@@ -82,6 +84,29 @@ def test_answers_without_a_picture_are_told(
         endpoint("m", {})("x", 0, None, 5.0)
     assert said in str(error.value) and KEY not in str(error.value)
     assert len(server.asked) == 1
+
+
+def test_who_an_answer_names_gets_no_key(
+    monkeypatch: pytest.MonkeyPatch, start: Callable[[Answer], Server]
+) -> None:
+    elsewhere = start(pictured)
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(302)
+            self.send_header("Location", f"{elsewhere.url}/images/generations")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{server.server_address[1]}/v1")
+        with pytest.raises(Refused, match="refuses \\(302"):
+            endpoint("m", {})("x", 0, None, 5.0)
+        server.shutdown()
+    assert elsewhere.asked == []
 
 
 def test_a_busy_server_is_asked_again(start: Callable[[Answer], Server]) -> None:

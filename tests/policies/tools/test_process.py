@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import json
 import os
+import resource
 import struct
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -111,14 +113,15 @@ def test_a_tool_that_ends_fails_one_call(tool: ToolProcess) -> None:
     assert np.array_equal(tool.draw("red", 1, None), paint("red", 1))
 
 
-def test_the_process_ends_with_whoever_asked_it() -> None:
-    """Also while its tool hangs: nobody is there to kill it."""
+@pytest.mark.parametrize("prompt", ["hang", "leave a child"])
+def test_the_process_ends_with_whoever_asked_it(prompt: str) -> None:
+    """Also while its tool hangs, and with all that it started: nobody is there to kill it."""
     program = (
         "from policies.tools.process import ToolProcess; from policies.tools.specs import Spec\n"
         f"tool = ToolProcess(Spec('odd', 'python', '{HERE}:misbehave'), 60, 60)\n"
         "tool.draw('red', 1, None)\n"
         "import threading, os, time\n"
-        "threading.Thread(target=tool.draw, args=('hang', 1, None), daemon=True).start()\n"
+        f"threading.Thread(target=tool.draw, args=({prompt!r}, 1, None), daemon=True).start()\n"
         "time.sleep(0.3); print(tool._process.pid, flush=True); os._exit(1)\n"
     )
     done = subprocess.run(
@@ -126,10 +129,20 @@ def test_the_process_ends_with_whoever_asked_it() -> None:
     )
     pid = int(done.stdout)
     for _ in range(200):
-        if not Path(f"/proc/{pid}").exists() or " Z " in Path(f"/proc/{pid}/stat").read_text():
+        if not alive_in_group(pid):
             return
         time.sleep(0.05)
-    raise AssertionError("the tool's process goes on")
+    raise AssertionError("the tool's processes go on")
+
+
+def alive_in_group(leader: int) -> list[int]:
+    found = []
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended meanwhile
+            state, _, group = file.read_text().rpartition(")")[2].split()[:3]
+            if int(group) == leader and state != "Z":
+                found.append(int(file.parent.name))
+    return found
 
 
 @pytest.mark.parametrize(
@@ -137,20 +150,46 @@ def test_the_process_ends_with_whoever_asked_it() -> None:
     [
         ("no.such.module:f", "No module named 'no'"),
         (f"{HERE}:missing", "has no attribute 'missing'"),
+        (f"{HERE}:unloadable", "TypeError: got an unexpected keyword argument 'prompt'"),
+        (f"{HERE}:fickle?sead=3", "TypeError: got an unexpected keyword argument 'sead'"),
     ],
 )
-def test_a_tool_that_cannot_be_loaded_is_named_with_why(where: str, said: str) -> None:
+def test_a_tool_that_can_draw_nothing_is_named_with_why(where: str, said: str) -> None:
+    (spec,) = parse_specs((f"draw=python:{where}",))
+    where = spec.where
     with pytest.raises(ToolUnusable) as error:
-        ToolProcess(Spec("draw", "python", where), DEADLINE, 60.0).draw("red", 1, None)
+        ToolProcess(spec, DEADLINE, 60.0).draw("red", 1, None)
     message = str(error.value)
     assert message.startswith(f"policy.tools names draw as python:{where}, which cannot be used: ")
     assert said in message and "\n" not in message
 
 
-def test_a_callable_of_another_form_fails_its_calls() -> None:
-    tool = ToolProcess(Spec("draw", "python", f"{HERE}:unloadable"), DEADLINE, 60.0)
-    assert "TypeError: unloadable() got an unexpected keyword argument" in failure(tool, "red")
+@pytest.mark.parametrize(
+    ("text", "taken"),
+    [
+        ("draw=python:m:f?seed=3", "seed"),
+        ("draw=endpoint:m?n=2", "n"),
+        ("draw=diffusers:f?height=8", "height"),
+    ],
+)
+def test_an_option_that_each_call_gives_itself_is_refused(text: str, taken: str) -> None:
+    with pytest.raises(ConfigError, match=f"its option {taken} is what each call says"):
+        parse_specs((text,))
+
+
+def test_a_tool_is_heard_in_a_process_with_many_open_files(tool: ToolProcess) -> None:
+    tool.draw("red", 1, None)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
     tool.close()
+    held = [os.dup(0) for _ in range(1100)]
+    try:
+        assert np.array_equal(tool.draw("red", 1, None), paint("red", 1))
+    finally:
+        for each in held:
+            os.close(each)
+        tool.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_start_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
