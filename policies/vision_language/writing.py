@@ -18,6 +18,9 @@ from policies.vision_language.chat import Read
 from policies.vision_language.module import Batch, VisionLanguageModule, batch_of
 from policies.vision_language.seeing import Eye
 
+READ_AT_ONCE = 8192
+"""Tokens, padding included."""
+
 
 class Guide(Protocol):
     """Says which words may come next in each row, from its first one on."""
@@ -53,20 +56,41 @@ class Writer:
         return self.guide.masked(logits) if self.guide else logits
 
     def prefill(self, contexts: Sequence[Ids], rows: Tensor, slots: int) -> tuple[Tensor, Written]:
-        from transformers import DynamicCache
-
+        """As many conversations at a time as have READ_AT_ONCE tokens, to bound the memory."""
         own = [self.read[i] for (i,) in contexts]
         # `sample` counts each context as one token.
         passed.add(sum(len(each.ids) - 1 for each in own))
         ids, mask = batch_of([each.ids for each in own], True, self.module.device)
+        size = max(1, READ_AT_ONCE // ids.shape[1])
+        parts = [slice(at, at + size) for at in range(0, len(own), size)]
+        states, caches, following = zip(
+            *(self._prefilled(own[part], ids[part], mask[part]) for part in parts), strict=True
+        )
+        cache, positions = _joined(caches), torch.cat(following, -2)
+        cache.batch_select_indices(rows)
+        return torch.cat(states)[rows], Written(self, cache, mask[rows], positions[..., rows, :])
+
+    def _prefilled(
+        self, own: Sequence[Read], ids: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Any, Tensor]:
+        """The last state of each, what was read of them, and their next positions."""
+        from transformers import DynamicCache
+
         seen = looked(self.eye, [picture for each in own for picture in each.pictures], self.module)
         batch = Batch(ids, mask, seen)
         positions = self.module.positions(batch)
         cache: Any = DynamicCache(config=self.module.described)
         states = self.module.states(batch, positions, cache)[:, -1]
-        cache.batch_select_indices(rows)
-        following = self.module.following(positions)
-        return states[rows], Written(self, cache, mask[rows], following[..., rows, :])
+        return states, cache, self.module.following(positions)
+
+
+def _joined(caches: Sequence[Any]) -> Any:
+    """One cache of the rows of all, which have read equally many tokens."""
+    first = caches[0]
+    for place, layer in enumerate(first.layers if len(caches) > 1 else ()):
+        layer.keys = torch.cat([cache.layers[place].keys for cache in caches])
+        layer.values = torch.cat([cache.layers[place].values for cache in caches])
+    return first
 
 
 def looked(eye: Eye, pictures: Sequence[Any], module: VisionLanguageModule) -> dict[str, Tensor]:

@@ -369,6 +369,22 @@ def test_a_conversation_is_read_once_for_all_its_rollouts(
     assert [each[0] for each in together[:3]] == [each[0] for each in alone]
 
 
+def test_conversations_are_read_a_few_at_a_time_and_go_on_the_same(
+    policy: SmallTools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contexts = [
+        ("a cat",),
+        (picture(1), "what is it ?"),
+        ("a much longer question",),
+        ("a", picture(2)),
+    ]
+    how = [TextSampling(1.0, 12)] * 6
+    asked_ = [contexts[i % 4] for i in range(6)]
+    together = policy.write(asked_, how, range(6))
+    monkeypatch.setattr("policies.vision_language.writing.READ_AT_ONCE", 1)
+    assert policy.write(asked_, how, range(6)) == together
+
+
 def test_a_call_is_kept_as_its_tokenizer_reads_it(tmp_path: Path) -> None:
     """Qwen's composes letters: a call that was sampled with two has one when it is learned."""
     write_model(tmp_path, 0)
