@@ -55,6 +55,13 @@ def centred(pixels: np.ndarray) -> Tensor:
     return (scaled - 0.5) / 0.5
 
 
+def bytes_of(pixels: Tensor) -> np.ndarray:
+    """float [pictures, 3, height, width] from -1 to 1, or a little outside -> uint8 [pictures,
+    height, width, 3], cut off and not rounded, as the reference does it."""
+    levels = ((pixels.float() * 0.5 + 0.5).clamp(0, 1) * 255).to(torch.uint8)
+    return levels.permute(0, 2, 3, 1).cpu().numpy()
+
+
 def middle_square(pixels: np.ndarray, side: int) -> np.ndarray:
     """uint8 [height, width, 3] -> [side, side, 3]: the shorter side becomes `side`, and of the longer one
     the middle is kept, as Show-o's and Show-o2's released scripts prepare pictures. One of that size is

@@ -68,6 +68,14 @@ def _hide_marks(tokenizer: Tokenizer) -> None:
     tokenizer.encode_special_tokens = True
 
 
+def byte_letters() -> list[str]:
+    """The letter that stands for each byte in a byte-level tokenizer.json: itself where it can be printed,
+    and otherwise one of those from 256 on, in their order (GPT-2)."""
+    shown = {*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    hidden = iter(range(256, 512))
+    return [chr(byte if byte in shown else next(hidden)) for byte in range(256)]
+
+
 def _spell_letters(tokenizer: Tokenizer) -> None:
     """Makes added tokens of one letter decode as that letter. DeepSeek's tokenizer has such tokens,
     as ö, because their bytes occur in no other; the library would decode them as that one byte,

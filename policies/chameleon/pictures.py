@@ -17,6 +17,7 @@ from torch import Tensor
 from policies.chameleon.decoder import Decoder
 from policies.checks import require_pixels
 from policies.interface import Picture
+from policies.pictures import bytes_of
 
 AT_ONCE = 4
 """How many pictures pass through an encoder or decoder together: each needs about half a GiB at
@@ -72,11 +73,7 @@ class ImageTokenizer:
     @torch.inference_mode()
     def decode(self, codes: Tensor) -> np.ndarray:
         """codes int64 [pictures, tokens] -> uint8 [pictures, size, size, 3]."""
-        drawn = []
-        for part in codes.split(AT_ONCE):
-            shown = (self.show(part).clamp(-1, 1) + 1) / 2 * 255
-            drawn.append(shown.to(torch.uint8).permute(0, 2, 3, 1).cpu())
-        return torch.cat(drawn).numpy()
+        return np.concatenate([bytes_of(self.show(part)) for part in codes.split(AT_ONCE)])
 
     def show(self, codes: Tensor) -> Tensor:
         """codes int64 [pictures, tokens] -> what the decoder makes of them, float32 [pictures, 3, size,

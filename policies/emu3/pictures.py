@@ -22,7 +22,7 @@ from transformers.models.emu3.image_processing_emu3 import smart_resize
 
 from policies.checks import require_pixels
 from policies.interface import Picture, PromptError
-from policies.pictures import centred
+from policies.pictures import bytes_of, centred
 
 PIXELS_AT_ONCE = 2 * 512 * 512
 """Of pictures that pass through the tokenizer together: its widest layers need 1 KiB of a pixel each."""
@@ -117,9 +117,8 @@ class ImageTokenizer:
         """codes int64 [pictures, rows, columns] -> uint8 [pictures, height, width, 3]."""
         drawn = []
         for part in codes.split(self._at_once(codes[0].numel() * self.factor**2)):
-            seen = (self.paint(part) + 1) / 2 * 255
-            drawn.append(seen.clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu())
-        return torch.cat(drawn).numpy()
+            drawn.append(bytes_of(self.paint(part)))
+        return np.concatenate(drawn)
 
     @torch.inference_mode()
     def paint(self, codes: Tensor) -> Tensor:

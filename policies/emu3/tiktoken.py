@@ -18,6 +18,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from policies.emu3.tokens import REQUIRED
 from policies.errors import describe, one_line
 from policies.interface import CheckpointError
+from policies.tokenizer import byte_letters
 
 RANKS, PICTURE_TOKENS = "emu3.tiktoken", "emu3_vision_tokens.txt"
 AGAIN = "copy it again from the checkpoint that these weights belong to"
@@ -46,7 +47,8 @@ def tokenizer(folder: Path, files: Mapping[str, bytes]) -> Tokenizer:
 
 def join(ranks: Mapping[bytes, int], marks: Sequence[str]) -> Tokenizer:
     """A tokenizer of words with these ranks, which are their ids, and of `marks` after them."""
-    spelt = {word: "".join(_LETTERS[byte] for byte in word) for word in ranks}
+    letters = byte_letters()
+    spelt = {word: "".join(letters[byte] for byte in word) for word in ranks}
     merges = [
         (spelt[word[:cut]], spelt[word[cut:]])
         for word, _ in sorted(ranks.items(), key=lambda item: item[1])
@@ -99,14 +101,3 @@ def _lines(file: Path, data: bytes) -> list[str]:
     except UnicodeDecodeError as error:
         raise CheckpointError(f"{file} is no text ({one_line(error)}); {AGAIN}.") from error
     return [line for line in lines if line]
-
-
-def _letters() -> list[str]:
-    """The letter that stands for each byte in a tokenizer.json: itself where it can be printed, and
-    otherwise one of those from 256 on, in their order."""
-    shown = {*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    hidden = iter(range(256, 512))
-    return [chr(byte if byte in shown else next(hidden)) for byte in range(256)]
-
-
-_LETTERS = _letters()

@@ -1,4 +1,4 @@
-"""Latents of pictures as tokens, and back; and what they show, as bytes.
+"""Latents of pictures as tokens, and back.
 
 Invariant: a picture's tokens are its patches row by row, a patch's values are in the order (row in
 the patch, column in it, channel).
@@ -6,8 +6,6 @@ the patch, column in it, channel).
 
 from __future__ import annotations
 
-import numpy as np
-import torch
 from torch import Tensor
 
 
@@ -21,10 +19,3 @@ def picture_of(tokens: Tensor, grid: tuple[int, int], patch: int) -> Tensor:
     """The inverse of `patches_of` for a grid of rows and columns."""
     parts = tokens.unflatten(-2, grid).unflatten(-1, (patch, patch, -1))  # h, w, p, q, c
     return parts.movedim((-5, -4, -3, -2, -1), (-4, -2, -3, -1, -5)).flatten(-4, -3).flatten(-2)
-
-
-def bytes_of(pixels: Tensor) -> np.ndarray:
-    """float [pictures, 3, height, width] from -1 to 1, or a little outside -> uint8 [pictures,
-    height, width, 3], cut off and not rounded, as the reference does it."""
-    levels = ((pixels.float() * 0.5 + 0.5).clamp(0, 1) * 255).to(torch.uint8)
-    return levels.permute(0, 2, 3, 1).cpu().numpy()

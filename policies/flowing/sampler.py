@@ -16,9 +16,10 @@ from torch import Tensor
 from policies import flow
 from policies.config import ConfigError
 from policies.flowing.drawing import Contexts, Drawings, Reads
-from policies.flowing.latents import bytes_of, picture_of
+from policies.flowing.latents import picture_of
 from policies.flowing.layout import FlowingLayout
 from policies.interface import Condition, Context, Output, Picture, PictureSampling, learned
+from policies.pictures import bytes_of
 from policies.seeds import generator
 
 # The released defaults: 50 times, which are 49 steps.

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from policies.checks import require_codes, require_pixels
 from policies.interface import Picture
-from policies.pictures import centred, middle_square
+from policies.pictures import bytes_of, centred, middle_square
 from policies.sampling import Ids
 from policies.showo.config import ShowoConfig
 from policies.showo.magvit import Magvit
@@ -68,10 +68,8 @@ class ImageTokenizer:
         """codes int64 [pictures, tokens] -> uint8 [pictures, size, size, 3]."""
         drawn, side = [], self.config.side
         for part in codes.to(self.device).split(AT_ONCE):
-            seen = (self.magvit.decode(part.view(-1, side, side)) + 1) / 2
-            scaled = seen.clamp(0, 1) * 255
-            drawn.append(scaled.to(torch.uint8).permute(0, 2, 3, 1).cpu())
-        return torch.cat(drawn).numpy()
+            drawn.append(bytes_of(self.magvit.decode(part.view(-1, side, side))))
+        return np.concatenate(drawn)
 
     @property
     def device(self) -> torch.device:

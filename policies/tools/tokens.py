@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from policies.config import ConfigError
+from policies.tokenizer import byte_letters
 from policies.tools.grammar import DEAD, Automaton
 
 SPACE = "▁"
@@ -78,11 +79,7 @@ def _speller(tokenizer: Tokenizer) -> Callable[[str], bytes]:
 
 
 def _byte_level() -> Callable[[str], bytes]:
-    """Bytes that are printed as one letter stand for themselves, the others from letter 256 on (GPT-2)."""
-    printed = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    others = [byte for byte in range(256) if byte not in printed]
-    letters = {chr(byte): byte for byte in printed}
-    letters |= {chr(256 + at): byte for at, byte in enumerate(others)}
+    letters = {letter: byte for byte, letter in enumerate(byte_letters())}
 
     def spelt(name: str) -> bytes:
         known = all(letter in letters for letter in name)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from policies.bagel.autoencoder import Autoencoder
-from policies.flowing.latents import bytes_of
+from policies.pictures import bytes_of
 from policies.pretraining import decoders
 from policies.pretraining.scenes import pixels_of
 from policies.tiny.lessons import Scene
