@@ -13,6 +13,7 @@ may follow one another: each has a folder of its own for its verdicts.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -97,8 +98,11 @@ class TaskFolder:
         return answers
 
     def result(self, judge: str) -> StoragePath:
-        """Where the verdicts of a judge go."""
-        return self.path / ("by-" + "".join(c if c.isalnum() or c in "-." else "-" for c in judge))
+        """Where the verdicts of a judge go: its name, and what tells it from another that reads so, where
+        that does not do as the name of a file."""
+        plain = "".join(c if c.isalnum() or c in "-." else "-" for c in judge)
+        apart = "" if plain == judge else f"-{hashlib.sha256(judge.encode()).hexdigest()[:6]}"
+        return self.path / f"by-{plain}{apart}"
 
     def keep_result(
         self, judge: str, samples: Iterable[Mapping[str, Any]], summary: Mapping[str, Any]

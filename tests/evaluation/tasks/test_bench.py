@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,18 @@ def test_the_same_again_makes_nothing(whole: Whole, actors: Actors) -> None:
     assert evaluate(actors, folder) == (found, Counter())
 
 
+def test_one_drawing_that_was_deleted_is_drawn_again_as_it_was(
+    whole: Whole, actors: Actors, tmp_path: Path
+) -> None:
+    folder, found, _ = whole
+    again = shutil.copytree(folder, tmp_path / "again")
+    lost = again / "drawings" / f"{INSTANCES[1].id}.png"
+    was = lost.read_bytes()
+    lost.unlink()
+    assert evaluate(actors, again) == (found, Counter({("draw", INSTANCES[1].prompt): 1}))
+    assert lost.read_bytes() == was
+
+
 def test_what_broke_off_goes_on_and_ends_alike(
     whole: Whole, actors: Actors, tmp_path: Path
 ) -> None:
@@ -182,3 +195,10 @@ def test_answers_to_another_number_of_questions_are_refused(tmp_path: Path) -> N
     assert folder.answers("a", 1) == ["red"]
     with pytest.raises(EvaluationError, match="has not 2 answers"):
         folder.answers("a", 2)
+
+
+def test_judges_whose_names_do_for_no_file_keep_apart(tmp_path: Path) -> None:
+    folder = TaskFolder(tmp_path)
+    assert folder.result("large-2.5") == tmp_path / "by-large-2.5"
+    found = [folder.result(name).name for name in ("a/b", "a_b", "a-b")]
+    assert len(set(found)) == 3 and all(name.startswith("by-a-b") for name in found)
