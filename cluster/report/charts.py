@@ -60,7 +60,7 @@ def slopes(
 ) -> Markup:
     """One row a name: a dot where it was, an arrow's head where it is, on a scale from 0 to 100, with
     from where to where that may be, where known."""
-    width, left, right, step = 900, 160, 110, 27
+    width, left, right, step = 900, 160, 124, 27
     to_x = _scale(0, 100, left, width - right)
     parts = [
         Markup('<line class="grid" x1="{0}" x2="{0}" y1="6" y2="{1}"/>').format(
@@ -119,7 +119,7 @@ def number(value: float) -> str:
 def _slope(
     name: str, was: float, is_: float, y: float, to_x: Scale, left: float, end: float, unit: str
 ) -> Markup:
-    change = is_ - was
+    change = round(is_ - was, 1)
     kind = "up" if change > 0 else "down" if change < 0 else "level"
     a, b = to_x(was), to_x(is_)
     shape = Markup(
@@ -130,7 +130,7 @@ def _slope(
     return Markup("").join([
         _text(left - 12, y + 4, name, "end", "label"), shape,
         _text(end, y + 4, f"{number(is_)}{unit}", "start", "value"),
-        _text(end + 46, y + 4, f"{change:+.0f}", "start", f"change {kind}"),
+        _text(end + 54, y + 4, f"{change:+.1f}", "start", f"change {kind}"),
     ])  # fmt: skip
 
 
