@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,16 +80,13 @@ def small_batch(step: int, size: int = 3) -> dict[Pattern, tuple[Example, ...]]:
 @contextmanager
 def group_of_one() -> Iterator[None]:
     """This process as the only one of a process group."""
-    where = f"tcp://127.0.0.1:{free_port()}"
-    dist.init_process_group("gloo", init_method=where, rank=0, world_size=1)
+    dist.init_process_group("gloo", init_method=meeting_place(), rank=0, world_size=1)
     try:
         yield
     finally:
         dist.destroy_process_group()
 
 
-def free_port() -> int:
-    """For the rendezvous of a test's ranks."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def meeting_place() -> str:
+    """Where the ranks of a test meet: a file, for a port that is free may be somebody else's by then."""
+    return f"file://{tempfile.mkdtemp(prefix='meet-')}/ranks"

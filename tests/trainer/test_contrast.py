@@ -16,7 +16,7 @@ import torch.multiprocessing as mp
 from actors.roles.templates import load_templates
 from policies.config import changed
 from policies.interface import Example, Pattern
-from tests.trainer.small import TRAINER, free_port, group, small_batch, small_policy
+from tests.trainer.small import TRAINER, group, meeting_place, small_batch, small_policy
 from trainer import checkpoint
 from trainer.batches import shares_for_rank
 from trainer.checkpoint import Cursor
@@ -122,9 +122,9 @@ def test_without_losers_nothing_changes() -> None:
     assert all(np.array_equal(array, theirs[name]) for name, array in ours.items())
 
 
-def rank_main(rank: int, port: int, folder: str) -> None:
+def rank_main(rank: int, place: str, folder: str) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    dist.init_process_group("gloo", init_method=place, rank=rank, world_size=2)
     learner = Learner(small_policy(), HOW)
     rows = [step(learner, paired(1)), step(learner, paired(2, (1,)))]
     learner.anchor("ema")
@@ -137,7 +137,7 @@ def rank_main(rank: int, port: int, folder: str) -> None:
 @pytest.mark.slow
 def test_two_ranks_hold_against_each_other_what_one_does(tmp_path: Path) -> None:
     """Though one rank has no loser in some steps; and a checkpoint keeps the reference."""
-    mp.spawn(rank_main, args=(free_port(), str(tmp_path)), nprocs=2)
+    mp.spawn(rank_main, args=(meeting_place(), str(tmp_path)), nprocs=2)
     first, second = (torch.load(tmp_path / f"{r}.pt", weights_only=False) for r in range(2))
     plain = Learner(small_policy(), HOW)
     rows = [step(plain, paired(1)), step(plain, paired(2, (1,)))]

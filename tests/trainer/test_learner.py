@@ -14,7 +14,7 @@ import torch.multiprocessing as mp
 
 from policies.config import changed
 from policies.interface import Example, Part, Pattern, learned
-from tests.trainer.small import NUMBERS, TRAINER, free_port, small_batch, small_policy
+from tests.trainer.small import NUMBERS, TRAINER, meeting_place, small_batch, small_policy
 from trainer import checkpoint
 from trainer.batches import shares_for_rank
 from trainer.checkpoint import Cursor
@@ -38,12 +38,10 @@ def shares(learner: Learner, batch: dict[Pattern, tuple[Example, ...]]) -> Any:
     return {p: shares_for_rank(examples, rank, world, size) for p, examples in batch.items()}
 
 
-def rank_main(rank: int, world: int, port: int, folder: str) -> None:
+def rank_main(rank: int, world: int, place: str, folder: str) -> None:
     """Learns STEPS steps, checkpointing in the middle, and writes down what came out."""
     torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world
-    )
+    dist.init_process_group("gloo", init_method=place, rank=rank, world_size=world)
     learner = Learner(small_policy(), TRAINER)
     rows = learn(learner, 1, 2)
     checkpoint.save(Path(folder), learner, Cursor(1, 1, 2, 2), {}, 2, 1.0)
@@ -57,7 +55,7 @@ def rank_main(rank: int, world: int, port: int, folder: str) -> None:
 def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]], Path]:
     """What both ranks of a world of two wrote down, and the folder of their checkpoint."""
     folder = tmp_path_factory.mktemp("two")
-    mp.spawn(rank_main, args=(2, free_port(), str(folder / "checkpoints")), nprocs=2)
+    mp.spawn(rank_main, args=(2, meeting_place(), str(folder / "checkpoints")), nprocs=2)
     outs = [torch.load(folder / f"rank-{r}.pt", weights_only=False) for r in range(2)]
     return outs, folder / "checkpoints"
 

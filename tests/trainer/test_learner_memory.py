@@ -12,7 +12,7 @@ import torch.multiprocessing as mp
 from torch import Tensor
 
 from policies.config import ConfigError, changed
-from tests.trainer.small import TRAINER, free_port, small_batch, small_policy
+from tests.trainer.small import TRAINER, meeting_place, small_batch, small_policy
 from trainer.batches import shares_for_rank
 from trainer.config import TrainerConfig
 from trainer.learned import Learned
@@ -43,11 +43,9 @@ def whole(gradient: Tensor | None) -> Tensor:
     return gradient.full_tensor() if hasattr(gradient, "full_tensor") else gradient
 
 
-def rank_main(rank: int, world: int, port: int, file: str) -> None:
+def rank_main(rank: int, world: int, place: str, file: str) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world
-    )
+    dist.init_process_group("gloo", init_method=place, rank=rank, world_size=world)
     found = {name: one_step(config) for name, config in (WAYS | {"half": HALF}).items()}
     if rank == 0:
         torch.save(found, file)
@@ -64,7 +62,7 @@ def plain() -> dict[str, Outcome]:
 @pytest.fixture(scope="module")
 def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
     file: Path = tmp_path_factory.mktemp("memory") / "rank-0.pt"
-    mp.spawn(rank_main, args=(2, free_port(), str(file)), nprocs=2)
+    mp.spawn(rank_main, args=(2, meeting_place(), str(file)), nprocs=2)
     return torch.load(file, weights_only=False)
 
 

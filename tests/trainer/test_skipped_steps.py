@@ -19,7 +19,7 @@ from cluster.report.troubles import troubles
 from policies.config import changed
 from policies.interface import Example, LossKind, LossTerm
 from policies.tiny.policy import TinyPolicy
-from tests.trainer.small import TRAINER, free_port, small_batch, small_policy
+from tests.trainer.small import TRAINER, meeting_place, small_batch, small_policy
 from tests.trainer.test_train_loop import CONFIG, Killed, TrainingIO, rows
 from trainer import checkpoint
 from trainer.batches import shares_for_rank
@@ -145,9 +145,9 @@ def test_a_run_that_is_killed_skips_the_same_steps(tmp_path: Path) -> None:
         assert rows(folder) == rows(tmp_path / "peace")
 
 
-def rank_main(rank: int, port: int, folder: str) -> None:
+def rank_main(rank: int, place: str, folder: str) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    dist.init_process_group("gloo", init_method=place, rank=rank, world_size=2)
     batch = small_batch(1)
     learner = Learner(poisoned(batch["caption"][1].key.group), TRAINER)
     shares: Any = {p: shares_for_rank(e, rank, 2, 0) for p, e in batch.items()}
@@ -162,7 +162,7 @@ def rank_main(rank: int, port: int, folder: str) -> None:
 
 @pytest.mark.slow
 def test_a_fault_of_one_rank_is_one_of_all(tmp_path: Path) -> None:
-    mp.spawn(rank_main, args=(free_port(), str(tmp_path)), nprocs=2)
+    mp.spawn(rank_main, args=(meeting_place(), str(tmp_path)), nprocs=2)
     one, other = ((tmp_path / f"{rank}.txt").read_text() for rank in (0, 1))
     assert (
         one == other == f"caption (text of round 1, group {small_batch(1)['caption'][1].key.group})"

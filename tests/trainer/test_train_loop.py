@@ -29,7 +29,7 @@ from actors.weights.store import WeightStoreActor
 from policies.checks import weight_views
 from policies.config import TinyPolicyConfig, changed
 from policies.interface import CheckpointError
-from tests.trainer.small import TRAINER, free_port, group, save_small_policy, small_policy
+from tests.trainer.small import TRAINER, group, meeting_place, save_small_policy, small_policy
 from trainer import checkpoint
 from trainer.checkpoint import Cursor
 from trainer.config import RunConfig
@@ -279,11 +279,11 @@ def test_a_journal_torn_by_a_kill_is_mended(peace, tmp_path) -> None:
 # Two ranks, first without Ray and then on Ray Train
 
 
-def rank_main(rank: int, port: int, folder: str) -> None:
+def rank_main(rank: int, place: str, folder: str) -> None:
     """Only rank 1 hears that training shall stop, and then it goes on; rank 0 writes down what
     was published."""
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    dist.init_process_group("gloo", init_method=place, rank=rank, world_size=2)
     stopped = TrainingIO(moment=4 if rank == 1 else 10**9, death=StopRequested)
     train(Path(folder), stopped)
     assert stopped.published == {}
@@ -297,7 +297,7 @@ def rank_main(rank: int, port: int, folder: str) -> None:
 @pytest.fixture
 def published_without_ray(tmp_path_factory: pytest.TempPathFactory) -> dict[int, str]:
     folder = tmp_path_factory.mktemp("ranks")
-    mp.spawn(rank_main, args=(free_port(), str(folder)), nprocs=2)
+    mp.spawn(rank_main, args=(meeting_place(), str(folder)), nprocs=2)
     published = json.loads((folder / "published.json").read_text())
     return {int(version): stated for version, stated in published.items()}
 

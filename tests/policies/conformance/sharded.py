@@ -15,7 +15,7 @@ from torch.distributed.tensor import DTensor
 from policies.config import changed
 from policies.interface import Example, Policy
 from tests.policies.conformance.family import Family, examples, mixed, sharpened, supported
-from tests.trainer.small import TRAINER, free_port, group_of_one
+from tests.trainer.small import TRAINER, group_of_one, meeting_place
 from trainer.batches import shares_for_rank
 from trainer.learner import Learner
 
@@ -55,7 +55,7 @@ def require_same_gradients(
 ) -> None:
     """Fails unless two workers learn each batch, from the weights that `make` gives, as one process
     does, to within `rounding`. Other processes call `make`: it must be importable."""
-    mp.spawn(rank_main, args=(free_port(), make, batches, out), nprocs=2)
+    mp.spawn(rank_main, args=(meeting_place(), make, batches, out), nprocs=2)
     sharded, plain = torch.load(out), gradients(make, batches)
     assert sharded.keys() == plain.keys()
     for name, (loss, grads) in plain.items():
@@ -85,10 +85,10 @@ def gradients(
 
 
 def rank_main(
-    rank: int, port: int, make: Callable[[], Policy], batches: dict[str, list[Example]], out: Path
+    rank: int, place: str, make: Callable[[], Policy], batches: dict[str, list[Example]], out: Path
 ) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    dist.init_process_group("gloo", init_method=place, rank=rank, world_size=2)
     found = gradients(make, batches)
     if rank == 0:
         torch.save(found, out)
