@@ -30,6 +30,13 @@ def save_small(folder: Path, names: Iterable[str], files: Mapping[str, bytes]) -
             (folder / name).unlink(missing_ok=True)
 
 
+def remove(folder: Path, *patterns: str) -> None:
+    """Removes the files of another checkpoint that match: beside what is written they would be read too."""
+    for pattern in patterns:
+        for file in folder.glob(pattern):
+            file.unlink()
+
+
 def save_tensors(file: Path, tensors: Mapping[str, Tensor]) -> None:
     """Raises OSError."""
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

@@ -24,7 +24,7 @@ from policies.external.config import BRIDGE, FIX, BridgeConfig, read, written
 from policies.external.decoder import Decoder
 from policies.external.pipeline import INDEX, Described
 from policies.interface import CheckpointError, Picture
-from policies.saving import save_tensors
+from policies.saving import remove, save_tensors
 from policies.stored_tensors import Source, assembled, check, opened
 from policies.vision_language import checkpoint as vision_language
 from policies.vision_language.checkpoint import CONFIG, Small
@@ -126,9 +126,7 @@ def save(folder: Path, loaded: Loaded) -> None:
     component = loaded.decoder.described.denoiser
     copied(loaded.folder / PIPELINE, folder / PIPELINE)
     if learned:
-        for pattern in HELD:
-            for file in (folder / PIPELINE / component).glob(pattern):
-                file.unlink()
+        remove(folder / PIPELINE / component, *HELD)
         loaded.decoder.denoiser.save_pretrained(folder / PIPELINE / component)
     save_bridge(folder, loaded.config, loaded.bridge, loaded.decoder.project)
 
@@ -154,9 +152,7 @@ def copied(source: Path, folder: Path) -> None:
             return {name for name in skipped if name.startswith(".")}
         return skipped | (held if of_pipeline and Path(inside) == source else set())
 
-    for pattern in HELD:  # of another checkpoint
-        for file in folder.rglob(pattern):
-            file.unlink()
+    remove(folder, *(f"**/{pattern}" for pattern in HELD))
     shutil.copytree(source, folder, ignore=unread, copy_function=_anew, dirs_exist_ok=True)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from policies.interface import CheckpointError
-from policies.saving import save_small
+from policies.saving import remove, save_small
 from policies.showo2.autoencoder import Autoencoder
 from policies.showo2.config import Showo2Config
 from policies.showo2.module import Showo2Module
@@ -137,8 +137,7 @@ def save(folder: Path, loaded: Loaded) -> None:
     """Writes the released layout; of the files that the folder has already, those of a checkpoint are
     replaced or removed. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
-    for file in folder.glob("*pytorch_model-*-of-*"):  # of another checkpoint
-        file.unlink()
+    remove(folder, "*pytorch_model-*-of-*")
     for name, module in ((MODEL, loaded.module), (AUTOENCODER, loaded.autoencoder)):
         kept = {n: t.detach().cpu() for n, t in module.state_dict().items()}
         torch.save(kept, folder / name)

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from policies.errors import describe, one_line, printable
 from policies.interface import CheckpointError
 from policies.named_tensors import require_finite
-from policies.saving import SHARD, save_small
+from policies.saving import SHARD, remove, save_small
 from policies.small_files import fields_of, read_files
 from policies.stored_tensors import AGAIN, opened
 from policies.tokenizer import TOKENIZER, parse_tokenizer
@@ -100,8 +100,7 @@ def load(folder: Path, dtype: torch.dtype = torch.float32) -> Loaded:
 def save(folder: Path, loaded: Loaded) -> None:
     """Writes the layout that the model was published in. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
-    for file in folder.glob("model*.safetensors*"):  # of another checkpoint
-        file.unlink()
+    remove(folder, "model*.safetensors*")
     with quiet():
         loaded.net.save_pretrained(folder, max_shard_size=SHARD)
     save_small(folder, KEPT, loaded.small.files)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,4 +90,4 @@ def group_of_one() -> Iterator[None]:
 
 def meeting_place() -> str:
     """Where the ranks of a test meet: a file, for a port that is free may be somebody else's by then."""
-    return f"file://{tempfile.mkdtemp(prefix='meet-')}/ranks"
+    return f"file://{tempfile.gettempdir()}/ranks-{secrets.token_hex(8)}"
